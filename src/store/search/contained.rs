@@ -17,7 +17,7 @@ use crate::store::index::inside;
 use super::compile::Compiler;
 use super::driver::conjuncts;
 use super::order::all_of;
-use super::page::{Search, WITH_BODIES, resources};
+use super::page::{Search, WITH_BODIES, in_order, resources};
 use super::run::Run;
 use super::source::union;
 use super::{Count, Paging, SearchPage};
@@ -55,7 +55,7 @@ impl<'gate> Search<'_, 'gate> {
             .within(true, |it| it.sorted(sort, (&all, self.types), at, (limit, &filters)))?;
         let columns = format!("NULL::bigint, {WITH_BODIES}");
         let text = resources(&keys, &columns, (&inside::home("k.rid"), paging.count), None);
-        let rows = run.rows(&compiler.binds.finish(&text)).await?;
+        let rows = in_order(run.rows(&compiler.binds.finish(&text)).await?)?;
         page.total = match at {
             _ if request.total == Total::None => None,
             Some(at) => at.total,

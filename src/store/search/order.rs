@@ -23,7 +23,7 @@ use crate::store::index::{PROFILE, inside};
 
 use super::atom::Parameter;
 use super::compile::{Compiler, Row};
-use super::source::{Source, every};
+use super::source::{Rows, Source, every};
 use super::sql::Cond;
 
 mod first;
@@ -443,19 +443,17 @@ fn found(source: &Source, rest: &Cond) -> (String, Source) {
 
 /// One stretch: `o, rid` of its first rows.
 fn walk(source: &Source, rest: &Cond, stretch: &Stretch, column: &str, limit: u32) -> String {
-    let Source { each, table, condition, row, has_duplicates, has_more_rows, .. } = source;
+    let Source { each, row, has_duplicates, has_more_rows, .. } = source;
     let (rid, way) = (&row.rid, if stretch.is_descending { "DESC" } else { "ASC" });
-    let (from, rest) = (&stretch.condition, rest.and());
     let distinct = |is_wanted: bool| if is_wanted { "DISTINCT " } else { "" };
-    let order = format!("ORDER BY {column} {way}, {rid} {way} LIMIT {limit}");
+    let order = format!(" ORDER BY {column} {way}, {rid} {way}");
+    let Rows { from, texts: [rest], .. } = source.rows(&stretch.condition, &order, [rest.and()]);
     let columns = format!("{}{column} AS o, {rid} AS rid", distinct(*has_more_rows));
     let distinct = distinct(*has_duplicates);
-    let Some(each) = each else {
-        return format!("SELECT {columns} FROM {table} WHERE {condition}{from}{rest} {order}");
-    };
+    let rows = format!("SELECT {columns} FROM {from}{rest}{order} LIMIT {limit}");
+    let Some(each) = each else { return rows };
     format!(
-        "SELECT {distinct}x.o, x.rid FROM {each} CROSS JOIN LATERAL \
-         (SELECT {columns} FROM {table} WHERE {condition}{from}{rest} {order}) x \
+        "SELECT {distinct}x.o, x.rid FROM {each} CROSS JOIN LATERAL ({rows}) x \
          ORDER BY x.o {way}, x.rid {way} LIMIT {limit}"
     )
 }

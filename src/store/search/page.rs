@@ -32,7 +32,7 @@ use super::sql::Statement;
 use super::{Count, Found, Match, Paging, SearchPage};
 
 pub(super) use record::is_whole;
-pub(super) use statement::{WITH_BODIES, resources};
+pub(super) use statement::{WITH_BODIES, in_order, resources};
 
 use record::Record;
 use statement::{COUNTED, Columns, Page};
@@ -148,10 +148,10 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let is_asked =
             at.is_none() && matches!(request.total, Total::Estimate | Total::Unspecified);
         let is_some = is_asked && !is_whole && !self.counts_hidden(&chosen.all)?;
-        let some = is_some.then_some(&chosen.all);
+        let some = is_some.then_some((&chosen.all, request.total == Total::Estimate));
         let Page { statement, counted: mark } =
             self.statement(choice, order, at, limit, Columns::All(some, record))?;
-        let rows = run.rows(&statement).await?;
+        let rows = in_order(run.rows(&statement).await?)?;
         if let Some(mark) = mark
             && rows.len() >= limit as usize
             && counted(&rows)?.is_none()
@@ -169,7 +169,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
         loop {
             let by = &chosen.page;
             let page = self.statement(by, &Order::NATIVE, None, wanted, Columns::Keys)?;
-            let rows = run.rows(&page.statement).await?;
+            let rows = in_order(run.rows(&page.statement).await?)?;
             let mut found = Vec::with_capacity(rows.len());
             for row in rows.iter().filter(|row| is_there(row, 3)) {
                 let version = VersionId(row.try_get(3).map_err(failure::error)?);

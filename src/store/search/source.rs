@@ -34,6 +34,15 @@ pub(super) struct Source {
     pub(super) is_walk: bool,
 }
 
+/// Rows as they are walked, and texts that ask for what those have.
+pub(super) struct Rows<const N: usize> {
+    /// Table and alias, and a condition.
+    pub(super) from: String,
+    /// Whether that is a query of its own, which the database does not join freely.
+    is_fenced: bool,
+    pub(super) texts: [String; N],
+}
+
 /// What a query tells of the resources it finds.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Told {
@@ -58,6 +67,34 @@ impl Source {
     /// The same where a resource may come twice, or even twice within one walk.
     pub(super) fn with_duplicates(self, has_duplicates: bool, has_more_rows: bool) -> Self {
         Self { has_duplicates, has_more_rows, ..self }
+    }
+
+    /// The rows of the walk from a bound on (` AND ..`), in an order (` ORDER BY ..`), and `texts` over them.
+    /// Where those ask more than once for hashes that may stand in another row, they are fetched once.
+    pub(super) fn rows<const N: usize>(
+        &self,
+        bound: &str,
+        order: &str,
+        texts: [String; N],
+    ) -> Rows<N> {
+        let Self { table, condition, row, .. } = self;
+        let from = format!("{table} WHERE {condition}{bound}");
+        let alias = table.rsplit(' ').next().unwrap_or_default();
+        let own = format!("{alias}.toks");
+        let toks = row.toks.as_deref().filter(|toks| *toks != own);
+        let times = |toks: &str| texts.iter().map(|text| text.matches(toks).count()).sum::<usize>();
+        let Some(toks) = toks.filter(|toks| times(toks) > 1) else {
+            return Rows { from, is_fenced: false, texts };
+        };
+        let columns = ["pat", "rt", "s", "rid", "hi"].map(|name| format!("{alias}.{name}"));
+        let columns = columns.join(", ");
+        Rows {
+            from: format!(
+                "(SELECT {columns}, {toks} AS toks FROM {from}{order} OFFSET 0) {alias} WHERE true"
+            ),
+            is_fenced: true,
+            texts: texts.map(|text| text.replace(toks, &own)),
+        }
     }
 }
 
@@ -393,7 +430,7 @@ impl Compiler<'_, '_> {
         conjuncts: &[&Filter],
         row: &Row<'_>,
     ) -> Result<Cond, Error> {
-        let mut all = Vec::new();
+        let (mut all, mut last) = (Vec::new(), None);
         for (at, filter) in conjuncts.iter().enumerate() {
             // Membership narrows, it never answers, unless membership is what is asked.
             let is_answered = match (&candidate.driver, filter) {
@@ -402,9 +439,15 @@ impl Compiler<'_, '_> {
                 (_, Filter::Not(_)) => false,
                 _ => true,
             };
-            if candidate.of != Some(at) || !is_answered {
+            if candidate.of != Some(at) {
                 all.push(self.filter(filter, row)?);
+            } else if !is_answered {
+                // It holds for most of what is walked for it: the others are asked first.
+                last = Some(*filter);
             }
+        }
+        if let Some(filter) = last {
+            all.push(self.filter(filter, row)?);
         }
         all.push(self.visible(row)?);
         Ok(Cond::all(all))
@@ -413,17 +456,20 @@ impl Compiler<'_, '_> {
 
 /// A query of `columns` of all rows of a source for which `rest` holds.
 pub(super) fn every(source: &Source, columns: &str, rest: &Cond) -> String {
-    let Source { each, table, condition, .. } = source;
-    let rest = rest.and();
+    let Source { each, table, .. } = source;
+    let Rows { from, is_fenced, texts: [columns, rest] } =
+        source.rows("", "", [columns.to_owned(), rest.and()]);
     match each {
-        None => format!("SELECT {columns} FROM {table} WHERE {condition}{rest}"),
+        None => format!("SELECT {columns} FROM {from}{rest}"),
         // Walked for each: joined freely, the database may read the whole table.
         Some(each) => {
             let alias = table.rsplit(' ').next().unwrap_or_default();
-            format!(
-                "SELECT {columns} FROM {each} CROSS JOIN LATERAL \
-                 (SELECT {alias}.* FROM {table} WHERE {condition} OFFSET 0) {alias} WHERE true{rest}"
-            )
+            let from = if is_fenced {
+                from
+            } else {
+                format!("(SELECT {alias}.* FROM {from} OFFSET 0) {alias} WHERE true")
+            };
+            format!("SELECT {columns} FROM {each} CROSS JOIN LATERAL {from}{rest}")
         }
     }
 }

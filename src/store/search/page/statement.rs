@@ -1,13 +1,16 @@
 //! The statement of a page: keys, the resources behind them, the total where that is cheap, and the
 //! page's ledger row.
 
+use tokio_postgres::Row;
+
 use crate::error::Error;
 use crate::search::request::Filter;
 use crate::store::cursor::Position;
+use crate::store::failure;
 
 use super::super::choice::Choice;
 use super::super::compile::Compiler;
-use super::super::driver::{Candidate, conjuncts};
+use super::super::driver::{Candidate, Driver, conjuncts};
 use super::super::order::{Keys, Order, Walk};
 use super::super::probe::Mark;
 use super::super::source::{Source, every};
@@ -17,8 +20,11 @@ use super::record::Record;
 
 /// Up to how many matches a total is counted when nobody asked for one.
 pub(super) const COUNTED: u64 = 1_000;
-/// Up to how many rows are looked at for that, where each must be looked up.
-const LOOKED_UP: u64 = 500;
+/// Up to how many rows are looked at for that, where each is asked something: as many as take no longer
+/// than a page.
+const LOOKED_AT: u64 = 200;
+/// The same where somebody wants to know about how many there are.
+const LOOKED_AT_IF_ASKED: u64 = 500;
 /// The same where they must be found beside what is walked for the page.
 const FOUND: u64 = 100;
 /// The same where each is asked for what it refers to, or what refers to it.
@@ -30,9 +36,9 @@ pub(in crate::store::search) const WITH_BODIES: &str =
 /// What a statement tells of each match.
 #[derive(Clone, Copy)]
 pub(super) enum Columns<'c> {
-    /// Everything; beside it the total, by what is walked for that, where it is cheap; and it adds the
-    /// page's ledger row.
-    All(Option<&'c Choice>, Option<Record<'c>>),
+    /// Everything; beside it the total, by what is walked for that, where it is cheap (and somebody asked for
+    /// it or not); and it adds the page's ledger row.
+    All(Option<(&'c Choice, bool)>, Option<Record<'c>>),
     /// Its key, identity and version.
     Keys,
 }
@@ -91,7 +97,7 @@ impl Search<'_, '_> {
         };
         let mut total = None;
         if let Some(by) = by {
-            compiler.wide = &by.wide;
+            compiler.wide = &by.0.wide;
             total = self.some(&mut compiler, by)?;
         }
         let counts = &self.store.0.counts;
@@ -115,18 +121,24 @@ impl Search<'_, '_> {
 
     /// A query of the number of matches, which is NULL when there are too many rows to look at;
     /// `None` when that is known.
-    fn some(&self, compiler: &mut Compiler<'_, '_>, by: &Choice) -> Result<Option<String>, Error> {
+    fn some(
+        &self,
+        compiler: &mut Compiler<'_, '_>,
+        (by, is_asked): (&Choice, bool),
+    ) -> Result<Option<String>, Error> {
         let filters = conjuncts(self.filters);
         let (source, rest) = self.walk(compiler, by, &Order::NATIVE, &filters)?;
         let follows = |(at, filter): (usize, &&Filter)| {
             by.candidate.of != Some(at)
                 && matches!(filter, Filter::Chain { .. } | Filter::Has { .. })
         };
+        let is_found_again = !is_asked && by.candidate.driver == Driver::Links;
         let most = match rest {
-            _ if !by.candidate.is_ordered() => FOUND,
+            _ if !by.candidate.is_ordered() || is_found_again => FOUND,
             Cond::True => COUNTED,
             _ if filters.iter().enumerate().any(follows) => FOLLOWED,
-            _ => LOOKED_UP,
+            _ if is_asked => LOOKED_AT_IF_ASKED,
+            _ => LOOKED_AT,
         };
         if by.number.is_some_and(|number| number.cast_unsigned() > most) {
             return Ok(None);
@@ -147,8 +159,8 @@ impl Search<'_, '_> {
     }
 }
 
-/// The resources behind the first `most` keys of a page, in their order; `rid` is which. `record` is a
-/// statement over them, as `p`.
+/// The resources behind the first `most` keys of a page; `rid` is which. `record` is a statement over
+/// them, as `p`. The rows are to be put [`in_order`]: the database would copy the bodies for that.
 pub(in crate::store::search) fn resources(
     keys: &Keys,
     columns: &str,
@@ -164,11 +176,20 @@ pub(in crate::store::search) fn resources(
     );
     let keys = format!("WITH {before}k AS MATERIALIZED ({query})");
     match record {
-        None => format!("{keys} {page} ORDER BY k.n"),
+        None => format!("{keys} {page}"),
         Some(record) => {
-            format!(
-                "{keys}, p AS MATERIALIZED ({page}), l AS ({record}) SELECT * FROM p ORDER BY n"
-            )
+            format!("{keys}, p AS MATERIALIZED ({page}), l AS ({record}) SELECT * FROM p")
         }
     }
+}
+
+/// The rows of such a page in the order of its keys, which the last column tells.
+pub(in crate::store::search) fn in_order(rows: Vec<Row>) -> Result<Vec<Row>, Error> {
+    let place = |row: &Row| row.try_get::<_, i64>(row.len().saturating_sub(1));
+    let mut placed = Vec::with_capacity(rows.len());
+    for row in rows {
+        placed.push((place(&row).map_err(failure::error)?, row));
+    }
+    placed.sort_by_key(|(place, _)| *place);
+    Ok(placed.into_iter().map(|(_, row)| row).collect())
 }
