@@ -168,7 +168,7 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
             "FROM comp t1 WHERE t1.pat = $1::bigint AND t1.rt = $2::smallint",
             // The hashes of a row are fetched once, and what most have is asked last.
             "t1.hi, coalesce(nullif(t1.toks, '{}'), (SELECT w.toks FROM srow w WHERE w.rid = t1.rid)) AS toks",
-            "ORDER BY t1.s DESC, t1.rid DESC OFFSET 0) t1 WHERE true AND ($3::bigint = ANY (t1.toks) AND (t1.hi > $",
+            "ORDER BY t1.s DESC, t1.rid DESC OFFSET 0) t1 WHERE true AND ($3::bigint = ANY (t1.toks) AND (t1.hi > '-infinity' AND",
             "AND $7::bigint = ANY (t1.toks)) ORDER BY",
             "ORDER BY t1.s DESC, t1.rid DESC LIMIT 21",
         ],
