@@ -18,6 +18,8 @@ use super::form::Form;
 
 /// Entries are sent together up to this size.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// About as large as most entries are, for room that is made once.
+const ENTRY_BYTES: usize = 2 * 1024;
 
 /// Writes one Bundle.
 pub(super) struct BundleWriter {
@@ -163,7 +165,8 @@ impl BundleWriter {
         entries: Vec<T>,
         write: impl FnMut(T, &mut Vec<u8>) -> Result<(), Error> + Send + 'static,
     ) -> Result<Body, Error> {
-        let mut first = Vec::new();
+        let room = entries.len().saturating_mul(ENTRY_BYTES).min(CHUNK_BYTES);
+        let mut first = Vec::with_capacity(room);
         self.open(head, &mut first)?;
         let entries = entries.into_iter();
         let mut pieces = Pieces { writer: self, entries, write, is_closed: false };

@@ -131,9 +131,22 @@ pub(super) fn identity(row: &Row, at: usize) -> Result<Identity, Error> {
 
 /// The columns `vid, lu, op, meta, body`, from column `at` on, as a version of `identity`.
 pub(super) fn version(row: &Row, at: usize, identity: Identity) -> Result<Version, Error> {
-    let text = |column: usize| -> Result<Option<Bytes>, Error> {
+    version_in(row, at, identity, &mut BytesMut::with_capacity(row.raw_size_bytes()))
+}
+
+/// The same, whose texts go to the end of `room`: those of a page lie in one piece of memory.
+pub(super) fn version_in(
+    row: &Row,
+    at: usize,
+    identity: Identity,
+    room: &mut BytesMut,
+) -> Result<Version, Error> {
+    let mut text = |column: usize| -> Result<Option<Bytes>, Error> {
         let text: Option<JsonText<'_>> = row.try_get(column).map_err(failure::error)?;
-        Ok(text.map(|text| Bytes::copy_from_slice(text.0)))
+        Ok(text.map(|text| {
+            room.extend_from_slice(text.0);
+            room.split().freeze()
+        }))
     };
     let code: i8 = row.try_get(at + 2).map_err(failure::error)?;
     // A small letter is that of a version whose meta was changed in place.

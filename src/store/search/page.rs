@@ -6,6 +6,7 @@ mod statement;
 use std::collections::HashSet;
 use std::time::Instant;
 
+use bytes::BytesMut;
 use tokio_postgres::Row;
 
 use crate::access::interaction::Kind;
@@ -251,11 +252,14 @@ impl<'a, 'gate> Search<'a, 'gate> {
             if is_back { (false, !has_more) } else { (!has_more, at.is_none()) };
         page.next = beside(rows.last().filter(|_| !is_last), false)?;
         page.previous = beside(rows.first().filter(|_| !is_first), true)?;
+        let bytes: usize = rows.iter().map(Row::raw_size_bytes).sum();
+        let mut room = BytesMut::with_capacity(bytes);
+        page.matches.reserve(rows.len());
         for row in &rows {
             if !is_there(row, 4) {
                 continue;
             }
-            let version = rows::version(row, 4, rows::identity(row, 10)?)?;
+            let version = rows::version_in(row, 4, rows::identity(row, 10)?, &mut room)?;
             let found = (version, row.try_get(9).map_err(failure::error)?);
             let (version, patients) = self.store.cut_by(found, Kind::SearchType, self.permit)?;
             disclosed.patients.extend(patients);
