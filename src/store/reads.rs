@@ -50,7 +50,9 @@ impl Reads {
         let lanes = sizes.readers.max(1);
         let Sizes { statement_timeout_ms, read_audit, .. } = sizes;
         let pipelines = Pipelines::new(realm, lanes, statement_timeout_ms, read_audit)?;
-        Ok(Self { pipelines, parties, queue: Queue::new(lanes, BATCH) })
+        // To begin a statement that also inserts costs as much as several reads of it.
+        let queue = Queue::new(lanes, BATCH).gathering();
+        Ok(Self { pipelines, parties, queue })
     }
 
     /// A connection for a statement that finds and records by itself.
