@@ -275,7 +275,7 @@ async fn who_waits_too_long_for_a_write_is_not_told_to_repeat_it() {
     locker.batch_execute("ROLLBACK").await.unwrap();
     // What was said is so.
     let stored = "SELECT count(*) FROM res WHERE body -> 'name' -> 0 ->> 'family' = 'late'";
-    for _ in 0..1_200 {
+    for _ in 0..100 {
         if server.database.number(stored).await == 3 {
             return;
         }

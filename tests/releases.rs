@@ -68,7 +68,7 @@ async fn until(client: &Client, path: &str, (place, expected): (&str, Option<&st
         if found.as_deref() == expected {
             return;
         }
-        assert!(began.elapsed() < Duration::from_mins(1), "{path}: {found:?}, not {expected:?}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{path}: {found:?}, not {expected:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -102,7 +102,7 @@ async fn writes_are_judged_by_a_release_as_soon_as_it_is_in_force() {
     assert!(output.status.success(), "{}", told(&output));
     let began = Instant::now();
     while client.post("/Observation", of("1")).await.status == 201 {
-        assert!(began.elapsed() < Duration::from_mins(1), "the release does not count");
+        assert!(began.elapsed() < Duration::from_secs(20), "the release does not count");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     client.post("/Observation", of(FINDING)).await.expect(201);

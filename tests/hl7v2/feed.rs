@@ -31,7 +31,7 @@ use tokio_util::codec::Decoder as _;
 use crate::harness::server::TestServer;
 
 /// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the work of a test does, by the event of the message.
 pub(crate) struct Made {
