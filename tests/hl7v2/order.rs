@@ -1,7 +1,7 @@
 //! The order of effects, and that each happens once.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use kiln::hl7v2::frame::framed;
@@ -28,14 +28,10 @@ async fn each_patient_s_messages_keep_their_order() {
         }
     });
     join_all(senders).await;
-    // As long as it goes on, however slowly.
-    let (mut last, mut at) = (0, Instant::now());
-    while last < 200 {
-        let count = feed.work.done.lock().unwrap().len();
-        if count > last {
-            (last, at) = (count, Instant::now());
+    for _ in 0..1_200 {
+        if feed.work.done.lock().unwrap().len() == 200 {
+            break;
         }
-        assert!(at.elapsed() < Duration::from_mins(1), "it stands still after {last}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let done = feed.work.done.lock().unwrap().clone();
