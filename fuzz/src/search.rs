@@ -86,7 +86,8 @@ pub(crate) fn filter(input: &[u8]) -> Result<(), String> {
     let columns = 1..=text.chars().count() + 1;
     for of in [ResourceType::PATIENT, ResourceType::OBSERVATION] {
         let query = format!("_filter={}", encoded(text));
-        let Some(Err(invalid)) = read(&SearchTarget::Type(of), &query, false) else { continue };
+        let found = read(&SearchTarget::Type(of), &query, query.len() % 2 == 1);
+        let Some(Err(invalid)) = found else { continue };
         refused(&invalid)?;
         for fault in invalid.0 {
             let Reason::Filter { column, problem } = fault.reason else {
