@@ -101,15 +101,20 @@ impl Engine {
         self.gate.note_refused(Kind::ApplyMessage, caller, disclosed, reason).await
     }
 
-    /// What is known of what a message is about, by its keys.
+    /// What is known of what a message is about, by its keys, and which results wait for those at `places`.
     ///
     /// # Errors
     /// [`Error::Forbidden`], [`Error::Unavailable`].
-    pub async fn look_for_message(&self, keys: &[Keyed], caller: &Caller) -> Result<Looked, Error> {
+    pub async fn look_for_message(
+        &self,
+        keys: &[Keyed],
+        places: &[String],
+        caller: &Caller,
+    ) -> Result<Looked, Error> {
         let store = &self.store;
         let look = async |permit: &Permit<'_>, draft: Draft| {
             unrestricted(permit)?;
-            store.look_for_message(keys, draft, permit).await
+            store.look_for_message(keys, places, draft, permit).await
         };
         self.gate.show(Kind::LookForMessage.of_system(), caller, look).await
     }

@@ -405,8 +405,13 @@ impl Connection {
             Application::Later(pending) => {
                 let receiver = self.receiver.clone();
                 match pending.answer(&receiver).await {
-                    Some(answer) => self.answer(answer).await,
-                    None => Ok(()),
+                    Ok(Some(answer)) => self.answer(answer).await,
+                    Ok(None) => Ok(()),
+                    Err(error) => {
+                        let cause = root_cause(&error);
+                        tracing::warn!(cause, "a message may not be stored and is not answered");
+                        Err("not stored")
+                    }
                 }
             }
         }

@@ -34,8 +34,8 @@ use crate::access::{Caller, Principal, RequestContext};
 use crate::clock::{Clock, IdSource};
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::store::Store;
 use crate::store::hl7v2::{MessageIssue, MessageState, NewMessage, Received};
+use crate::store::{Flush, Store};
 
 /// Most characters of a field of the header that are kept beside the message.
 const LONGEST_TEXT: usize = 200;
@@ -86,6 +86,15 @@ pub struct Origin {
     pub is_framed: bool,
     /// Who is let in; `None`: the feed itself.
     pub caller: Option<Caller>,
+}
+
+/// What goes with a message when it is stored.
+struct Place<'a> {
+    batch: Option<Uuid>,
+    /// The answer, where there is one by now.
+    ack: Option<&'a Outcome>,
+    note: Option<Issue>,
+    may_begin: bool,
 }
 
 /// Takes messages in.
@@ -221,7 +230,7 @@ impl Receiver {
             let answer = match one.application {
                 Application::Silent => continue,
                 Application::Now(answer) => answer,
-                Application::Later(pending) => match pending.answer(self).await {
+                Application::Later(pending) => match pending.answer(self).await? {
                     Some(answer) => answer,
                     None => continue,
                 },
@@ -257,8 +266,8 @@ impl Receiver {
         let id = self.ids.ordered();
         let waiter = self.register(id);
         let ack = self.first_answer(&judged, settings.waits_for_effect);
-        let received =
-            self.store(&judged, id, raw, (batch, ack.as_ref(), note, seat.is_some()), origin).await;
+        let place = Place { batch, ack: ack.as_ref(), note, may_begin: seat.is_some() };
+        let received = self.store(&judged, id, raw, place, origin).await;
         let is_work = judged.refused.is_none() && judged.goes_on.is_none();
         let is_at_work = is_work && matches!(received, Ok(Received::New { .. }));
         if !is_at_work {
@@ -330,9 +339,10 @@ impl Receiver {
         judged: &Judged,
         id: Uuid,
         raw: &Bytes,
-        (batch, ack, note, may_begin): (Option<Uuid>, Option<&Outcome>, Option<Issue>, bool),
+        place: Place<'_>,
         origin: &Origin,
     ) -> Result<Received, Error> {
+        let Place { batch, ack, note, may_begin } = place;
         let (now, heading) = (self.clock.now(), judged.heading.as_ref());
         let text =
             |value: fn(&Heading) -> &str| heading.map_or("", |heading| clipped(value(heading)));
@@ -382,6 +392,7 @@ impl Receiver {
             notes: &notes,
             patients: &patients,
             lease: may_begin.then(|| now.plus_millis(LEASE_MS)),
+            flush: self.flush_of(judged, ack),
         };
         let certificate = origin.names.first().map_or("", String::as_str);
         let caller =
@@ -450,7 +461,7 @@ impl Receiver {
         judged.refused = Some((Code::AR, issue));
         let ack = self.first_answer(&judged, true).unwrap_or((Code::AR, Bytes::new()));
         let id = self.ids.ordered();
-        let place = (None, Some(&ack), None, false);
+        let place = Place { batch: None, ack: Some(&ack), note: None, may_begin: false };
         self.store(&judged, id, beginning, place, origin).await?;
         Ok(ack.1)
     }

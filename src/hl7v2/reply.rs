@@ -18,6 +18,7 @@ use super::judge::Judged;
 use super::receive::Receiver;
 use crate::error::Error;
 use crate::fhir::Instant;
+use crate::store::Flush;
 use crate::store::hl7v2::{Earlier, MessageIssue, MessageState};
 
 /// Between two looks at a message that another node works on.
@@ -48,6 +49,8 @@ pub enum Application {
 pub struct Pending {
     heading: Heading,
     waiter: Waiter,
+    /// Whether the disk has the message before its effect.
+    flush: Flush,
 }
 
 /// How work ended: the code and the answer.
@@ -107,8 +110,20 @@ impl Receiver {
         }
     }
 
+    /// Whether the receipt of a message waits for the disk. It does not where nothing is said before the
+    /// effect: the commit of that has the disk take both. Release 2 of MLLP says that it is stored.
+    pub(super) fn flush_of(&self, judged: &Judged, ack: Option<&Outcome>) -> Flush {
+        let is_original = |heading: &Heading| heading.mode == Mode::Original;
+        let is_later = ack.is_none()
+            && judged.refused.is_none()
+            && judged.goes_on.is_none()
+            && judged.heading.as_ref().is_some_and(|it| is_original(it) && waits(it));
+        if is_later && !self.settings.confirms_answers { Flush::Soon } else { Flush::Wait }
+    }
+
     /// What a message that is stored is answered with.
     pub(super) fn answers(&self, judged: Judged, ack: Option<Outcome>, waiter: Waiter) -> Answers {
+        let flush = self.flush_of(&judged, ack.as_ref());
         let Some(heading) = judged.heading else {
             let application = ack.map_or(Application::Silent, |(_, ack)| Application::Now(ack));
             return Answers { accept: None, application };
@@ -126,7 +141,9 @@ impl Receiver {
             // What is refused is told once.
             Some(_) if accept.is_some() || !application => Application::Silent,
             Some((_, ack)) => Application::Now(ack),
-            None if waits(&heading) => Application::Later(Box::new(Pending { heading, waiter })),
+            None if waits(&heading) => {
+                Application::Later(Box::new(Pending { heading, waiter, flush }))
+            }
             None => Application::Silent,
         };
         Answers { accept, application }
@@ -170,7 +187,10 @@ impl Receiver {
         });
         let application = match stored {
             Some((_, ack)) if application => Application::Now(ack),
-            None if waits(&heading) => Application::Later(Box::new(Pending { heading, waiter })),
+            None if waits(&heading) => {
+                // What repeats another is on the disk, and so is what it repeats.
+                Application::Later(Box::new(Pending { heading, waiter, flush: Flush::Wait }))
+            }
             Some(_) | None => Application::Silent,
         };
         Ok(Answers { accept, application })
@@ -214,9 +234,13 @@ impl Receiver {
 }
 
 impl Pending {
-    /// The answer once the work is done, if one is wanted then; AE 206 when it takes too long.
-    pub async fn answer(self, receiver: &Receiver) -> Option<Bytes> {
-        let Self { heading, mut waiter } = self;
+    /// The answer once the work is done, if one is wanted then; AE 206 when it takes too long, and the disk
+    /// has the message.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it may not have it: then nothing may be answered.
+    pub async fn answer(self, receiver: &Receiver) -> Result<Option<Bytes>, Error> {
+        let Self { heading, mut waiter, flush } = self;
         let id = waiter.id;
         let until = Deadline::now() + receiver.settings.deadline;
         let found = loop {
@@ -235,15 +259,21 @@ impl Pending {
                 }
             }
         };
-        let (code, ack) = found.unwrap_or_else(|| {
-            let issue = Issue::error(Condition::Locked).named("retry");
-            (Code::AE, receiver.answer(Some(&heading), Code::AE, &[issue]))
-        });
+        let (code, ack) = match found {
+            Some(found) => found,
+            None => {
+                if flush == Flush::Soon {
+                    receiver.store.keep_message(id).await?;
+                }
+                let issue = Issue::error(Condition::Locked).named("retry");
+                (Code::AE, receiver.answer(Some(&heading), Code::AE, &[issue]))
+            }
+        };
         let is_wanted = match heading.mode {
             Mode::Original => true,
             Mode::Enhanced { application, .. } => application.is_for(code.is_success()),
         };
-        is_wanted.then_some(ack)
+        Ok(is_wanted.then_some(ack))
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,6 +22,10 @@ use super::failure;
 use super::tenant::{Opened, Realm, Tenant};
 use super::tls::{AddressError, Tls};
 use super::write::Locks;
+
+mod transaction;
+
+pub(super) use transaction::Transaction;
 
 /// Longest wait for a new connection, and for a free one of the pool.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -360,8 +363,7 @@ impl Pool {
 
     /// A connection on which `sql`, a BEGIN, has run.
     pub(super) async fn begin(&self, sql: &str) -> Result<Transaction, Error> {
-        let connection = Some(self.connection().await?);
-        let transaction = Transaction { connection, locks: Locks::new() };
+        let transaction = Transaction::on(self.connection().await?, Locks::new());
         transaction.batch_execute(sql).await.map_err(failure::error)?;
         Ok(transaction)
     }
@@ -377,8 +379,7 @@ impl Pool {
         if locks.is_empty() {
             return self.begin(sql).await;
         }
-        let connection = Some(self.connection().await?);
-        let transaction = Transaction { connection, locks: locks.clone() };
+        let transaction = Transaction::on(self.connection().await?, locks.clone());
         let (keys, alone): (Vec<i64>, Vec<bool>) =
             locks.iter().map(|(key, alone)| (*key, *alone)).unzip();
         let statement = transaction.prepare_cached(LOCK).await.map_err(failure::error)?;
@@ -390,80 +391,6 @@ impl Pool {
     pub(super) fn status(&self) -> PoolStatus {
         let status = self.0.status();
         PoolStatus { open: status.size, idle: status.available, waiting: status.waiting }
-    }
-}
-
-/// A connection inside a transaction. One whose transaction nobody ended, because its writer was
-/// dropped or failed, is closed: in the pool, the next writer would go on in that transaction, and
-/// what it acknowledged would never be committed.
-pub(super) struct Transaction {
-    connection: Option<Object>,
-    /// The locks that the connection holds, which outlast the transaction.
-    locks: Locks,
-}
-
-impl Transaction {
-    /// Whether it has all of `locks` already.
-    pub(super) fn holds(&self, locks: &Locks) -> bool {
-        let has = |(key, alone): (&i64, &bool)| self.locks.get(key).is_some_and(|own| own >= alone);
-        locks.iter().all(has)
-    }
-
-    /// The rows of a statement.
-    pub(super) async fn all(
-        &self,
-        sql: &'static str,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Error> {
-        query(self, sql, parameters).await.map_err(failure::error)
-    }
-
-    /// Runs a statement; how many rows it concerned.
-    pub(super) async fn run(
-        &self,
-        sql: &'static str,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<u64, Error> {
-        let statement = self.prepare_cached(sql).await.map_err(failure::error)?;
-        self.execute(&statement, parameters).await.map_err(failure::error)
-    }
-
-    /// Ends it well; the connection goes back to the pool.
-    pub(super) async fn commit(self) -> Result<(), tokio_postgres::Error> {
-        self.end("COMMIT").await
-    }
-
-    /// Ends it without a trace.
-    pub(super) async fn roll_back(self) {
-        // A connection that cannot do so is closed, which has the same effect.
-        let _ = self.end("ROLLBACK").await;
-    }
-
-    async fn end(mut self, sql: &str) -> Result<(), tokio_postgres::Error> {
-        self.batch_execute(sql).await?;
-        // Ended is ended: a connection that then keeps its locks is closed, and so loses them.
-        if self.locks.is_empty() || self.batch_execute(UNLOCK).await.is_ok() {
-            drop(self.connection.take());
-        }
-        Ok(())
-    }
-}
-
-impl Deref for Transaction {
-    type Target = Object;
-
-    fn deref(&self) -> &Object {
-        self.connection
-            .as_ref()
-            .expect("only `end` and `drop` take the connection, and both own it")
-    }
-}
-
-impl Drop for Transaction {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            drop(Object::take(connection));
-        }
     }
 }
 

@@ -74,7 +74,7 @@ use meta::KnownUses;
 use parties::Parties;
 use reads::Reads;
 use seats::{Searchers, Seats};
-use write::{Rids, SharedWrites};
+use write::{Effects, Rids, SharedWrites};
 
 /// The tenant of everything while tenancy is off.
 const TENANT: i32 = 0;
@@ -159,6 +159,8 @@ pub(crate) struct Inner {
     indexer: Indexer,
     rids: Rids,
     shared: SharedWrites,
+    effects: Effects,
+    looks: hl7v2::Looks,
     receipts: hl7v2::Receipts,
     vault: hl7v2::Vault,
     known_uses: KnownUses,
@@ -210,6 +212,8 @@ impl Store {
             indexer: Indexer::new(integrity),
             rids: Rids::default(),
             shared: SharedWrites::default(),
+            effects: Effects::default(),
+            looks: hl7v2::Looks::default(),
             receipts: hl7v2::Receipts::default(),
             vault: hl7v2::Vault::default(),
             known_uses: KnownUses::default(),

@@ -4,6 +4,7 @@
 //! server, the less each caller costs. When a shared statement fails for one of its callers, each
 //! gets a statement of its own and its own answer.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::join_all;
@@ -93,6 +94,9 @@ pub(super) struct Queue<T: Together> {
     most: usize,
     /// Whether a statement lets the other tasks of this moment come first.
     gathers: bool,
+    /// The lanes that share evenly, where they do, and the callers in their statements.
+    even: Option<usize>,
+    running: AtomicUsize,
 }
 
 /// How often it does so at most.
@@ -109,13 +113,27 @@ type Caller<T> = oneshot::Sender<Result<<T as Together>::Answer, <T as Together>
 impl<T: Together> Queue<T> {
     /// An empty queue for `lanes` statements at a time of `most` weight each.
     pub(super) fn new(lanes: usize, most: usize) -> Self {
-        Self { waiting: Mutex::default(), lanes: Semaphore::new(lanes), most, gathers: false }
+        Self {
+            waiting: Mutex::default(),
+            lanes: Semaphore::new(lanes),
+            most,
+            gathers: false,
+            even: None,
+            running: AtomicUsize::new(0),
+        }
     }
 
     /// The same for statements that cost much whatever is in them: each takes along what other callers
     /// are about to ask for, as far as nothing but their turn is lacking.
     pub(super) fn gathering(self) -> Self {
         Self { gathers: true, ..self }
+    }
+
+    /// The same for callers who come again as soon as they are answered: no statement takes more than its
+    /// lane's part of all who are there, so that the statements of all lanes stay of one size. Else one takes
+    /// nearly all, the next what little came meanwhile, and so on.
+    pub(super) fn even(self) -> Self {
+        Self { even: Some(self.lanes.available_permits()), ..self }
     }
 
     /// Has `work` done, alone or together with what others want at the same time.
@@ -154,6 +172,7 @@ impl<T: Together> Queue<T> {
         if batch.is_empty() {
             return false;
         }
+        let _running = Running(&self.running, batch.len());
         match with.run(&batch).await {
             Ok(answers) => {
                 for (caller, answer) in callers.into_iter().zip(answers) {
@@ -207,7 +226,12 @@ impl<T: Together> Queue<T> {
             weight += T::weight(&next.work);
             weight <= self.most
         });
-        let count = fits.count().max(1).min(waiting.len());
+        let fits = fits.count();
+        let running = self.running.load(Ordering::Acquire);
+        let part = self.even.map(|lanes| (waiting.len() + running).div_ceil(lanes));
+        let count = fits.min(part.unwrap_or(fits)).max(1).min(waiting.len());
+        // While the others cannot look: they count these too.
+        self.running.fetch_add(count, Ordering::AcqRel);
         waiting.drain(..count).map(|next| (next.work, next.done)).unzip()
     }
 
@@ -216,11 +240,19 @@ impl<T: Together> Queue<T> {
     }
 }
 
+/// Callers in a statement, until it is done or given up.
+struct Running<'a>(&'a AtomicUsize, usize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::AcqRel);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
     use std::pin::pin;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures_util::future::BoxFuture;
     use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -335,5 +367,15 @@ mod tests {
         assert_eq!(statements(Queue::new(1, 500)).await, [1, 4]);
         assert_eq!(statements(Queue::new(1, 500).gathering()).await, [5]);
         assert_eq!(statements(Queue::new(1, 2).gathering()).await, [2, 2, 1]);
+    }
+
+    #[tokio::test]
+    async fn statements_of_even_lanes_are_of_one_size() {
+        assert_eq!(statements(Queue::new(2, 500).gathering()).await, [5]);
+        assert_eq!(statements(Queue::new(2, 500).gathering().even()).await, [3, 2]);
+        assert_eq!(statements(Queue::new(2, 2).gathering().even()).await, [2, 2, 1]);
+        let (queue, with) = (Queue::<Statements>::new(2, 500).even(), Statements::default());
+        join_all((0..5).map(|_| queue.submit(&with, ()))).await;
+        assert_eq!(queue.running.load(Ordering::SeqCst), 0, "nobody is counted for good");
     }
 }

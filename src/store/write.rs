@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 
 use deadpool_postgres::Object;
-use tokio_postgres::types::ToSql;
 
 use crate::access::interaction::Kind;
 use crate::access::{CommitError, Disclosed, Interaction, LedgerRow, Permit, UnitOfWork, Units};
@@ -16,15 +15,15 @@ use crate::fhir::{Identity, Instant, Operation, VersionId};
 
 use super::connection::Transaction;
 use super::hl7v2::Companion;
-use super::index::{IndexColumns, IndexRows, Indexed, Parameters};
+use super::index::{IndexRows, Indexed, Parameters};
 use super::integrity::Ties;
-use super::ledger::Columns;
 use super::meta::{MetaChange, MetaUse};
 use super::resource::Current;
-use super::rows::{JsonText, RowState, Timestamptz};
 use super::seats::Seat;
-use super::{BUCKET, Store, TENANT, failure};
+use super::{Store, failure};
 
+mod chunk;
+mod effects;
 mod integrity;
 mod kept;
 mod locks;
@@ -33,12 +32,15 @@ mod queue;
 mod rid;
 mod statements;
 
+pub(super) use chunk::reindex;
+pub(super) use effects::Effects;
 pub use integrity::Wanted;
 pub(super) use integrity::{Locks, STATEMENTS as INTEGRITY_STATEMENTS};
 pub(super) use queue::SharedWrites;
 pub(super) use rid::Rids;
 pub(super) use statements::STATEMENTS;
 
+use chunk::write_chunk;
 use integrity::Guarded;
 use named::Named;
 use queue::Unit;
@@ -202,12 +204,14 @@ impl WriteTx {
                 return self.store.0.ledger.record(rows).await.map_err(CommitError::Failed);
             }
             let staged = std::mem::take(&mut self.staged);
-            // One version, or what cannot collide, shares its statement with others; and the effects of
-            // messages, of which many come at a time.
+            if let Some(companion) = companion {
+                let unit = Unit { staged, rows };
+                return self.store.0.effects.submit(&self.store, unit, companion).await;
+            }
+            // One version, or what cannot collide, shares its statement with others.
             let is_new = |staged: &Staged| staged.operation == Operation::Created;
-            if staged.len() == 1 || companion.is_some() || staged.iter().all(is_new) {
-                let unit = Unit { staged, rows, companion };
-                return self.store.0.shared.submit(&self.store, unit).await;
+            if staged.len() == 1 || staged.iter().all(is_new) {
+                return self.store.0.shared.submit(&self.store, Unit { staged, rows }).await;
             }
             let connection =
                 self.store.0.writers.connection().await.map_err(CommitError::Failed)?;
@@ -337,78 +341,6 @@ async fn write(
     write_chunk(store, connection, &order, rows, failure::last_error).await
 }
 
-async fn write_chunk(
-    store: &Store,
-    connection: &Object,
-    staged: &[&Staged],
-    rows: &[&LedgerRow],
-    error: fn(tokio_postgres::Error) -> CommitError,
-) -> Result<(), CommitError> {
-    let known = store.parameters().map_err(CommitError::Failed)?;
-    let before: Result<Vec<_>, Error> =
-        staged.iter().map(|staged| staged.rows_before(&known)).collect();
-    let before = before.map_err(CommitError::Failed)?;
-    let renewed: Result<Vec<_>, Error> =
-        staged.iter().map(|staged| staged.renewed_rows(&known)).collect();
-    let renewed = renewed.map_err(CommitError::Failed)?;
-    let mut versions = VersionColumns { epoch: known.epoch, ..VersionColumns::default() };
-    let mut indexed = Vec::with_capacity(staged.len());
-    for ((staged, before), renewed) in staged.iter().zip(&before).zip(&renewed) {
-        let rid = match &staged.prior {
-            Some(prior) => prior.rid,
-            None => store.0.rids.next(connection).await.map_err(CommitError::Failed)?,
-        };
-        let identity = store.identity(&staged.identity);
-        versions.push(staged, identity);
-        let now = renewed.as_ref().unwrap_or(&staged.index);
-        indexed.push(staged.indexed(rid, identity, before.as_ref(), now));
-    }
-    store.note_codes(&indexed).await.map_err(CommitError::Failed)?;
-    let index = IndexColumns::of(&indexed);
-    let sql = versions.statement(index.len(), rows.len());
-    let ledger =
-        Columns::with_parties(rows, &store.0.parties).await.map_err(CommitError::Failed)?;
-    let done = execute(connection, sql, &ledger, &index, &versions.parameters()).await?;
-    if done.as_ref().is_err_and(failure::has_old_parameters) {
-        store.0.indexer.renewed(known.epoch).await;
-    }
-    done.map_err(error)
-}
-
-/// Runs a statement that writes the index, with its ledger rows and what else it takes.
-async fn execute(
-    connection: &Object,
-    sql: &str,
-    ledger: &Columns<'_>,
-    index: &IndexColumns<'_>,
-    more: &[&(dyn ToSql + Sync)],
-) -> Result<Result<(), tokio_postgres::Error>, CommitError> {
-    let statement = connection.prepare_cached(sql).await.map_err(failure::commit_error)?;
-    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
-    parameters.extend(ledger.parameters());
-    parameters.push(&BUCKET);
-    parameters.extend(index.parameters());
-    parameters.extend(more);
-    Ok(connection.execute(&statement, &parameters).await.map(drop))
-}
-
-/// Brings the index to what versions say that stay as they are; their rows are of `epoch`.
-pub(super) async fn reindex(
-    store: &Store,
-    connection: &Object,
-    all: &[Indexed<'_>],
-    epoch: i64,
-) -> Result<(), CommitError> {
-    store.note_codes(all).await.map_err(CommitError::Failed)?;
-    let index = IndexColumns::of(all);
-    let done =
-        execute(connection, statements::INDEX, &Columns::default(), &index, &[&epoch]).await?;
-    if done.as_ref().is_err_and(failure::has_old_parameters) {
-        store.0.indexer.renewed(epoch).await;
-    }
-    done.map_err(failure::commit_error)
-}
-
 impl Staged {
     /// What the index holds of the version before.
     fn rows_before(&self, known: &Parameters) -> Result<Option<IndexRows>, Error> {
@@ -440,61 +372,5 @@ impl Staged {
             now: self.body.is_some().then_some((now, &self.patients)),
             patients: &self.patients,
         }
-    }
-}
-
-/// Versions column by column, as `unnest` takes them.
-#[derive(Default)]
-struct VersionColumns<'a> {
-    /// The state of the row that is replaced; none for a new one.
-    prior: Vec<RowState>,
-    version: Vec<i32>,
-    operation: Vec<i8>,
-    id: Vec<&'a str>,
-    spread: Vec<i32>,
-    last_updated: Vec<Timestamptz>,
-    meta: Vec<Option<JsonText<'a>>>,
-    body: Vec<Option<JsonText<'a>>>,
-    /// Of the search parameters that made the rows of all.
-    epoch: i64,
-}
-
-impl<'a> VersionColumns<'a> {
-    fn push(&mut self, staged: &'a Staged, identity: i64) {
-        let prior = staged.prior.as_ref().map(|prior| prior.state);
-        self.prior.push(prior.unwrap_or(RowState::NONE));
-        self.version.push(staged.version.0);
-        self.operation.push(staged.operation.code().cast_signed());
-        self.id.push(staged.identity.id.as_str());
-        self.spread.push((identity >> 32) as i32);
-        self.last_updated.push(Timestamptz(staged.last_updated));
-        self.meta.push(staged.meta.as_deref().map(JsonText));
-        self.body.push(staged.body.as_deref().map(JsonText));
-    }
-
-    /// The smallest statement that writes all of them with `keys` of the index and `rows` ledger rows.
-    fn statement(&self, keys: usize, rows: usize) -> &'static str {
-        let is_one = keys == 1 && rows == 1;
-        if self.prior.iter().all(|prior| *prior == RowState::NONE) {
-            if is_one { statements::CREATE_ONE } else { statements::CREATE }
-        } else if self.prior.iter().all(|prior| *prior != RowState::NONE) {
-            if is_one { statements::SUPERSEDE_ONE } else { statements::SUPERSEDE }
-        } else {
-            statements::WRITE
-        }
-    }
-
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
-        [
-            &self.prior,
-            &self.version,
-            &self.operation,
-            &self.id,
-            &self.spread,
-            &self.last_updated,
-            &self.meta,
-            &self.body,
-            &self.epoch,
-        ]
     }
 }

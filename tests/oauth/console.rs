@@ -38,7 +38,7 @@ async fn receive(server: &TestServer, message: &str) {
     let bytes = Bytes::copy_from_slice(message.as_bytes());
     let answers = receiver.receive(&bytes, &origin).await.unwrap();
     if let Application::Later(pending) = answers.application {
-        pending.answer(receiver).await;
+        pending.answer(receiver).await.unwrap();
     }
 }
 

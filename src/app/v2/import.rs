@@ -86,7 +86,7 @@ async fn take_all(
             let answer = match answered.application {
                 Application::Silent => None,
                 Application::Now(answer) => Some(answer),
-                Application::Later(pending) => pending.answer(receiver).await,
+                Application::Later(pending) => pending.answer(receiver).await?,
             };
             let answer = answer.or(answered.accept).unwrap_or_default();
             let (code, why) = code(&answer);

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use futures_util::future::try_join_all;
 
 use super::change::all_keys;
-use super::told;
+use super::{members, told};
 use super::{Applier, Case, Halt, MOST_HOPS};
 use crate::access::Caller;
 use crate::engine::SearchTarget;
@@ -36,7 +36,9 @@ impl Applier {
         let drafts = &case.draft.resources;
         let wanted = drafts.iter().flat_map(|draft| all_keys(case, draft));
         let wanted: Vec<_> = wanted.chain(told::wanted(case)).collect();
-        let looked = Arc::new(self.engine.look_for_message(&wanted, case.caller).await?);
+        let places = members::places_of_results(case);
+        let looked = self.engine.look_for_message(&wanted, &places, case.caller).await?;
+        let looked = Arc::new(looked);
         case.lines().extend(looked.lines.iter().cloned());
         case.looked.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&looked);
         let known = &looked.known;

@@ -5,7 +5,7 @@
 //!
 //! Spec: v2 S34, B28
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::find::Found;
 use super::plan::Plan;
@@ -68,19 +68,14 @@ impl Applier {
                 plan.waiting.push(Member { place: place.clone(), member });
             }
         }
-        self.gather_waiting(&places, plan).await
-    }
-
-    /// Those that came before what they belong to.
-    async fn gather_waiting(&self, places: &Places<'_>, plan: &mut Plan) -> Result<(), Halt> {
-        let new = places.parents.iter().filter(|(_, parent)| parent.stored.is_none());
-        let new: Vec<_> = new.map(|(place, _)| place.as_str()).collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        for Member { place, member } in self.store.waiting_members(&new).await? {
-            if let Some(parent) = places.parents.get(&place) {
-                plan.add_member(parent, &member);
+        // Those that came before what they belong to.
+        let looked = case.looked();
+        let mut waiting: Vec<_> = looked.waiting.iter().collect();
+        waiting.sort_unstable_by_key(|one| (&one.place, &one.member));
+        for Member { place, member } in waiting {
+            let parent = places.parents.get(place).filter(|parent| parent.stored.is_none());
+            if let Some(parent) = parent {
+                plan.add_member(parent, member);
             }
         }
         Ok(())
@@ -115,11 +110,33 @@ impl Plan {
     }
 }
 
+/// Where the results of a message stand that others may have come before which belong to them.
+pub(super) fn places_of_results(case: &Case<'_>) -> Vec<String> {
+    if case.draft.effect.as_deref() != Some("results") {
+        return Vec::new();
+    }
+    let sender = case.sender();
+    let mut places = BTreeSet::new();
+    let mut order: Option<Segment<'_>> = None;
+    for segment in case.message.segments() {
+        if segment.is("OBR") {
+            order = Some(segment);
+        }
+        let place = order.filter(|_| segment.is("OBX")).and_then(|order| own(order, segment));
+        places.extend(place.map(|place| of_sender(&sender, &place)));
+    }
+    places.into_iter().collect()
+}
+
+/// A place in the orders of a sender.
+fn of_sender(sender: &str, place: &str) -> String {
+    format!("{sender}\u{1F}{place}")
+}
+
 /// The places of a message's results.
 fn places<'f>(case: &Case<'_>, found: &'f [Found]) -> Places<'f> {
     let mut places = Places::default();
     let sender = case.sender();
-    let of_sender = |place: String| format!("{sender}\u{1F}{place}");
     let mut order: Option<Segment<'_>> = None;
     for segment in case.message.segments() {
         if segment.is("OBR") {
@@ -132,10 +149,10 @@ fn places<'f>(case: &Case<'_>, found: &'f [Found]) -> Places<'f> {
         let mut drafts = case.draft.resources.iter().zip(found);
         let Some((_, found)) = drafts.find(is_own) else { continue };
         if let Some(place) = parent(order) {
-            places.members.push((of_sender(place), found));
+            places.members.push((of_sender(&sender, &place), found));
         }
         if let Some(place) = own(order, segment) {
-            places.parents.insert(of_sender(place), found);
+            places.parents.insert(of_sender(&sender, &place), found);
         }
     }
     places

@@ -65,7 +65,9 @@ pub(in crate::http) async fn receive(mut exchange: Exchange) -> Result<Response<
     let application = match answers.application {
         Application::Silent => None,
         Application::Now(answer) => Some(answer),
-        Application::Later(pending) => pending.answer(&receiver).await,
+        Application::Later(pending) => {
+            pending.answer(&receiver).await.map_err(Failure::Interaction)?
+        }
     };
     let Some(answer) = application.or(answers.accept) else {
         let mut response = Response::new(Body::empty());

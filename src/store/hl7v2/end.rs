@@ -19,7 +19,7 @@ use super::{MessageEnd, MessageIssue, UnmappedCode};
 /// that the new ones do not replace go; those below 0 are of the receipt. Of what waits in a line, the next one
 /// is free to be claimed. What is looked for by a message's id is written so that no plan, made while a table was
 /// small, looks for it among all there is: not as EXISTS, and not by what an index of the blocked ones has.
-pub(super) const END: &str = "WITH g AS MATERIALIZED ( \
+pub(in crate::store) const END: &str = "WITH g AS MATERIALIZED ( \
        SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::bytea[], $6::timestamptz[], \
          $7::text[], $8::text[], $9::bool[], $10::bool[]) \
          AS g(id, attempts, state, code, ack, at, hash, reason, holds, is_effect) ORDER BY id), \
@@ -208,7 +208,7 @@ impl<'a> Issues<'a> {
 
 /// What [`END`] takes, column by column.
 #[derive(Default)]
-pub(super) struct EndColumns<'a> {
+pub(in crate::store) struct EndColumns<'a> {
     ends: Ends<'a>,
     lines: (Vec<&'a str>, Vec<i64>),
     keys: [Vec<&'a str>; 4],
@@ -233,7 +233,7 @@ impl<'a> EndColumns<'a> {
     }
 
     /// Ends of work with their effects.
-    pub(super) fn of(companions: &[&'a Companion]) -> Self {
+    pub(in crate::store) fn of(companions: &[&'a Companion]) -> Self {
         let mut columns = Self::default();
         for companion in companions {
             columns.push(companion);
@@ -291,7 +291,7 @@ impl<'a> EndColumns<'a> {
         }
     }
 
-    pub(super) fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
+    pub(in crate::store) fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
         let Ends { id, attempts, state, code, ack, at, hash, reason, holds, is_effect } =
             &self.ends;
         let mut all: Vec<&(dyn ToSql + Sync)> =

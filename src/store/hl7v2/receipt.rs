@@ -1,4 +1,4 @@
-//! Receipts of many messages in one statement, one commit and one wait for the disk.
+//! Receipts of many messages in one statement, one commit and at most one wait for the disk.
 //!
 //! Messages whose statement fails for one of them, such as the same message twice at the same moment, are
 //! stored one by one.
@@ -8,6 +8,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::super::connection::Flush;
 use super::super::ledger::Columns;
 use super::super::rows::{Timestamptz, number_array};
 use super::super::together::{Queue, Together};
@@ -36,7 +37,7 @@ struct Lanes(Store);
 
 impl Default for Receipts {
     fn default() -> Self {
-        Self { queue: Queue::new(LANES, MOST) }
+        Self { queue: Queue::new(LANES, MOST).gathering().even() }
     }
 }
 
@@ -69,6 +70,7 @@ pub(super) struct Receipt {
     issues: Vec<MessageIssue>,
     notes: Vec<MessageIssue>,
     lease: Option<Instant>,
+    flush: Flush,
 }
 
 /// What became of it.
@@ -117,6 +119,7 @@ impl Receipt {
             issues: new.issues.to_vec(),
             notes: new.notes.to_vec(),
             lease: new.lease,
+            flush: new.flush,
         }
     }
 }
@@ -141,6 +144,10 @@ impl Together for Lanes {
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
         parameters.extend(ledger.parameters());
         parameters.extend(columns.parameters());
+        // One that waits has all of them wait.
+        let waits = batch.iter().any(|one| one.flush == Flush::Wait);
+        let flush = if waits { Flush::Wait } else { Flush::Soon }.setting();
+        parameters.push(&flush);
         let rows = connection.query(&statement, &parameters).await.map_err(failure::error)?;
         let row_of = |one: &Receipt| {
             let is_its = |row: &&Row| row.try_get::<_, Uuid>(0).is_ok_and(|id| id == one.id);

@@ -8,6 +8,7 @@ use deadpool_postgres::Object;
 use uuid::Uuid;
 
 use super::super::ledger::insert_ledger;
+use super::super::connection::Flush;
 use super::super::rows::Timestamptz;
 use super::super::{Store, failure};
 use super::list::standing;
@@ -20,7 +21,7 @@ use crate::fhir::Instant;
 /// One statement for many messages: their ledger rows, the keys of repetitions, the messages, their places
 /// in line and their issues. Who is first in all its lines is leased at once; who is not is blocked until the
 /// one before it ends. The row of a repetition says that it is one. What had its effect has no row in `v2_open`.
-/// `$1` to `$19` are the ledger's.
+/// `$1` to `$19` are the ledger's; `$60`: whether the commit waits for the disk.
 pub(super) const RECEIVE: &str = concat!(
     "WITH g AS MATERIALIZED ( \
        SELECT u.*, u.line::bigint[] AS keys FROM unnest($20::uuid[], $21::text[], $22::text[], \
@@ -89,8 +90,13 @@ pub(super) const RECEIVE: &str = concat!(
         WHERE EXISTS (SELECT FROM v2_dedupe d \
                 WHERE d.site = g.site AND d.control_id = g.control_id AND d.sha256 <> g.sha256 \
                   AND NOT EXISTS (SELECT FROM v2_open o WHERE o.message_id = d.message_id))) \
-     SELECT id, leased, first, blocked FROM fate"
+     SELECT id, leased, first, blocked, set_config('synchronous_commit', $60::text, true) FROM fate"
 );
+
+/// Has the disk take all that was committed before, if a message is there: a crash may have lost one that the disk
+/// did not have. A commit waits where it has written something.
+const FLUSH: &str =
+    "SELECT pg_logical_emit_message(true, 'kiln', ''::text) FROM v2_message WHERE id = $1";
 
 /// What a repetition repeats, once it is committed.
 const EARLIER: &str = concat!(
@@ -133,7 +139,7 @@ const PASS_OVER: &str = "INSERT INTO v2_sequence AS known (site, expected) VALUE
 const EXPECTED: &str = "SELECT expected FROM v2_sequence WHERE site = $1";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[RECEIVE, EARLIER, PARTS, EXPECT, PASS_OVER, EXPECTED];
+pub(super) const STATEMENTS: &[&str] = &[RECEIVE, FLUSH, EARLIER, PARTS, EXPECT, PASS_OVER, EXPECTED];
 
 /// A message as it came, with what its header says.
 #[derive(Debug)]
@@ -196,6 +202,10 @@ pub struct NewMessage<'a> {
     pub patients: &'a [i64],
     /// Until when it is this node's, if it is first in its lines; `None`: it waits in any case.
     pub lease: Option<Instant>,
+    /// Whether its commit waits for the disk. It need not where the answer comes after the commit of the
+    /// effect, which has the disk take all that was committed before; who answers without one asks for
+    /// [`Store::keep_message`] before.
+    pub flush: Flush,
 }
 
 /// What became of a message when it was stored.
@@ -224,7 +234,8 @@ pub struct Earlier {
 }
 
 impl Store {
-    /// Stores a message and the ledger row of `draft` in one commit that the disk has.
+    /// Stores a message and the ledger row of `draft` in one commit, which the disk has if the message says
+    /// so. What repeats another is on the disk in any case: nothing else is committed before its answer.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database: then nothing may be answered.
@@ -239,11 +250,26 @@ impl Store {
         let sealed = self.0.vault.seal(new.id, new.raw)?;
         let stored = self.0.receipts.submit(self, Receipt::of(new, sealed, row)).await?;
         if let Some(first) = stored.first {
+            if new.flush == Flush::Soon {
+                self.keep_message(new.id).await?;
+            }
             let connection = self.0.feeds.connection().await?;
             return Ok(taken.with(Received::Repeated(repeated(&connection, first).await?)));
         }
         let (is_leased, is_blocked) = (stored.is_leased, stored.is_blocked);
         Ok(taken.with(Received::New { is_leased, is_blocked }))
+    }
+
+    /// Waits until the disk has a message.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it may not have it, or a crash of the database has lost it.
+    pub async fn keep_message(&self, id: Uuid) -> Result<(), Error> {
+        let connection = self.0.feeds.connection().await?;
+        let statement = connection.prepare_cached(FLUSH).await.map_err(failure::error)?;
+        let kept = connection.query_opt(&statement, &[&id]).await.map_err(failure::error)?;
+        let lost = || Error::Unavailable("the database has lost a message".into());
+        kept.map(drop).ok_or_else(lost)
     }
 
     /// The bytes of the parts before the one that goes on from `name`, the first one first; `None` while

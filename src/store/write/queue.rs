@@ -4,11 +4,10 @@
 //! turns, so what one caller writes goes well with what others write at the same moment.
 
 use crate::access::{CommitError, LedgerRow};
-use crate::store::hl7v2::Companion;
+use crate::store::Store;
 use crate::store::together::{Queue, Together};
-use crate::store::{Store, failure};
 
-use super::{BEGIN, CHUNK, Staged, lock_order, write, write_chunk};
+use super::{CHUNK, Staged, write};
 
 /// Statements in flight at once: while one waits for the disk, the next gathers and runs. Measured: 4 and 8
 /// make smaller statements and 10 to 25 % fewer creates at 30 clients.
@@ -23,11 +22,10 @@ impl Default for SharedWrites {
     }
 }
 
-/// The versions of one caller and their ledger rows, and of the message whose effect they are the end.
+/// The versions of one caller and their ledger rows.
 pub(in crate::store) struct Unit {
     pub(super) staged: Vec<Staged>,
     pub(super) rows: Vec<LedgerRow>,
-    pub(super) companion: Option<Companion>,
 }
 
 impl Together for Store {
@@ -40,31 +38,10 @@ impl Together for Store {
     }
 
     async fn run(&self, batch: &[Unit]) -> Result<Vec<()>, CommitError> {
-        if batch.iter().any(|unit| unit.companion.is_some()) {
-            return Box::pin(effects(self, batch)).await.map(|()| vec![(); batch.len()]);
-        }
         let connection = self.0.writers.connection().await.map_err(CommitError::Failed)?;
         let staged: Vec<&Staged> = batch.iter().flat_map(|unit| &unit.staged).collect();
         let rows: Vec<&LedgerRow> = batch.iter().flat_map(|unit| &unit.rows).collect();
         write(self, &connection, &staged, &rows).await?;
         Ok(vec![(); batch.len()])
-    }
-}
-
-/// Effects of messages with their ends, in one transaction.
-async fn effects(store: &Store, batch: &[Unit]) -> Result<(), CommitError> {
-    let mut staged: Vec<&Staged> = batch.iter().flat_map(|unit| &unit.staged).collect();
-    staged.sort_by_key(|staged| lock_order(staged));
-    let rows: Vec<&LedgerRow> = batch.iter().flat_map(|unit| &unit.rows).collect();
-    let companions: Vec<&Companion> =
-        batch.iter().filter_map(|unit| unit.companion.as_ref()).collect();
-    let connection = store.0.writers.begin(BEGIN).await.map_err(CommitError::Failed)?;
-    let written = write_chunk(store, &connection, &staged, &rows, failure::commit_error).await;
-    match Companion::follow(&companions, written, &connection).await {
-        Ok(()) => connection.commit().await.map_err(failure::last_error),
-        Err(error) => {
-            connection.roll_back().await;
-            Err(error)
-        }
     }
 }
