@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::harness::client::Client;
+use crate::harness::database::connect;
 use crate::harness::process::Process;
 use crate::harness::shared::long;
 
@@ -94,4 +95,50 @@ async fn a_killed_server_loses_no_message_and_applies_none_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_postgres_loses_no_message_and_applies_none_twice() {
     rounds(false).await;
+}
+
+/// How many messages have a control id, by the database.
+async fn stored(process: &Process, control_id: &str) -> i64 {
+    let client = connect(&process.database_url()).await;
+    let sql = "SELECT count(*) FROM v2_message WHERE control_id = $1";
+    client.query_one(sql, &[&control_id]).await.unwrap().get(0)
+}
+
+/// What a sender has heard of is on the disk, though the receipt of a message that is answered with its effect does not
+/// wait for the disk by itself: one that comes again, and one whose effect is not there in time.
+///
+/// Covers: v2 B6, v2 M9.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_answered_without_an_effect_is_on_the_disk() {
+    let mut process = Process::start_with(&["hl7v2.ack_timeout_s=1"]).await;
+    let url = format!("{}/v2/messages", process.client.root());
+    let send = async |process: &Process, message: &str| {
+        let call = process.client.call("POST", &url).header("Content-Type", "application/hl7-v2");
+        call.body(message.to_owned()).try_send().await
+    };
+    // Nothing but a commit that waits has the disk take anything for the time of this test.
+    let database = connect(&process.database_url()).await;
+    database.batch_execute("ALTER SYSTEM SET wal_writer_delay = '10s'").await.unwrap();
+    database.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    let message = adt("A28", "once", "once");
+    let answer = deliver(&process.client, &message).await;
+    let again = send(&process, &message).await.unwrap();
+    assert_eq!(again.body, answer);
+    process.kill_postgres(BACK_WITHIN).await;
+    process.ready(BACK_WITHIN).await;
+    assert_eq!(stored(&process, "once").await, 2, "the message and its repetition");
+    let mut database = connect(&process.database_url()).await;
+    let held = database.transaction().await.unwrap();
+    held.batch_execute("LOCK TABLE v2_watermark").await.unwrap();
+    let late = adt("A28", "late", "late");
+    let answer = send(&process, &late).await.unwrap();
+    let told = (value(&answer.body, "MSA-1"), value(&answer.body, "ERR-3.1"));
+    assert_eq!(told, ("AE".to_owned(), "206".to_owned()));
+    process.kill_postgres(BACK_WITHIN).await;
+    process.ready(BACK_WITHIN).await;
+    assert_eq!(stored(&process, "late").await, 1);
+    drop(held);
+    deliver(&process.client, &late).await;
+    let found = process.client.get("/Patient?_summary=count").await.expect(200);
+    assert_eq!(found.at("total"), Some("2".to_owned()));
 }

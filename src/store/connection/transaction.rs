@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use deadpool_postgres::Object;
+use futures_util::future::join3;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
@@ -71,12 +72,13 @@ impl Transaction {
         &self,
         [first, last]: [(&Statement, &[&(dyn ToSql + Sync)]); 2],
     ) -> Result<(), tokio_postgres::Error> {
-        // They are sent in the order in which they are asked for the first time.
-        let (first, last, ended) = futures_util::join!(
+        // Each is sent when it is polled for the first time, and they are in this order.
+        let (first, last, ended) = join3(
             self.execute(first.0, first.1),
             self.execute(last.0, last.1),
             self.batch_execute("COMMIT"),
-        );
+        )
+        .await;
         self.is_over.store(ended.is_ok(), Ordering::Release);
         first.and(last)?;
         ended
