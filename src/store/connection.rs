@@ -31,6 +31,9 @@ pub(super) use transaction::Transaction;
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const POOL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Has all be found by indexes, where there are some.
+const BY_INDEX: &str = " -c enable_seqscan=off";
+
 /// Takes locks in the order of the array, which all writers sort alike; and lets all of them go.
 const LOCK: &str = "SELECT CASE WHEN alone THEN pg_advisory_lock(k)::text \
      ELSE pg_advisory_lock_shared(k)::text END FROM unnest($1::bigint[], $2::bool[]) l (k, alone)";
@@ -249,8 +252,27 @@ impl Pipelines {
         timeout_ms: u32,
         flush: Flush,
     ) -> Result<Self, Error> {
+        Self::with(realm, (count, timeout_ms), flush, "")
+    }
+
+    /// The same for what is found by indexes, as by [`Pool::by_index`].
+    pub(super) fn by_index(
+        realm: &Realm,
+        count: usize,
+        timeout_ms: u32,
+        flush: Flush,
+    ) -> Result<Self, Error> {
+        Self::with(realm, (count, timeout_ms), flush, BY_INDEX)
+    }
+
+    fn with(
+        realm: &Realm,
+        (count, timeout_ms): (usize, u32),
+        flush: Flush,
+        more: &str,
+    ) -> Result<Self, Error> {
         let slots = (0..count.max(1)).map(|_| Slot::default()).collect();
-        let target = realm.target(timeout_ms, flush, "")?;
+        let target = realm.target(timeout_ms, flush, more)?;
         Ok(Self { target, slots, next: AtomicUsize::new(0), renewals: AtomicU64::new(0) })
     }
 
@@ -328,7 +350,7 @@ impl Pool {
     /// For writers and for the queue of messages: what they look for is found by indexes. A table that was small
     /// when a statement was planned would be walked through until the database next counts its rows.
     pub(super) fn by_index(realm: &Realm, size: usize, timeout_ms: u32) -> Result<Self, Error> {
-        Self::with(realm, (size, timeout_ms), Flush::Wait, " -c enable_seqscan=off")
+        Self::with(realm, (size, timeout_ms), Flush::Wait, BY_INDEX)
     }
 
     pub(super) fn with(

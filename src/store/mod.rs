@@ -193,6 +193,7 @@ impl Store {
         let criteria = Seats::new("conditional interactions", half, half);
         let (limit, flush) = (sizes.statement_timeout_ms, sizes.read_audit);
         let ledger = LedgerWriter::new(realm, parties.clone(), limit, flush)?;
+        let looks = hl7v2::Looks::new(realm, parties.clone(), limit, flush)?;
         let options = realm.sqlx_options().map_err(Error::internal)?;
         let admin = PgPoolOptions::new().max_connections(6).connect_lazy_with(options);
         let hasher = Hasher::load(&readers).await?;
@@ -213,7 +214,7 @@ impl Store {
             rids: Rids::default(),
             shared: SharedWrites::default(),
             effects: Effects::default(),
-            looks: hl7v2::Looks::default(),
+            looks,
             receipts: hl7v2::Receipts::default(),
             vault: hl7v2::Vault::default(),
             known_uses: KnownUses::default(),

@@ -14,7 +14,7 @@ use crate::access::LedgerRow;
 use crate::error::Error;
 use crate::fhir::Identity;
 
-use super::connection::{Pipeline, Pipelines};
+use super::connection::Pipelines;
 use super::frame::Sure;
 use super::ledger::{self, packed};
 use super::parties::Parties;
@@ -53,11 +53,6 @@ impl Reads {
         // To begin a statement that also inserts costs as much as several reads of it.
         let queue = Queue::new(lanes, BATCH).gathering();
         Ok(Self { pipelines, parties, queue })
-    }
-
-    /// A connection for a statement that finds and records by itself.
-    pub(super) async fn pipeline(&self) -> Result<Arc<Pipeline>, Error> {
-        self.pipelines.pipeline().await
     }
 
     /// The current version within reach, and as far as nothing of it can be withheld. Where it is live,

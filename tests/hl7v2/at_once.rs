@@ -62,12 +62,16 @@ const ROUNDS: usize = 10;
 fn of_patient(patient: usize, round: usize) -> String {
     let at = format!("2026070412{round:02}00");
     let (event, rest) = if round.is_multiple_of(2) {
-        ("ADT^A08^ADT_A01", format!("PV1|1|I|W{round}^1^1^STM||||||||||||||||V{patient}^^^STM^VN\r"))
+        (
+            "ADT^A08^ADT_A01",
+            format!("PV1|1|I|W{round}^1^1^STM||||||||||||||||V{patient}^^^STM^VN\r"),
+        )
     } else {
         let order = format!(
             "OBR|1|P{patient}-{round}^LAB|F{patient}-{round}^LAB|24323-8^Panel^LN|||{at}|||||||||||||||{at}||LAB|F\r"
         );
-        let result = |n: usize| format!("OBX|{n}|NM|2951-2^Sodium^LN|{n}|{}|mmol/L|||||F\r", 130 + n);
+        let result =
+            |n: usize| format!("OBX|{n}|NM|2951-2^Sodium^LN|{n}|{}|mmol/L|||||F\r", 130 + n);
         ("ORU^R01^ORU_R01", order + &result(1) + &result(2) + &result(3))
     };
     let evn = if event.starts_with("ADT") { format!("EVN||{at}\r") } else { String::new() };

@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError};
 use futures_util::future::try_join_all;
 
 use super::change::all_keys;
-use super::{members, told};
 use super::{Applier, Case, Halt, MOST_HOPS};
+use super::{members, told};
 use crate::access::Caller;
 use crate::engine::SearchTarget;
 use crate::error::Error;

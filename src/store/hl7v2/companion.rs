@@ -30,8 +30,7 @@ const FIND_MARKS: &str = "SELECT aspect, event_time FROM v2_watermark \
      WHERE entity_type = $1 AND entity_id = $2";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] =
-    &[END, FIND_LINES, FIND_KEYS, FORGET_KEYS, FIND_MARKS];
+pub(super) const STATEMENTS: &[&str] = &[END, FIND_LINES, FIND_KEYS, FORGET_KEYS, FIND_MARKS];
 
 /// By what a resource is known to messages.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -18,7 +18,8 @@ use super::{MessageEnd, MessageIssue, UnmappedCode};
 /// and do not deadlock; what others have of those that are freed is theirs to free. Issues of work done before
 /// that the new ones do not replace go; those below 0 are of the receipt. Of what waits in a line, the next one
 /// is free to be claimed. What is looked for by a message's id is written so that no plan, made while a table was
-/// small, looks for it among all there is: not as EXISTS, and not by what an index of the blocked ones has.
+/// small, looks for it among all there is: not as EXISTS, not as IN of a query, and not by what an index of the
+/// blocked ones has; such a walk would pass all messages that have gone, too.
 pub(in crate::store) const END: &str = "WITH g AS MATERIALIZED ( \
        SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::bytea[], $6::timestamptz[], \
          $7::text[], $8::text[], $9::bool[], $10::bool[]) \
@@ -39,7 +40,8 @@ pub(in crate::store) const END: &str = "WITH g AS MATERIALIZED ( \
          AND g.state IN ('processed', 'processed_with_issues') RETURNING g.*), \
      kept AS ( \
        UPDATE v2_open o SET state = g.state, lease_until = NULL, next_try = NULL, reason = NULL FROM g \
-        WHERE o.message_id = g.id AND o.state IS NULL AND o.lease_until IS NOT NULL AND o.attempts = g.attempts \
+        WHERE o.message_id = ANY ($1) AND o.message_id = g.id AND o.state IS NULL \
+          AND o.lease_until IS NOT NULL AND o.attempts = g.attempts \
           AND g.state NOT IN ('processed', 'processed_with_issues') RETURNING g.*), \
      ended AS ( \
        UPDATE v2_message m SET \
@@ -56,11 +58,11 @@ pub(in crate::store) const END: &str = "WITH g AS MATERIALIZED ( \
           WHERE NOT ended.holds OFFSET 0) AS own \
         WHERE q.key = own.key AND q.message_id = own.id), \
      next AS MATERIALIZED ( \
-       SELECT o.message_id FROM v2_open o WHERE o.state IS NULL AND o.blocked::int = 1 AND o.message_id IN ( \
+       SELECT o.message_id FROM v2_open o WHERE o.state IS NULL AND o.blocked::int = 1 AND o.message_id = ANY (ARRAY( \
          SELECT n.message_id FROM ended CROSS JOIN LATERAL unnest(ended.order_keys) AS k(key) \
           CROSS JOIN LATERAL (SELECT q.message_id FROM v2_queue q \
             WHERE q.key = k.key AND q.message_id > ended.id ORDER BY q.message_id LIMIT 1) AS n \
-          WHERE NOT ended.holds) \
+          WHERE NOT ended.holds)) \
         ORDER BY o.message_id FOR NO KEY UPDATE OF o SKIP LOCKED), \
      freed AS (UPDATE v2_open o SET blocked = false FROM next WHERE o.message_id = next.message_id), \
      given AS (SELECT * FROM unnest($13::text[], $14::text[], $15::text[], $16::text[]) \

@@ -5,12 +5,17 @@
 //!
 //! Spec: v2 S2, S22, S34, M7
 
+use std::sync::Arc;
+
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::super::connection::{Flush, Pipelines};
 use super::super::ledger::{Columns, if_kept};
+use super::super::parties::Parties;
 use super::super::resource::{self, Current, keys_of};
 use super::super::rows::Timestamptz;
+use super::super::tenant::Realm;
 use super::super::together::{Queue, Together};
 use super::super::{Store, TENANT, failure};
 use super::{Keyed, Member};
@@ -131,20 +136,27 @@ impl Looked {
 
 /// Messages that wait to be looked for.
 pub(in crate::store) struct Looks {
-    queue: Queue<Lanes>,
+    pipelines: Pipelines,
+    parties: Arc<Parties>,
+    queue: Queue<Self>,
 }
 
-/// The connections of reads, for looks.
-struct Lanes(Store);
-
-impl Default for Looks {
-    fn default() -> Self {
-        Self { queue: Queue::new(LANES, MOST).gathering() }
+impl Looks {
+    /// Looks by connections of their own: the plan of a statement that was first run while there were few
+    /// resources would walk through all of them.
+    pub(in crate::store) fn new(
+        realm: &Realm,
+        parties: Arc<Parties>,
+        timeout_ms: u32,
+        flush: Flush,
+    ) -> Result<Self, Error> {
+        let pipelines = Pipelines::by_index(realm, LANES, timeout_ms, flush)?;
+        Ok(Self { pipelines, parties, queue: Queue::new(LANES, MOST).gathering() })
     }
 }
 
 /// What one message asks for, and its row of the ledger.
-struct Look {
+pub(in crate::store) struct Look {
     keys: Vec<Keyed>,
     /// The numbers of their types.
     types: Vec<i16>,
@@ -152,7 +164,7 @@ struct Look {
     row: LedgerRow,
 }
 
-impl Together for Lanes {
+impl Together for Looks {
     type Work = Look;
     type Answer = Looked;
     type Fault = Error;
@@ -162,10 +174,9 @@ impl Together for Lanes {
     }
 
     async fn run(&self, batch: &[Look]) -> Result<Vec<Looked>, Error> {
-        let store = &self.0;
-        let pipeline = store.0.reads.pipeline().await?;
+        let pipeline = self.pipelines.pipeline().await?;
         let rows = || batch.iter().map(|look| &look.row);
-        let ledger = Columns::of(rows(), store.0.parties.keys(rows()).await?);
+        let ledger = Columns::of(rows(), self.parties.keys(rows()).await?);
         let columns = LookColumns::of(batch);
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
         parameters.extend(ledger.parameters());
@@ -238,6 +249,7 @@ impl Store {
         let types = keys.iter().map(|key| key.resource_type.parse().map(ResourceType::code));
         let types = types.collect::<Result<_, _>>().map_err(Error::internal)?;
         let look = Look { keys: keys.to_vec(), types, places: places.to_vec(), row };
-        Ok(taken.with(self.0.looks.queue.submit(&Lanes(self.clone()), look).await?))
+        let looks = &self.0.looks;
+        Ok(taken.with(looks.queue.submit(looks, look).await?))
     }
 }

@@ -116,10 +116,10 @@ pub(super) const DISCARD: &str = "WITH gone AS ( \
        DELETE FROM v2_queue q USING gone, unnest(gone.order_keys) AS k(key) \
         WHERE q.key = k.key AND q.message_id = gone.id), \
      next AS MATERIALIZED ( \
-       SELECT o.message_id FROM v2_open o WHERE o.state IS NULL AND o.blocked::int = 1 AND o.message_id IN ( \
+       SELECT o.message_id FROM v2_open o WHERE o.state IS NULL AND o.blocked::int = 1 AND o.message_id = ANY (ARRAY( \
          SELECT n.message_id FROM gone CROSS JOIN LATERAL unnest(gone.order_keys) AS k(key) \
           CROSS JOIN LATERAL (SELECT q.message_id FROM v2_queue q \
-            WHERE q.key = k.key AND q.message_id > gone.id ORDER BY q.message_id LIMIT 1) AS n) \
+            WHERE q.key = k.key AND q.message_id > gone.id ORDER BY q.message_id LIMIT 1) AS n)) \
         ORDER BY o.message_id FOR NO KEY UPDATE OF o SKIP LOCKED), \
      freed AS (UPDATE v2_open o SET blocked = false FROM next WHERE o.message_id = next.message_id) \
      SELECT id FROM gone";

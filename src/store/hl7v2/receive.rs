@@ -7,8 +7,8 @@ use bytes::Bytes;
 use deadpool_postgres::Object;
 use uuid::Uuid;
 
-use super::super::ledger::insert_ledger;
 use super::super::connection::Flush;
+use super::super::ledger::insert_ledger;
 use super::super::rows::Timestamptz;
 use super::super::{Store, failure};
 use super::list::standing;
@@ -139,7 +139,8 @@ const PASS_OVER: &str = "INSERT INTO v2_sequence AS known (site, expected) VALUE
 const EXPECTED: &str = "SELECT expected FROM v2_sequence WHERE site = $1";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[RECEIVE, FLUSH, EARLIER, PARTS, EXPECT, PASS_OVER, EXPECTED];
+pub(super) const STATEMENTS: &[&str] =
+    &[RECEIVE, FLUSH, EARLIER, PARTS, EXPECT, PASS_OVER, EXPECTED];
 
 /// A message as it came, with what its header says.
 #[derive(Debug)]

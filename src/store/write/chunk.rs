@@ -108,9 +108,7 @@ async fn execute(
     parameters.extend(index.parameters());
     parameters.extend(more);
     match way {
-        Way::Alone(connection) => {
-            Ok(connection.execute(&statement, &parameters).await.map(drop))
-        }
+        Way::Alone(connection) => Ok(connection.execute(&statement, &parameters).await.map(drop)),
         Way::Ending(transaction, end) => {
             let last = transaction.prepare_cached(END).await.map_err(failure::commit_error)?;
             let ends = end.parameters();
@@ -129,7 +127,8 @@ pub(in crate::store) async fn reindex(
     store.note_codes(all).await.map_err(CommitError::Failed)?;
     let index = IndexColumns::of(all);
     let done =
-        execute(Way::Alone(connection), statements::INDEX, &Columns::default(), &index, &[&epoch]).await?;
+        execute(Way::Alone(connection), statements::INDEX, &Columns::default(), &index, &[&epoch])
+            .await?;
     if done.as_ref().is_err_and(failure::has_old_parameters) {
         store.0.indexer.renewed(epoch).await;
     }
