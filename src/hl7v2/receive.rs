@@ -34,8 +34,8 @@ use crate::access::{Caller, Principal, RequestContext};
 use crate::clock::{Clock, IdSource};
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::store::Store;
 use crate::store::hl7v2::{MessageIssue, MessageState, NewMessage, Received};
-use crate::store::{Flush, Store};
 
 /// Most characters of a field of the header that are kept beside the message.
 const LONGEST_TEXT: usize = 200;

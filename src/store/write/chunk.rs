@@ -112,7 +112,7 @@ async fn execute(
         Way::Ending(transaction, end) => {
             let last = transaction.prepare_cached(END).await.map_err(failure::commit_error)?;
             let ends = end.parameters();
-            Ok(transaction.finish([(&statement, &parameters), (&last, &ends)]).await)
+            Ok(transaction.finish([(&statement, &parameters[..]), (&last, &ends[..])]).await)
         }
     }
 }
