@@ -68,10 +68,13 @@ async fn sent(
     let lines = Line::all(bench.args.feed, clients).await?;
     let (next, course) = (Cell::new(0), RefCell::new(Course::new(count)));
     let (measured, _) = measure(&bench.meter, lines, async |mut line| {
-        let mut notes = Notes::default();
+        let (mut notes, mut own) = (Notes::default(), 0);
         while next.get() < count {
             let number = next.replace(next.get() + 1);
-            let text = message(kind, "|", "s", number / OF_PATIENT, numbers);
+            // No other line has messages of the same patient, which would wait for each other.
+            let patient = own / OF_PATIENT * clients as u64 + line.at;
+            own += 1;
+            let text = message(kind, "|", "s", patient, numbers);
             let started = Instant::now();
             let answer = line.send(&text).await;
             if !note(&mut notes, started, answer, "AA") {
