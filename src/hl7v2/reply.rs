@@ -214,14 +214,23 @@ impl Receiver {
 }
 
 impl Pending {
-    /// The answer once the work is done, if one is wanted then; AE 206 when it takes too long.
+    /// The answer once the work is done, if one is wanted then; AE 206 when it takes too long, or this node
+    /// stops before it begins.
     pub async fn answer(self, receiver: &Receiver) -> Option<Bytes> {
         let Self { heading, mut waiter } = self;
         let id = waiter.id;
         let until = Deadline::now() + receiver.settings.deadline;
+        let (mut ended, mut is_last) = (receiver.ended.subscribe(), false);
         let found = loop {
+            let stopping = async { ended.wait_for(|is| *is).await.is_ok() };
             tokio::select! {
                 told = &mut waiter.outcome => break told.ok(),
+                _ = stopping, if !is_last => {
+                    if !receiver.is_at_work(id) {
+                        break waiter.outcome.try_recv().ok();
+                    }
+                    is_last = true;
+                }
                 () = tokio::time::sleep_until(until) => break None,
                 () = tokio::time::sleep(LOOK) => {
                     // Another node may have done it.
