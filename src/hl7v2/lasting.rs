@@ -40,7 +40,7 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_task_begins_again_after_each_panic_until_it_ends() {
         let (_tell, stop) = watch::channel(false);
         let times = Cell::new(0);
@@ -53,7 +53,7 @@ mod tests {
         assert_eq!(times.get(), 3);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_is_told_to_stop_begins_no_more() {
         let (tell, stop) = watch::channel(false);
         let times = Cell::new(0);
