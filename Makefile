@@ -21,11 +21,13 @@ test: deps ## Everything needed, then all tests.
 	@.ci/deps test
 	cargo test
 	cargo test -p kiln-conformance
+	cargo test -p kiln-fuzz
 
 test-long: deps ## The tests with the full numbers of rounds and cases, optimised; takes long.
 	@.ci/deps test
 	KILN_TEST_LONG=1 cargo test --release
 	KILN_TEST_LONG=1 cargo test --release -p kiln-conformance
+	KILN_TEST_LONG=1 cargo test --release -p kiln-fuzz
 
 interop: ## SMART clients and senders of messages of other makers, and a browser, against servers of their own.
 	tests/interop/run

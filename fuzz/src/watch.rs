@@ -10,6 +10,9 @@ use crate::{Options, corpus, worker};
 /// Longest that one case may take.
 const CASE_LIMIT: Duration = Duration::from_secs(5);
 
+/// Longest until the first one: definitions are loaded before it.
+const BEGIN_LIMIT: Duration = Duration::from_secs(60);
+
 /// Most memory that a child may hold, in KiB.
 const MEMORY_LIMIT: u64 = 1024 * 1024;
 
@@ -18,11 +21,14 @@ pub(crate) fn run(target: &Target, options: &Options) -> Result<bool, String> {
     let io = |fault: std::io::Error| format!("{}: {fault}", target.name);
     let progress =
         std::env::temp_dir().join(format!("kiln-fuzz-{}-{}.case", std::process::id(), target.name));
-    std::fs::write(&progress, [0; 8]).map_err(io)?;
+    std::fs::write(&progress, u64::to_le_bytes(worker::NOT_BEGUN)).map_err(io)?;
     let began = Instant::now();
     let mut child = start(target, options, &progress).map_err(io)?;
     let end = watch(&mut child, &progress);
-    let case = number(&progress);
+    let case = match number(&progress) {
+        worker::NOT_BEGUN => 0,
+        case => case,
+    };
     std::fs::remove_file(&progress).map_err(io)?;
     let seconds = began.elapsed().as_secs_f64();
     match end.map_err(io)? {
@@ -32,7 +38,7 @@ pub(crate) fn run(target: &Target, options: &Options) -> Result<bool, String> {
             Ok(true)
         }
         End::Exited(status) => report(target, options, case, &format!("ended with {status}")),
-        End::Hung => report(target, options, case, &format!("took over {CASE_LIMIT:?}")),
+        End::Hung => report(target, options, case, "took too long"),
         End::Swollen => report(target, options, case, "held over 1 GiB of memory"),
     }
 }
@@ -64,7 +70,8 @@ fn watch(child: &mut Child, progress: &Path) -> std::io::Result<End> {
         if case != seen.0 {
             seen = (case, Instant::now());
         }
-        let end = match seen.1.elapsed() > CASE_LIMIT {
+        let limit = if case == worker::NOT_BEGUN { BEGIN_LIMIT } else { CASE_LIMIT };
+        let end = match seen.1.elapsed() > limit {
             true => Some(End::Hung),
             false if memory(child.id()) > MEMORY_LIMIT => Some(End::Swollen),
             false => None,

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use crate::target::Target;
 use crate::{Options, corpus, mutation, random::Random};
 
+/// In place of the number of a case while there is none by now.
+pub(crate) const NOT_BEGUN: u64 = u64::MAX;
+
 /// Runs `target` until the time or the number of cases is used up.
 ///
 /// A broken property is an error; a panic or an overflow ends the process, and the parent sees it.
@@ -15,6 +18,8 @@ pub(crate) fn run(target: &Target, options: &Options, progress: &Path) -> Result
     let seeds = corpus::seeds(target)?;
     let file = OpenOptions::new().write(true).open(progress);
     let file = file.map_err(|fault| format!("{}: {fault}", progress.display()))?;
+    // What it loads once is no part of a case.
+    (target.run)(&seeds[0])?;
     let until = Instant::now() + Duration::from_secs(options.seconds);
     let mut case = 0;
     loop {

@@ -20,7 +20,9 @@ use crate::hl7v2::charset::Charset;
 use crate::hl7v2::dtm::Zones;
 use crate::hl7v2::elsewhere::Endpoint;
 use crate::hl7v2::er7::Reading;
+use crate::hl7v2::fragment;
 use crate::hl7v2::judge::{Binding, Rules};
+use crate::hl7v2::lasting::lasting;
 use crate::hl7v2::listener::{self, Door, Handshake, Secured};
 use crate::hl7v2::map::{MapError, Maps};
 use crate::hl7v2::receive::{Parts, Receiver, Settings};
@@ -123,6 +125,7 @@ fn settings(config: &Hl7v2) -> Result<Settings, StartError> {
         months_kept: Some(config.keep_months).filter(|months| *months > 0),
         workers: config.workers as usize,
         most_waiting: config.max_waiting.get().into(),
+        most_of_parts: fragment::MOST_OF_PARTS,
     })
 }
 
@@ -156,45 +159,65 @@ impl Feed {
         self.0.as_ref().map(|bound| bound.address)
     }
 
-    /// The tasks of the feed: work on what waits, and the listener. They end when told to.
+    /// The tasks of the feed: work on what waits, and the listener. They end when told to, and begin again
+    /// after a panic.
     pub(super) fn serve(
         self,
         messages: &Arc<Receiver>,
         stop: &watch::Sender<bool>,
     ) -> Vec<BoxFuture<'static, ()>> {
+        let own = || (messages.clone(), stop.subscribe());
+        let ((merges, merging), (answers, answering)) = (own(), own());
+        let ((old, purging), (kept, keeping)) = (own(), own());
+        let (sites, following) = own();
         let mut tasks = vec![
             messages.clone().work(stop.subscribe()).boxed(),
-            messages.clone().settle_merges(stop.subscribe()).boxed(),
-            messages.clone().send_elsewhere(stop.subscribe()).boxed(),
+            lasting("merges", stop.subscribe(), move || {
+                merges.clone().settle_merges(merging.clone())
+            })
+            .boxed(),
+            lasting("answers", stop.subscribe(), move || {
+                answers.clone().send_elsewhere(answering.clone())
+            })
+            .boxed(),
+            lasting("purge", stop.subscribe(), move || {
+                let (old, stop) = (old.clone(), purging.clone());
+                async move { old.purge(stop).await }
+            })
+            .boxed(),
+            lasting("keep", stop.subscribe(), move || {
+                let (kept, stop) = (kept.clone(), keeping.clone());
+                async move { kept.keep(stop).await }
+            })
+            .boxed(),
+            lasting("sites", stop.subscribe(), move || {
+                let sites = sites.clone();
+                until(following.clone(), async move { sites.sites().follow().await })
+            })
+            .boxed(),
         ];
-        let (sites, mut stopped) = (messages.clone(), stop.subscribe());
-        let follow = async move {
-            tokio::select! {
-                () = sites.sites().follow() => {}
-                _ = stopped.changed() => {}
-            }
-        };
-        tasks.push(follow.boxed());
-        let (purging, stopped) = (messages.clone(), stop.subscribe());
-        tasks.push(async move { purging.purge(stopped).await }.boxed());
-        let (keeping, stopped) = (messages.clone(), stop.subscribe());
-        tasks.push(async move { keeping.keep(stopped).await }.boxed());
         if let Some(Bound { listener, address, tls, door }) = self.0 {
             let serving = listener::serve(listener, messages.clone(), door, stop.subscribe());
             tasks.push(serving.boxed());
-            let mut stopped = stop.subscribe();
             tasks.extend(tls.map(|tls| {
-                let follow = async move {
-                    tokio::select! {
-                        () = tls.follow() => {}
-                        _ = stopped.changed() => {}
-                    }
+                let stopped = stop.subscribe();
+                let follow = move || {
+                    let tls = tls.clone();
+                    until(stopped.clone(), async move { tls.follow().await })
                 };
-                follow.boxed()
+                lasting("certificates", stop.subscribe(), follow).boxed()
             }));
             tracing::info!(%address, "messages of HL7 version 2 come in");
         }
         tasks
+    }
+}
+
+/// Runs what never ends until told to stop.
+async fn until(mut stop: watch::Receiver<bool>, task: impl Future<Output = ()>) {
+    tokio::select! {
+        () = task => {}
+        _ = stop.changed() => {}
     }
 }
 

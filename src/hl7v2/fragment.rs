@@ -1,8 +1,77 @@
 //! Messages in several parts: each but the last ends in DSC, whose name the next part has in MSH-14.
 //!
-//! A part that begins with ADD goes on in the middle of the segment that the part before it broke off.
+//! A part that begins with ADD goes on in the middle of the segment that the part before it broke off. Parts
+//! wait a day for the next one; those of a sender that wait have a bound, so that one who never ends a message
+//! does not fill the database, nor the memory of who puts it together.
 //!
 //! Spec: v2 S55, B36
+
+use bytes::Bytes;
+
+use super::ack::{Code, Condition, Issue};
+use super::heading::Heading;
+use super::judge::Judged;
+use super::queue::Job;
+use super::receive::Receiver;
+use crate::error::Error;
+use crate::store::hl7v2::HeldParts;
+
+/// How long a part of a message waits for the next one.
+const LONGEST_PART_MS: i64 = 24 * 3_600_000;
+
+/// Most bytes of parts of a sender that wait for the next ones, and of all parts of one message but the last.
+pub const MOST_OF_PARTS: u64 = 128 * 1024 * 1024;
+
+/// A message as it was before it was cut.
+pub(super) enum Whole {
+    /// All of it.
+    Message(Bytes),
+    /// A part is not there, or not yet.
+    PartMissing,
+    /// It has more than there may be.
+    TooLong,
+}
+
+impl Receiver {
+    /// Refuses a part for which its sender has no room.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub(super) async fn judge_part(&self, judged: &mut Judged, raw: &[u8]) -> Result<(), Error> {
+        if judged.goes_on.is_none() || judged.refused.is_some() {
+            return Ok(());
+        }
+        let since = self.clock.now().plus_millis(-LONGEST_PART_MS);
+        let held = self.store.held_parts(&judged.site, since).await?;
+        if held.saturating_add(raw.len() as u64) > self.settings.most_of_parts {
+            metrics::counter!("kiln_v2_parts_refused_total").increment(1);
+            let issue = Issue::error(Condition::ApplicationError).named("parts-too-long");
+            judged.refused = Some((Code::AR, issue));
+        }
+        Ok(())
+    }
+
+    /// The bytes of a message, with those of the parts before its last one.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub(super) async fn whole(&self, job: &Job) -> Result<Whole, Error> {
+        let continuation = Heading::salvaged(&job.raw).map(|heading| heading.continuation);
+        let Some(name) = continuation.filter(|name| !name.is_empty()) else {
+            return Ok(Whole::Message(job.raw.clone()));
+        };
+        let since = job.received_at.plus_millis(-LONGEST_PART_MS);
+        let most = self.settings.most_of_parts;
+        let parts = match self.store.message_parts(&job.site, &name, (since, most)).await? {
+            HeldParts::All(parts) => parts,
+            HeldParts::Missing => return Ok(Whole::PartMissing),
+            HeldParts::TooLong => return Ok(Whole::TooLong),
+        };
+        let mut parts: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
+        parts.push(&job.raw);
+        Ok(Whole::Message(joined(&parts).into()))
+    }
+}
 
 /// Where a message goes on: DSC-1; `None` for a whole message and for the last part of one.
 pub fn goes_on(bytes: &[u8]) -> Option<String> {

@@ -21,6 +21,7 @@
 //! | `types` | data types of version 2 -> those of FHIR |
 //! | `judge` | who sent it, about whom it is, whether it is a message at all |
 //! | `keep` | what is stored is sealed, and months go whose time is over |
+//! | `lasting` | tasks that begin again when they panic |
 //! | `line` | what a node knows of what waits |
 //! | `listener` | MLLP over TCP and TLS |
 //! | `merges` | merges after their message: what is left is moved, and they are taken back |
@@ -50,6 +51,7 @@ pub mod frame;
 pub mod heading;
 pub mod judge;
 mod keep;
+pub mod lasting;
 mod line;
 pub mod listener;
 pub mod map;

@@ -2,7 +2,8 @@
 //!
 //! A node works on several messages at a time, on one of a patient at a time. What a node that died
 //! had claimed is claimed by another when the lease has run out. Work that panics or fails for good
-//! leaves a dead letter with its reason; what may go better later is tried again, ever later.
+//! leaves a dead letter with its reason; what may go better later is tried again, ever later, and so is a
+//! message around whose work something panics. Neither keeps others waiting.
 //!
 //! Spec: v2 M8, M9, B6, B39, B43
 
@@ -20,9 +21,10 @@ use uuid::Uuid;
 use super::ack::{Code, Condition, Issue};
 use super::charset::Charset;
 use super::er7::Message;
-use super::fragment;
+use super::fragment::Whole;
 use super::heading::Heading;
 use super::judge::{Judged, replaced};
+use super::lasting::lasting;
 use super::meters::Meters;
 use super::receive::{Origin, Receiver};
 use super::reply::stored;
@@ -41,8 +43,6 @@ const RENEW: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two counts of what waits, while something may.
 const COUNT_WAITING: Duration = Duration::from_millis(200);
-/// How long a part of a message waits for the next one.
-const LONGEST_PART_MS: i64 = 24 * 3_600_000;
 /// How often a message is tried before it is a dead letter.
 const MOST_TRIES: i32 = 8;
 /// Longest wait for another try.
@@ -54,15 +54,15 @@ const LAST_WAIT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct Job {
     id: Uuid,
-    raw: Bytes,
+    pub(super) raw: Bytes,
     peer: Option<std::net::IpAddr>,
     listener: String,
     certificate: String,
     mark: i64,
-    site: String,
+    pub(super) site: String,
     charset: String,
     attempts: i32,
-    received_at: Instant,
+    pub(super) received_at: Instant,
     /// The number of the next message, where they are numbered.
     expected: Option<u64>,
     again: Option<bool>,
@@ -108,7 +108,17 @@ impl From<Claimed> for Job {
 
 impl Receiver {
     /// Works on what waits until told to stop, then lets running work end.
-    pub async fn work(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+    pub async fn work(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        lasting("work", stop.clone(), || self.work_on(stop.clone())).await;
+        // Who waits for a message that is not begun here waits in vain.
+        self.ended.send_replace(true);
+        let all = self.settings.workers as u32;
+        if tokio::time::timeout(LAST_WAIT, self.seats.acquire_many(all)).await.is_err() {
+            tracing::warn!("work on some messages did not end in time; it is taken up again");
+        }
+    }
+
+    async fn work_on(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut is_told = false;
         let (mut meters, mut renewed) = (Meters::default(), Watch::now());
         let (mut counted, mut looked) = (None, None);
@@ -146,12 +156,8 @@ impl Receiver {
             tokio::select! {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(if self.line.is_behind() { COUNT_WAITING } else { LOOK }) => {}
-                _ = stop.changed() => break,
+                _ = stop.changed() => return,
             }
-        }
-        let all = self.settings.workers as u32;
-        if tokio::time::timeout(LAST_WAIT, self.seats.acquire_many(all)).await.is_err() {
-            tracing::warn!("work on some messages did not end in time; it is taken up again");
         }
     }
 
@@ -175,6 +181,11 @@ impl Receiver {
         {
             tracing::warn!(cause = root_cause(&error), "leases of messages are not renewed");
         }
+    }
+
+    /// Whether this node works on a message.
+    pub(super) fn is_at_work(&self, id: Uuid) -> bool {
+        self.running().contains_key(&id)
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<Uuid, i32>> {
@@ -211,7 +222,12 @@ impl Receiver {
         self.running().insert(job.id, job.attempts);
         tokio::spawn(async move {
             let began = Watch::now();
-            receiver.process(&job).await;
+            if AssertUnwindSafe(receiver.process(&job)).catch_unwind().await.is_err()
+                && AssertUnwindSafe(receiver.broken_off(&job)).catch_unwind().await.is_err()
+            {
+                // The lease runs out, and it is done again.
+                tracing::error!(message = %job.id, "a message keeps its lease: all around it panics");
+            }
             // Another try of the same may have begun here.
             receiver.running().retain(|id, tries| *id != job.id || *tries != job.attempts);
             metrics::histogram!("kiln_v2_work_duration_seconds").record(began.elapsed());
@@ -221,6 +237,22 @@ impl Receiver {
                 receiver.wake.notify_one();
             }
         });
+    }
+
+    /// What is around the work on a message has panicked, not the work: it is tried again, as often as others.
+    async fn broken_off(&self, job: &Job) {
+        metrics::counter!("kiln_v2_panics_total", "task" => "message").increment(1);
+        tracing::error!(message = %job.id, attempts = job.attempts, "work on a message is broken off by a panic");
+        if job.attempts < MOST_TRIES {
+            return self.postpone(job, "panic").await;
+        }
+        let read = || {
+            let settings = self.settings_for(&job.raw, &job.listener, &job.certificate);
+            (Heading::salvaged(&job.raw), settings.holds_lines)
+        };
+        let read = std::panic::catch_unwind(AssertUnwindSafe(read));
+        let (heading, holds_lines) = read.unwrap_or((None, self.settings.holds_lines));
+        self.give_up(job, heading.as_ref(), "panic", holds_lines).await;
     }
 
     async fn process(self: &Arc<Self>, job: &Job) {
@@ -282,13 +314,17 @@ impl Receiver {
     /// The bytes of a message with those of its other parts; `None`: it is put off, or given up.
     async fn gathered(&self, job: &Job, holds_its_line: bool) -> Option<Bytes> {
         match self.whole(job).await {
-            Ok(Some(raw)) => return Some(raw),
-            Ok(None) if job.attempts < MOST_TRIES => {
+            Ok(Whole::Message(raw)) => return Some(raw),
+            Ok(Whole::PartMissing) if job.attempts < MOST_TRIES => {
                 self.postpone(job, "a part of the message is missing").await;
             }
-            Ok(None) => {
+            Ok(Whole::PartMissing) => {
                 let heading = Heading::salvaged(&job.raw);
                 self.give_up(job, heading.as_ref(), "part-missing", holds_its_line).await;
+            }
+            Ok(Whole::TooLong) => {
+                let heading = Heading::salvaged(&job.raw);
+                self.give_up(job, heading.as_ref(), "parts-too-long", holds_its_line).await;
             }
             Err(Error::Conflict(_)) if job.attempts >= MOST_TRIES => {
                 let heading = Heading::salvaged(&job.raw);
@@ -297,21 +333,6 @@ impl Receiver {
             Err(error) => self.postpone(job, &root_cause(&error)).await,
         }
         None
-    }
-
-    /// The bytes of a message, with those of the parts before its last one; `None` while one is missing.
-    async fn whole(&self, job: &Job) -> Result<Option<Bytes>, Error> {
-        let continuation = Heading::salvaged(&job.raw).map(|heading| heading.continuation);
-        let Some(name) = continuation.filter(|name| !name.is_empty()) else {
-            return Ok(Some(job.raw.clone()));
-        };
-        let since = job.received_at.plus_millis(-LONGEST_PART_MS);
-        let Some(parts) = self.store.message_parts(&job.site, &name, since).await? else {
-            return Ok(None);
-        };
-        let mut parts: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
-        parts.push(&job.raw);
-        Ok(Some(fragment::joined(&parts).into()))
     }
 
     async fn give_up(

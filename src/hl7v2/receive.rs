@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use uuid::Uuid;
 
 use super::ack::{self, Code, Condition, Issue};
@@ -71,6 +71,8 @@ pub struct Settings {
     pub workers: usize,
     /// Messages in line beyond which no more are read.
     pub most_waiting: i64,
+    /// Most bytes of parts of a sender that wait for the next ones.
+    pub most_of_parts: u64,
 }
 
 /// Where a message comes from.
@@ -115,6 +117,8 @@ pub struct Receiver {
     pub(super) line: Line,
     pub(super) running: Mutex<HashMap<Uuid, i32>>,
     pub(super) waiters: Waiters,
+    /// Whether this node begins no more work on what waits.
+    pub(super) ended: watch::Sender<bool>,
 }
 
 /// What `app` puts together for a receiver.
@@ -157,6 +161,7 @@ impl Receiver {
             line: Line::default(),
             running: Mutex::default(),
             waiters: Waiters::default(),
+            ended: watch::Sender::new(false),
         }
     }
 
@@ -262,6 +267,7 @@ impl Receiver {
         let settings = self.settings_for(raw, origin.listener, certificate);
         let mut judged = Judged::new(raw, &origin.names, origin.is_framed, &settings.rules);
         let note = self.look_at(&mut judged, batch.is_some(), &settings).await?;
+        self.judge_part(&mut judged, raw).await?;
         let mut seat = self.seats.clone().try_acquire_owned().ok();
         let id = self.ids.ordered();
         let waiter = self.register(id);

@@ -234,8 +234,8 @@ impl Receiver {
 }
 
 impl Pending {
-    /// The answer once the work is done, if one is wanted then; AE 206 when it takes too long, and the disk
-    /// has the message.
+    /// The answer once the work is done, if one is wanted then; AE 206 when it takes too long, or this node
+    /// stops before it begins, and the disk has the message.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it may not have it: then nothing may be answered.
@@ -243,9 +243,17 @@ impl Pending {
         let Self { heading, mut waiter, flush } = self;
         let id = waiter.id;
         let until = Deadline::now() + receiver.settings.deadline;
+        let (mut ended, mut is_last) = (receiver.ended.subscribe(), false);
         let found = loop {
+            let stopping = async { ended.wait_for(|is| *is).await.is_ok() };
             tokio::select! {
                 told = &mut waiter.outcome => break told.ok(),
+                _ = stopping, if !is_last => {
+                    if !receiver.is_at_work(id) {
+                        break waiter.outcome.try_recv().ok();
+                    }
+                    is_last = true;
+                }
                 () = tokio::time::sleep_until(until) => break None,
                 () = tokio::time::sleep(LOOK) => {
                     // Another node may have done it.

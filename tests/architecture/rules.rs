@@ -90,6 +90,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("deadpool_postgres", &["store"]),
     ("encoding_rs", &["hl7v2::charset"]),
     ("figment", &["config"]),
+    ("hl7_parser", &["app::v2"]),
     ("indicatif", &["app"]),
     ("metrics_exporter_prometheus", &["app"]),
     ("oauth2", &["oauth"]),

@@ -4,7 +4,7 @@
 //! of test files and tests; `{ open = "later issue" }`, or the reason in words; `{ not_applicable = "reason" }`. `[sections]` has the
 //! titles for the table in the README. `UPDATE_COVERAGE=1` rewrites the `done` lists from the cases.
 //!
-//! A file of tests claims items by a line `//! Covers: rest 2.33, 2.34.`, one test, in `tests` or at the
+//! A file of tests claims items by a line `//! Covers: rest 2.33, 2.34.`, one test, in `tests`, `fuzz/tests` or at the
 //! foot of a module, by `/// Covers: ..` above it. `Covers in part:` instead names items of which it shows a part; they stay open.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -274,7 +274,7 @@ pub(crate) fn parts(cases: &[Case]) -> Vec<(String, String)> {
 fn tests(word: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut folders = vec![root.join("src"), root.join("tests")];
+    let mut folders = ["src", "tests", "fuzz/tests"].map(|folder| root.join(folder)).to_vec();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

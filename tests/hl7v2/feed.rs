@@ -9,13 +9,14 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use kiln::access::Principal;
-use kiln::clock::{SystemClock, SystemIds};
+use kiln::clock::{Clock, SystemClock, SystemIds};
 use kiln::engine::{BundleOptions, Engine, EntryResult};
-use kiln::fhir::json;
+use kiln::fhir::{Instant, json};
 use kiln::hl7v2::ack::{Condition, Issue};
 use kiln::hl7v2::charset::Charset;
 use kiln::hl7v2::dtm::Zones;
 use kiln::hl7v2::er7::{Message, Reading};
+use kiln::hl7v2::fragment::MOST_OF_PARTS;
 use kiln::hl7v2::frame::{Frame, Frames, framed};
 use kiln::hl7v2::heading::Heading;
 use kiln::hl7v2::judge::Rules;
@@ -26,6 +27,7 @@ use kiln::store::hl7v2::{Companion, Keyed, MessageEffect};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::codec::Decoder as _;
 
 use crate::harness::server::TestServer;
@@ -33,19 +35,45 @@ use crate::harness::server::TestServer;
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A clock that panics once when a certain task asks for the time.
+#[derive(Default)]
+pub(crate) struct Faulty(Mutex<Option<tokio::task::Id>>);
+
+impl Faulty {
+    pub(crate) fn breaks(&self, task: tokio::task::Id) {
+        *self.0.lock().unwrap() = Some(task);
+    }
+
+    /// Whether it has panicked since.
+    pub(crate) fn has_broken(&self) -> bool {
+        self.0.lock().unwrap().is_none()
+    }
+}
+
+impl Clock for Faulty {
+    fn now(&self) -> Instant {
+        let task = tokio::task::try_id();
+        let is_now = self.0.lock().unwrap().take_if(|wanted| Some(*wanted) == task).is_some();
+        assert!(!is_now, "a planted panic");
+        SystemClock.now()
+    }
+}
+
 /// What the work of a test does, by the event of the message.
 pub(crate) struct Made {
     engine: Arc<Engine>,
+    /// The clock of the feed; `Z06` has it panic behind the work.
+    pub(crate) clock: Arc<Faulty>,
     /// The control ids of what had its effect, in that order.
     pub(crate) done: Mutex<Vec<String>>,
-    /// How often `Z04` fails before it does not.
+    /// How often `Z03`, `Z04` and `Z06` fail before they do not.
     pub(crate) failures: AtomicU32,
 }
 
 impl Work for Made {
     fn knows(&self, heading: &Heading) -> Result<(), Condition> {
         match (heading.kind.as_str(), heading.event.as_str()) {
-            ("ADT", "A01" | "A08" | "Z01" | "Z02" | "Z03" | "Z04" | "Z05") => Ok(()),
+            ("ADT", "A01" | "A08" | "Z01" | "Z02" | "Z03" | "Z04" | "Z05" | "Z06") => Ok(()),
             ("ADT", _) => Err(Condition::UnsupportedEvent),
             _ => Err(Condition::UnsupportedType),
         }
@@ -74,6 +102,14 @@ impl Work for Made {
             {
                 let issue = Issue::error(Condition::TableValue).named("unmapped-code");
                 return async move { Done::Failed(vec![issue]) }.boxed();
+            }
+            "Z06"
+                if failures
+                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+                    .is_ok() =>
+            {
+                self.clock.breaks(tokio::task::id());
+                return async { Done::Later("not now".to_owned()) }.boxed();
             }
             "Z05" => {
                 let slowly = async move {
@@ -138,7 +174,10 @@ pub(crate) struct Feed {
     pub(crate) work: Arc<Made>,
     pub(crate) receiver: Arc<Receiver>,
     pub(crate) address: SocketAddr,
-    _stop: watch::Sender<bool>,
+    pub(crate) stop: watch::Sender<bool>,
+    /// The tasks that work and listen.
+    pub(crate) working: JoinHandle<()>,
+    pub(crate) listening: JoinHandle<()>,
 }
 
 /// How the feed of a test differs from others.
@@ -175,6 +214,7 @@ impl Default for Setup {
             months_kept: None,
             workers: 4,
             most_waiting: 10_000,
+            most_of_parts: MOST_OF_PARTS,
         };
         Self { settings, tls: None, max_message_bytes: 1_000_000, door: |_| {} }
     }
@@ -189,15 +229,17 @@ impl Feed {
         // The server itself would do its own work on these messages.
         let server = TestServer::start_with(&[("hl7v2.workers", "0")]).await;
         let engine = server.engine().clone();
+        let clock = Arc::new(Faulty::default());
         let work = Arc::new(Made {
             engine: engine.clone(),
+            clock: clock.clone(),
             done: Mutex::default(),
             failures: AtomicU32::new(0),
         });
         let receiver = Arc::new(Receiver::new(Parts {
             engine,
             store: server.store().clone(),
-            clock: Arc::new(SystemClock),
+            clock,
             ids: Arc::new(SystemIds::default()),
             work: work.clone(),
             sites: server.messages().sites().clone(),
@@ -218,9 +260,9 @@ impl Feed {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(receiver.clone().work(stopped.clone()));
-        tokio::spawn(serve(listener, receiver.clone(), door, stopped));
-        Self { server, work, receiver, address, _stop: stop }
+        let working = tokio::spawn(receiver.clone().work(stopped.clone()));
+        let listening = tokio::spawn(serve(listener, receiver.clone(), door, stopped));
+        Self { server, work, receiver, address, stop, working, listening }
     }
 
     pub(crate) async fn sender(&self) -> Sender {

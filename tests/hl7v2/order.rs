@@ -209,3 +209,39 @@ async fn an_answer_that_cannot_wait_says_so_and_the_work_goes_on() {
     assert_eq!(value(&sender.send(&message).await, "MSA-1"), "AA");
     assert_eq!(feed.patients().await, 1);
 }
+
+/// Who stops a feed does not wait for those who wait: what is not read yet is not stored and stays with its sender,
+/// what is not begun is answered as what takes too long, and what is at work comes to its end.
+///
+/// Covers: v2 M12.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_feed_stops_without_waiting_for_room() {
+    let mut setup = Setup::default();
+    setup.settings.most_waiting = 2;
+    setup.settings.workers = 1;
+    let mut feed = Feed::start_with(setup).await;
+    let (mut first, mut second, mut third) =
+        (feed.sender().await, feed.sender().await, feed.sender().await);
+    for (sender, event, id, count) in [(&mut first, "Z05", "1", 1), (&mut second, "A01", "2", 2)] {
+        sender.write(&framed(adt(event, id, "1").as_bytes())).await;
+        for _ in 0..100 {
+            if feed.states().await.len() == count {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    third.write(&framed(adt("A01", "3", "1").as_bytes())).await;
+    assert!(third.is_silent().await, "it is not even stored");
+    assert_eq!(feed.states().await.len(), 2);
+    feed.stop.send(true).unwrap();
+    assert_eq!(third.read().await, None, "neither stored nor answered");
+    let answer = second.read().await.unwrap();
+    assert_eq!((value(&answer, "MSA-1"), value(&answer, "ERR-3.1")), ("AE".into(), "206".into()));
+    assert!(feed.work.done.lock().unwrap().is_empty(), "what is at work goes on for seconds");
+    assert_eq!(value(&first.read().await.unwrap(), "MSA-1"), "AA");
+    let ended = async { tokio::join!(&mut feed.working, &mut feed.listening) };
+    let ended = tokio::time::timeout(Duration::from_secs(5), ended).await;
+    assert!(ended.is_ok(), "nothing else is waited for");
+    assert_eq!(feed.states().await, ["processed", "received"]);
+}

@@ -1,6 +1,6 @@
 //! Messages in several parts, and messages with numbers.
 
-use super::feed::value;
+use super::feed::{Feed, Setup, adt, value};
 use super::stories::Story;
 
 fn header(id: &str, sequence: &str, continuation: &str) -> String {
@@ -94,4 +94,42 @@ async fn numbered_messages_have_no_gap() {
     let gap = story.sender.send(&message("9")).await;
     assert_eq!((value(&gap, "ERR-3.1"), value(&gap, "ERR-2.3")), ("207".into(), "13".into()));
     assert_eq!(story.count("/Patient?identifier=9&").await, "0");
+}
+
+/// A message from a sender that goes on elsewhere, or comes from there.
+fn part(sender: &str, id: &str, (from, to): (&str, &str)) -> String {
+    let header = adt("A01", id, "1").replace("|LAB|", &format!("|{sender}|"));
+    let header = header.replace("|2.5.1\r", &format!("|2.5.1||{from}\r"));
+    let text = format!("{header}NTE|1||{}\r", "x".repeat(700));
+    if to.is_empty() { text } else { format!("{text}DSC|{to}|F\r") }
+}
+
+/// Parts of a sender that wait for others have a bound; what is one message now counts no more, nor does what
+/// other senders have. Nor is a message put together of more, however names are used again.
+///
+/// Covers: v2 S55.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_that_wait_have_a_bound_for_each_sender() {
+    let mut setup = Setup::default();
+    setup.settings.most_of_parts = 2_500;
+    let feed = Feed::start_with(setup).await;
+    let mut sender = feed.sender().await;
+    let mut send = async |who: &str, id: &str, places: (&str, &str)| {
+        let answer = sender.send(&part(who, id, places)).await;
+        (value(&answer, "MSA-1"), value(&answer, "ERR-5.1"))
+    };
+    let fine = || ("AA".to_owned(), String::new());
+    let full = || ("AR".to_owned(), "parts-too-long".to_owned());
+    assert_eq!(send("LAB", "1", ("", "C1")).await, fine());
+    assert_eq!(send("LAB", "2", ("C1", "C2")).await, fine());
+    assert_eq!(send("LAB", "3", ("C2", "C3")).await, full());
+    // What came before is known when it comes again, and others have room of their own.
+    assert_eq!(send("LAB", "2", ("C1", "C2")).await, fine());
+    assert_eq!(send("RIS", "1", ("", "C1")).await, fine());
+    assert_eq!(send("LAB", "4", ("C2", "")).await, fine());
+    assert_eq!(feed.patients().await, 1);
+    // They are one message: there is room again, but not for one that has these and more.
+    assert_eq!(send("LAB", "5", ("C2", "C5")).await, fine());
+    assert_eq!(send("LAB", "6", ("C5", "")).await, ("AE".to_owned(), "parts-too-long".to_owned()));
+    assert_eq!(feed.patients().await, 1);
 }

@@ -130,6 +130,10 @@ pub struct BenchArgs {
     /// v2: where the server listens for messages.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2575")]
     pub feed: SocketAddr,
+    /// v2: send so many messages in one run instead (visits, or with --only result results), and tell the rate,
+    /// and whether the server's memory grows.
+    #[arg(long, value_name = "N")]
+    pub messages: Option<u64>,
     /// search, terminology: the one kind to measure, by its name in the results; several may be
     /// named. v2: store, visit, result.
     #[arg(long, value_name = "NAME")]

@@ -4,7 +4,10 @@
 //! Accepts are measured in the enhanced mode (MSH-15 AL, MSH-16 NE): the answer says that the message is
 //! on the disk, and the work on it goes on beside. Whole work is measured in the original mode: the answer
 //! says that resources, Provenance, index and record are committed. Bundles are made beforehand, by the
-//! same maps, of messages about patients of their own; feed and REST take turns.
+//! same maps, of messages about patients of their own; feed and REST take turns. With --messages nothing of
+//! that is done, but memory is watched over one long run.
+
+mod steady;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -76,6 +79,12 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
         if given.is_empty() { vec![usual] } else { given.to_vec() }
     };
     let only = bench.args.only.clone();
+    if let Some(count) = bench.args.messages {
+        let is_result = only.iter().any(|name| name == "result");
+        let kind = if is_result { Kind::Result } else { Kind::Visit };
+        let clients = bench.args.clients.first().copied();
+        return steady::run(bench, (kind, count), clients, &run).await;
+    }
     if is_wanted("store", &only) {
         for count in counts(STORING, &bench.args.clients) {
             store(bench, count, &run).await?;

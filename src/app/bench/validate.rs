@@ -254,6 +254,7 @@ mod tests {
             profile: vec!["http://hl7.org/fhir/StructureDefinition/vitalsigns".to_owned()],
             data: Vec::new(),
             feed: ([127, 0, 0, 1], 2575).into(),
+            messages: None,
             only: Vec::new(),
             header: Vec::new(),
             json: None,

@@ -1,5 +1,6 @@
 //! `kiln v2`: messages of HL7 version 2 from the command line.
 
+mod beside;
 mod convert;
 mod coverage;
 mod import;
@@ -42,8 +43,10 @@ pub(super) enum Command {
     /// Take messages over MLLP and show them, without a server and without storing anything.
     #[command(after_help = "Example:\n  kiln v2 listen 127.0.0.1:2575 --out captured/")]
     Listen(listen::ListenArgs),
-    /// Show the values that paths name in the messages of a file.
-    #[command(after_help = "Example:\n  kiln v2 query adt-a01.hl7 PID-3[*].1 PID-5")]
+    /// Show the values that paths name in the messages of a file; beside those of another reader, if wanted.
+    #[command(
+        after_help = "Examples:\n  kiln v2 query adt-a01.hl7 PID-3[*].1 PID-5\n  kiln v2 query adt-a01.hl7 --beside"
+    )]
     Query(QueryArgs),
     /// Check, compare and explain maps.
     #[command(subcommand)]
@@ -89,9 +92,13 @@ pub(super) struct ListArgs {
 pub(super) struct QueryArgs {
     /// A file with messages.
     file: PathBuf,
-    /// Paths such as PID-3[2].4.2; without any the whole message, a value a line.
+    /// Paths such as PID-3[2].4.2, or OBX[*]; without any the whole message, a value a line.
     #[arg(value_name = "PATH")]
     paths: Vec<String>,
+    /// Show beside each value what the hl7-parser library reads there, and say where that differs: who else
+    /// receives the message may see it so. The status is 1 when anything differs.
+    #[arg(long)]
+    beside: bool,
     /// The character set where MSH-18 names none.
     #[arg(long, default_value = "UNICODE UTF-8")]
     charset: String,

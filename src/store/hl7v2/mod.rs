@@ -14,6 +14,7 @@
 //! | `vault` | the keys that texts are sealed with |
 //! | `sealing` | texts that were stored before they were sealed |
 //! | `months` | months of messages whose time is over |
+//! | `parts` | parts of messages that wait for the others |
 //! | `merge` | what merges moved, and how they are taken back |
 //! | `queue` | who works on what: leases, ends, another try |
 //! | `list` | what people look at |
@@ -32,6 +33,7 @@ mod list;
 mod look;
 mod merge;
 mod months;
+mod parts;
 mod purge;
 mod queue;
 mod receipt;
@@ -54,6 +56,7 @@ pub use look::Looked;
 pub(super) use look::Looks;
 pub use merge::{Merge, Merging, Moved};
 pub use months::MessageMonth;
+pub use parts::HeldParts;
 pub use purge::Purged;
 pub use queue::{Claimed, Ended};
 pub(super) use receipt::Receipts;
@@ -72,6 +75,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         merge::STATEMENTS,
         months::STATEMENTS,
         look::STATEMENTS,
+        parts::STATEMENTS,
         purge::STATEMENTS,
         queue::STATEMENTS,
         receive::STATEMENTS,

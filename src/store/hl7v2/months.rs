@@ -1,7 +1,8 @@
 //! Months of messages whose time to be kept is over: they go with all that is known of their messages.
 //!
-//! By what messages are known when they come again goes first, so that nothing is taken for a repetition of
-//! what is not there; then what they did and what was found; then the part of the table.
+//! By what messages are known when they come again goes together with the part of the table, in one transaction:
+//! nothing is taken for a repetition of what is not there, and while a month cannot be dropped what comes again
+//! is known. What they did and what was found goes after it; what a crash leaves of that goes with the next month.
 //!
 //! Spec: v2 P5, P6
 
@@ -97,15 +98,19 @@ impl Store {
         rows.iter().map(month).collect::<Result<_, _>>().map_err(failure::error)
     }
 
-    /// Takes away a month of messages and what is known of them, in steps.
+    /// Takes away a month of messages, and then what is known of them, in steps.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] without a database; [`Error::Internal`] for a month that is not over or has a
-    /// message that waits.
+    /// [`Error::Unavailable`] without a database; [`Error::Internal`] for a month that is not over, has a
+    /// message that waits, or is read for longer than is waited for: then all of it stays.
     pub async fn drop_messages(&self, month: &str) -> Result<(), Error> {
         // Not on a connection with a bound on the time of a statement.
-        let forgotten = sqlx::query(FORGET).bind(month).execute(&self.0.admin).await;
-        forgotten.map_err(failure::sqlx_error)?;
+        let mut transaction = self.0.admin.begin().await.map_err(failure::sqlx_error)?;
+        for sql in [FORGET, DROP] {
+            let done = sqlx::query(sql).bind(month).execute(&mut *transaction).await;
+            done.map_err(failure::sqlx_error)?;
+        }
+        transaction.commit().await.map_err(failure::sqlx_error)?;
         for sql in [EFFECTS, ISSUES, UNMAPPED, OPEN, ANSWERS] {
             loop {
                 let gone = sqlx::query(sql).bind(month).bind(WINDOW).execute(&self.0.admin).await;
@@ -114,7 +119,6 @@ impl Store {
                 }
             }
         }
-        let dropped = sqlx::query(DROP).bind(month).execute(&self.0.admin).await;
-        dropped.map(drop).map_err(failure::sqlx_error)
+        Ok(())
     }
 }

@@ -9,7 +9,6 @@ use uuid::Uuid;
 
 use super::super::connection::Flush;
 use super::super::ledger::insert_ledger;
-use super::super::rows::Timestamptz;
 use super::super::{Store, failure};
 use super::list::standing;
 use super::receipt::Receipt;
@@ -105,24 +104,6 @@ const EARLIER: &str = concat!(
     ", m.ack_code, m.ack FROM v2_message m LEFT JOIN v2_open o ON o.message_id = m.id WHERE m.id = $1"
 );
 
-/// The parts before the one whose MSH-14 is `$2`, the first one first; each with its own MSH-14. Names of
-/// parts may come again: each step takes the newest part that is older than the one that goes on from it.
-/// An id is made a moment before the time of receipt.
-const PARTS: &str = "WITH RECURSIVE chain AS ( \
-       (SELECT m.id, m.raw, m.raw_key, m.part_of, 1 AS n \
-          FROM v2_open o JOIN v2_message m ON m.id = o.message_id \
-         WHERE o.state = 'fragment' AND o.message_id >= kiln_first_id($3::timestamptz - interval '1 minute') \
-           AND o.site = $1 AND m.goes_on = $2 AND m.received_at > $3 \
-         ORDER BY o.message_id DESC LIMIT 1) \
-       UNION ALL \
-       SELECT b.id, b.raw, b.raw_key, b.part_of, c.n + 1 FROM chain c CROSS JOIN LATERAL ( \
-         SELECT m.id, m.raw, m.raw_key, m.part_of FROM v2_open o JOIN v2_message m ON m.id = o.message_id \
-          WHERE o.state = 'fragment' AND o.message_id >= kiln_first_id($3::timestamptz - interval '1 minute') \
-            AND o.message_id < c.id AND o.site = $1 AND m.goes_on = c.part_of AND m.received_at > $3 \
-          ORDER BY o.message_id DESC LIMIT 1) b \
-        WHERE c.part_of <> '' AND c.n < 1000) \
-     SELECT id, raw, raw_key, part_of FROM chain ORDER BY n DESC";
-
 /// The number that the next message of a sender has: `$2` is the one of this message, 0 begins anew.
 const EXPECT: &str = "INSERT INTO v2_sequence AS known (site, expected) \
      SELECT $1, greatest($2::bigint, 0) + 1 WHERE $2 >= 0 OR NOT EXISTS ( \
@@ -139,8 +120,7 @@ const PASS_OVER: &str = "INSERT INTO v2_sequence AS known (site, expected) VALUE
 const EXPECTED: &str = "SELECT expected FROM v2_sequence WHERE site = $1";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] =
-    &[RECEIVE, FLUSH, EARLIER, PARTS, EXPECT, PASS_OVER, EXPECTED];
+pub(super) const STATEMENTS: &[&str] = &[RECEIVE, FLUSH, EARLIER, EXPECT, PASS_OVER, EXPECTED];
 
 /// A message as it came, with what its header says.
 #[derive(Debug)]
@@ -271,37 +251,6 @@ impl Store {
         let kept = connection.query_opt(&statement, &[&id]).await.map_err(failure::error)?;
         let lost = || Error::Unavailable("the database has lost a message".into());
         kept.map(drop).ok_or_else(lost)
-    }
-
-    /// The bytes of the parts before the one that goes on from `name`, the first one first; `None` while
-    /// one of them is missing. One from before `since` is waited for no longer.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] without a database.
-    pub async fn message_parts(
-        &self,
-        site: &str,
-        name: &str,
-        since: Instant,
-    ) -> Result<Option<Vec<Bytes>>, Error> {
-        let pipeline = self.0.readers.pipeline().await?;
-        let statement = pipeline.prepare(PARTS).await?;
-        let rows = pipeline.client().query(&statement, &[&site, &name, &Timestamptz(since)]).await;
-        let rows = rows.map_err(failure::error)?;
-        let Some(first) = rows.first() else { return Ok(None) };
-        let before: &str = first.try_get(3).map_err(failure::error)?;
-        if !before.is_empty() {
-            return Ok(None);
-        }
-        let mut parts = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let raw: Option<&[u8]> = row.try_get(1).map_err(failure::error)?;
-            let Some(raw) = raw else { return Ok(None) };
-            let (id, key) = (row.try_get(0), row.try_get(2));
-            let (id, key) = (id.map_err(failure::error)?, key.map_err(failure::error)?);
-            parts.push(self.opened_text(id, key, raw).await?);
-        }
-        Ok(Some(parts))
     }
 
     /// Takes the number of a message (MSH-13): the one that the next message of its sender has.

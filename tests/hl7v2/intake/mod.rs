@@ -2,6 +2,7 @@
 //! long their text is kept.
 
 mod again;
+mod breaks;
 mod lines;
 mod months;
 mod sealed;

@@ -102,6 +102,56 @@ async fn messages_stand_in_months_that_go_when_their_time_is_over() {
     assert_eq!(feed.patients().await, 4, "what is gone is not");
 }
 
+/// A month that somebody reads for longer than is waited for stays with all that is known of its messages: what
+/// comes again is a repetition until the month is gone, and each attempt is on record with how it ended.
+///
+/// Covers: v2 P5, P6.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_that_cannot_be_dropped_stays_whole() {
+    let mut setup = Setup::default();
+    setup.settings.months_kept = Some(12);
+    let feed = Feed::start_with(setup).await;
+    let database = &feed.server.database;
+    let mut sender = feed.sender().await;
+    let answer = sender.send(&adt("A01", "1", "1")).await;
+    for (event, id) in [("A01", "2"), ("A01", "3")] {
+        sender.send(&adt(event, id, id)).await;
+    }
+    database.run(AGED).await;
+    let (mut reader, connection) = tokio_postgres::connect(&database.app, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let reading = reader.transaction().await.unwrap();
+    reading.batch_execute("LOCK TABLE v2_message IN ACCESS SHARE MODE").await.unwrap();
+    feed.receiver.drop_months().await.unwrap_err();
+    let known = [
+        ("keys", "SELECT count(*) FROM v2_dedupe WHERE control_id = '1'", 1),
+        ("parts", "SELECT count(*) FROM pg_class WHERE relname ~ '^v2_message_2019..$'", 3),
+        (
+            "effects",
+            "SELECT count(*) FROM v2_effect WHERE message_id < kiln_first_id('2019-06-01Z')",
+            1,
+        ),
+    ];
+    for (what, sql, count) in known {
+        assert_eq!(database.number(sql).await, count, "{what}");
+    }
+    assert_eq!(sender.send(&adt("A01", "1", "1")).await, answer, "a repetition");
+    assert_eq!(feed.patients().await, 3);
+    reading.rollback().await.unwrap();
+    assert_eq!(feed.receiver.drop_months().await.unwrap(), 3);
+    for (what, sql, _) in known {
+        assert_eq!(database.number(sql).await, 0, "{what}");
+    }
+    for (outcome, count) in [("=", 2), ("<>", 1)] {
+        let told = format!(
+            "SELECT count(*) FROM ledger WHERE entities[1] = 'v2/messages of 201905' AND outcome {outcome} 0"
+        );
+        assert_eq!(database.number(&told).await, count, "{outcome}");
+    }
+    assert_eq!(value(&sender.send(&adt("A01", "1", "1")).await, "MSA-1"), "AA");
+    assert_eq!(feed.patients().await, 4, "it is new");
+}
+
 async fn listed_id(client: &Client, query: &str) -> String {
     let url = format!("{}/v2/messages?{query}", client.root());
     let list = client.call("GET", &url).send().await.expect(200).text();

@@ -6,26 +6,29 @@
 //!
 //! Spec: v2 M1, M2, M10, B3 to B5, B7, B40
 
-use std::collections::HashMap;
+mod peers;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::Decoder as _;
 
 use super::ack::{Condition, Issue};
 use super::frame::{Frame, Frames, NOT_STORED, STORED, framed};
+use super::lasting::lasting;
 use super::receive::{Application, Origin, Receiver};
 use super::unconfirmed::{CONFIRM, Unconfirmed};
 use crate::config::Network;
 use crate::error::root_cause;
+use peers::{Counted, Peers, Present};
 
 /// How long the byte after FS is waited for.
 const AFTER_END: Duration = Duration::from_millis(250);
@@ -80,51 +83,31 @@ pub struct Door {
     pub confirms: bool,
 }
 
-/// Connections by address.
-#[derive(Clone, Default)]
-struct Peers(Arc<Mutex<HashMap<IpAddr, u32>>>);
-
-/// One of them, until it is dropped.
-struct Present {
-    peers: Peers,
-    address: IpAddr,
-    _seat: OwnedSemaphorePermit,
-}
-
-impl Peers {
-    /// Counts a connection; `None` where its address has `most` already.
-    fn enter(&self, address: IpAddr, most: u32, seat: OwnedSemaphorePermit) -> Option<Present> {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = peers.entry(address).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        Some(Present { peers: self.clone(), address, _seat: seat })
-    }
-}
-
-impl Drop for Present {
-    fn drop(&mut self) {
-        let mut peers = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = peers.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                peers.remove(&self.address);
-            }
-        }
-    }
-}
-
 /// Serves `listener` until told to stop, then lets messages end that are being answered.
 pub async fn serve(
     listener: TcpListener,
     receiver: Arc<Receiver>,
     door: Door,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
     let seats = Arc::new(Semaphore::new(door.connections as usize));
     let (peers, door) = (Peers::default(), Arc::new(door));
+    let accepting = || accept(&listener, (&receiver, &door, &stop), (&seats, &peers), stop.clone());
+    lasting("accept", stop.clone(), accepting).await;
+    drop(listener);
+    let ended = seats.acquire_many(door.connections);
+    if timeout(LAST_WAIT, ended).await.is_err() {
+        tracing::warn!("some connections of feeds did not end in time");
+    }
+}
+
+/// Takes connections, each with a seat of its own.
+async fn accept(
+    listener: &TcpListener,
+    (receiver, door, stop): (&Arc<Receiver>, &Arc<Door>, &watch::Receiver<bool>),
+    (seats, peers): (&Arc<Semaphore>, &Peers),
+    mut stopped: watch::Receiver<bool>,
+) {
     loop {
         let next = async {
             let seat = seats.clone().acquire_owned().await;
@@ -132,7 +115,7 @@ pub async fn serve(
         };
         let accepted = tokio::select! {
             accepted = next => accepted,
-            _ = stop.changed() => break,
+            _ = stopped.changed() => return,
         };
         match accepted {
             Ok((Ok(seat), (stream, source))) => {
@@ -147,18 +130,18 @@ pub async fn serve(
                     refused("too many connections", address);
                 }
             }
-            Ok((Err(_closed), _)) => break,
+            Ok((Err(_closed), _)) => return,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }
-    drop(listener);
-    let ended = seats.acquire_many(door.connections);
-    if timeout(LAST_WAIT, ended).await.is_err() {
-        tracing::warn!("some connections of feeds did not end in time");
-    }
+}
+
+/// Waits until told to stop, or there is nobody left to tell.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|is_told| *is_told).await;
 }
 
 fn refused(why: &'static str, peer: IpAddr) {
@@ -208,14 +191,15 @@ fn connect(
             frames,
             buffer: BytesMut::new(),
             receiver,
+            stop,
             origin,
             confirms: door.confirms,
             unconfirmed: Unconfirmed::new(CONFIRM),
             counted: (0, 0),
         };
-        metrics::gauge!("kiln_v2_connections").increment(1.0);
-        let why = connection.serve(&door, stop).await;
-        metrics::gauge!("kiln_v2_connections").decrement(1.0);
+        let counted = Counted::new();
+        let why = connection.serve(&door).await;
+        drop(counted);
         connection.count();
         let dropped = connection.frames.dropped();
         tracing::debug!(%peer, why, dropped, "a feed has ended");
@@ -251,6 +235,7 @@ struct Connection {
     frames: Frames,
     buffer: BytesMut,
     receiver: Arc<Receiver>,
+    stop: watch::Receiver<bool>,
     origin: Origin,
     confirms: bool,
     unconfirmed: Unconfirmed,
@@ -268,8 +253,8 @@ impl Connection {
     }
 
     /// Answers frame after frame; why it ended.
-    async fn serve(&mut self, door: &Door, mut stop: watch::Receiver<bool>) -> &'static str {
-        let mut began = None;
+    async fn serve(&mut self, door: &Door) -> &'static str {
+        let (mut stop, mut began) = (self.stop.clone(), None);
         loop {
             match self.frames.decode(&mut self.buffer) {
                 Ok(Some(frame)) => {
@@ -378,7 +363,11 @@ impl Connection {
 
     async fn message(&mut self, message: Bytes) -> Result<(), &'static str> {
         while self.receiver.is_full() {
-            tokio::time::sleep(FULL).await;
+            tokio::select! {
+                () = tokio::time::sleep(FULL) => {}
+                // It is not stored and not answered: the sender keeps it.
+                () = told(&mut self.stop) => return Err("stopping"),
+            }
         }
         let answers = match self.receiver.receive(&message, &self.origin).await {
             Ok(answers) => answers,
