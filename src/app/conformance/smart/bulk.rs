@@ -18,7 +18,6 @@ use super::launch::Tokens;
 
 const ITEM: &str = "I0.3.1";
 const OF_GROUP: &str = "I0.2.13";
-const PREFER: HeaderName = HeaderName::from_static("prefer");
 const JSON: &str = "application/fhir+json";
 const LINES: &str = "application/fhir+ndjson";
 
@@ -152,7 +151,7 @@ impl Suite {
 
     fn kick_off(&self, level: &str) -> Call {
         let call = Call::get(format!("{}/{level}", self.base));
-        call.header(ACCEPT, JSON).header(PREFER, "respond-async")
+        call.header(ACCEPT, JSON).header(HeaderName::from_static("prefer"), "respond-async")
     }
 
     async fn kick_off_without_token(&self, level: &str) -> Found {
@@ -200,7 +199,7 @@ impl Suite {
             Ok(place) => self.manifest(&place, token).await,
             Err(why) => Err(why),
         };
-        let found = manifest.as_ref().map(drop).map_err(Clone::clone);
+        let found = manifest.as_ref().map(|_| ()).map_err(Clone::clone);
         self.report.must(ITEM, "an export ends with a manifest", found);
         let Ok(manifest) = manifest else { return };
         let mut patients = BTreeSet::new();
