@@ -29,7 +29,7 @@ use super::restriction::{Clause, Limits, Members, Restriction, Withheld};
 pub struct Subject<'v> {
     /// Which resource.
     pub identity: &'v Identity,
-    /// The resource whole, with `id` and `meta`.
+    /// The resource with `id` and `meta`: whole, or as much of it as decides.
     pub value: &'v Value<'v>,
     /// Hashes of the patients in whose compartments the document lies.
     pub patients: &'v [i64],

@@ -150,7 +150,7 @@ async fn a_provision_is_about_a_time_and_about_what_it_names() {
 
 /// What a resource refers to is told as it is at that moment.
 ///
-/// Covers in part: security S2.
+/// Covers: security S2.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_related_follows_the_resource_that_is_named() {
     let server = filled().await;
