@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use crate::fhir::{LogicalId, ResourceType};
 use crate::search::extract::Extractor;
-use crate::search::request::compare::{AskedReference, AskedToken, Comparison};
+use crate::search::request::compare::{AskedToken, Comparison};
 use crate::search::request::prefix::Prefix;
 use crate::search::request::{Filter, ParameterKey, Test};
 use crate::search::values::date::DateRange;
@@ -26,9 +26,30 @@ const CODES: &[&str] = &["code", "vaccine-code", "combo-code", "type", "class", 
 
 /// Dates that are what is said, not when: of a life, a goal, a value.
 const SAID: &[&str] = &["birthdate", "death-date", "target-date", "value-date"];
-/// Parameters by which a resource names its author.
-const AUTHORS: &[&str] =
-    &["agent", "assessor", "author", "enterer", "recorder", "requester", "sender", "source"];
+/// Elements by which a resource says who wrote or said it.
+const AUTHORS: &[&str] = &[
+    "agent",
+    "asserter",
+    "assessor",
+    "author",
+    "enterer",
+    "expressedBy",
+    "informationSource",
+    "orderer",
+    "performer",
+    "prescriber",
+    "recorder",
+    "reporter",
+    "requester",
+    "resultsInterpreter",
+    "sender",
+    "source",
+];
+
+/// The same of requests, whose performer is somebody who is asked.
+const ASKERS: &[&str] = &["asserter", "author", "enterer", "recorder", "requester", "sender"];
+/// Requests that name a performer.
+const REQUESTS: &[&str] = &["DeviceRequest", "MedicationRequest", "ServiceRequest"];
 
 /// What resources refer to.
 pub type References = BTreeMap<(ResourceType, LogicalId), Vec<(ResourceType, LogicalId)>>;
@@ -69,7 +90,7 @@ pub enum Expression {
     },
     /// It does not hold.
     Not(Box<Expression>),
-    /// The resource refers to this one; or, where it says so, this one is its author.
+    /// The resource refers to this one, by whatever reference; or, where it says so, this one is its author.
     RefersTo {
         /// The one that is referred to.
         target: (ResourceType, LogicalId),
@@ -142,10 +163,9 @@ impl Expression {
             Self::Dated(range) => dated(of, *range, known, otherwise),
             Self::Label { system, code } => token(&[of], "_security", system.as_deref(), code),
             Self::Not(inner) => Filter::Not(Box::new(inner.filter(of, known, !otherwise))),
-            // References without a parameter, and authors who are named otherwise, are seen by nobody.
-            Self::RefersTo { .. } if otherwise => constant(true),
             Self::RefersTo { target, is_author } => {
-                refers_to(of, target, *is_author, known).unwrap_or_else(|| constant(otherwise))
+                let under = if *is_author { authors(of) } else { &[] };
+                Filter::Mentions { target: target.clone(), under }
             }
             // What it refers to was not said.
             Self::Related(resource_type, id) => {
@@ -188,32 +208,9 @@ fn dated(of: ResourceType, range: DateRange, known: &Extractor, otherwise: bool)
     Filter::Any(any)
 }
 
-/// A resource of the type refers to another one; `None`: it has no parameter that tells.
-fn refers_to(
-    of: ResourceType,
-    (target, id): &(ResourceType, LogicalId),
-    is_author: bool,
-    known: &Extractor,
-) -> Option<Filter> {
-    let leads_there = |found: &&SearchParameter| {
-        found.search_type == SearchType::Reference
-            && found.expression.is_some()
-            && (!is_author || AUTHORS.contains(&&*found.code))
-    };
-    let all: Vec<&SearchParameter> = known.search_parameters().of(of).filter(leads_there).collect();
-    if all.is_empty() {
-        return None;
-    }
-    let may =
-        |found: &&&SearchParameter| found.targets.is_empty() || found.targets.contains(target);
-    let asked = AskedReference::Local { resource_type: *target, id: id.clone(), version: None };
-    let test = |found: &&SearchParameter| {
-        let key = ParameterKey { resource_type: of, code: found.code.clone() };
-        let any = vec![Comparison::Reference(asked.clone())];
-        let search_type = SearchType::Reference;
-        Filter::Test(Test { parameters: vec![key], search_type, any })
-    };
-    Some(Filter::Any(all.iter().filter(may).map(test).collect()))
+/// The elements by which resources of a type name their authors.
+fn authors(of: ResourceType) -> &'static [&'static str] {
+    if REQUESTS.contains(&of.as_str()) { ASKERS } else { AUTHORS }
 }
 
 /// A filter that holds always, or never.

@@ -2,11 +2,14 @@
 //!
 //! What is written is judged here before and after, old versions are, and so is once more whatever
 //! leaves for a limited caller: by code of its own, over the parsed document, so that a mistake in SQL
-//! shows nothing.
+//! shows nothing. Of what was found only as much is parsed as decides (`glimpse`).
 //!
 //! What a resource refers to is not at hand here. So membership by reference is judged by what the
 //! document itself says, which is necessary and, for what is written, held to be enough only where it
 //! leads to a patient.
+
+mod glimpse;
+mod mentions;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -26,7 +29,7 @@ use super::restriction::{Clause, Limits, Members, Restriction, Withheld};
 pub struct Subject<'v> {
     /// Which resource.
     pub identity: &'v Identity,
-    /// The resource whole, with `id` and `meta`.
+    /// The resource with `id` and `meta`: whole, or as much of it as decides.
     pub value: &'v Value<'v>,
     /// Hashes of the patients in whose compartments the document lies.
     pub patients: &'v [i64],
@@ -134,12 +137,16 @@ impl<'v> Facts<'_, 'v> {
     /// Whether a reference leads to one of these patients; `None`: to something else.
     fn refers_to(&self, reference: &Value<'_>, mine: &[i64]) -> Option<bool> {
         let text = reference.str_at("reference")?;
-        match Target::parse(text, self.subject.extractor.base()) {
+        match Target::parse(text, self.base()) {
             Target::Local { resource_type, id, .. } if resource_type == ResourceType::PATIENT => {
                 Some(mine.contains(&(self.subject.hash)(&id)))
             }
             _ => None,
         }
+    }
+
+    fn base(&self) -> &str {
+        self.subject.extractor.base()
     }
 
     /// Whether the filter holds; `None` where a document alone does not tell.
@@ -149,6 +156,9 @@ impl<'v> Facts<'_, 'v> {
             Filter::Any(any) => fold(any.iter().map(|filter| self.holds(filter)), true),
             Filter::Id(ids) => {
                 Some(ids.iter().any(|id| **id == *self.subject.identity.id.as_str()))
+            }
+            Filter::Mentions { target, under } => {
+                Some(mentions::is_in(self.subject.value, target, under, self.base()))
             }
             Filter::Not(inner) => self.holds(inner).map(|holds| !holds),
             Filter::Test(test) => self.test(test),

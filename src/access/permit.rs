@@ -134,6 +134,11 @@ impl<'gate> Permit<'gate> {
         self.caller.principal.grant().map(|grant| grant.client.as_str())
     }
 
+    /// Whether it is of a part of the server itself: a command of the operator, or a feed.
+    pub fn is_of_service(&self) -> bool {
+        self.caller.principal.is_service()
+    }
+
     /// The code systems by whose codes the client keeps state of its own.
     pub fn state_systems(&self) -> &[Box<str>] {
         self.caller.principal.grant().map_or(&[], |grant| &grant.state.own)

@@ -100,6 +100,11 @@ impl Principal {
         }
     }
 
+    /// Whether it is a part of the server, and not somebody who asks it.
+    pub fn is_service(&self) -> bool {
+        matches!(self.0.standing, Standing::Service)
+    }
+
     /// The patients who deny it something.
     pub fn denied(&self) -> BTreeSet<i64> {
         match &self.0.standing {

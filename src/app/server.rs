@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::access::interaction::Kind;
 use crate::clock::{Clock, IdOrder, IdSource, SystemClock, SystemIds};
-use crate::config::{AuthMode, Config, Ids};
+use crate::config::{AuthMode, ClientSource, Config, Ids};
 use crate::engine::export::ExportRules;
 use crate::engine::{Engine, Lookups, PageSize, Settings, Validators};
 use crate::error::root_cause;
@@ -442,6 +442,7 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
         dates_overlap: config.search.dates_overlap,
         events_need_date: config.atna.requires_date,
         provenance_of_transactions: config.http.transaction_provenance,
+        ignores_source: config.http.client_source == ClientSource::Ignore,
         shows_definitions: config.definitions.readable,
         validation: validation::rules(&config.validation),
         exports: ExportRules {

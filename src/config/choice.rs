@@ -2,6 +2,16 @@
 
 use serde::Deserialize;
 
+/// What becomes of `meta.source` of what clients write.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientSource {
+    /// It is not taken: what is stored stays, and what is new has none.
+    Ignore,
+    /// It is stored.
+    Keep,
+}
+
 /// What a read waits for before it is answered.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]

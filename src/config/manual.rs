@@ -11,8 +11,9 @@ use super::Preset::{Flag, List, Number, Secret, Text, Unset};
 use super::named::{TenantSettings, Trusted};
 use super::setting::configuration;
 use super::{
-    AckWhen, AuthMode, Ids, LogFormat, MessageReading, Network, OnFailure, ProfilePolicy,
-    ReadAudit, References, Registration, Section, Setting, TenancyMode, ValidationLevel,
+    AckWhen, AuthMode, ClientSource, Ids, LogFormat, MessageReading, Network, OnFailure,
+    ProfilePolicy, ReadAudit, References, Registration, Section, Setting, TenancyMode,
+    ValidationLevel,
 };
 
 configuration! {
@@ -55,6 +56,9 @@ configuration! {
         max_conditional_delete: NonZeroU32 = Number(1),
         /// Whether X-Provenance of a transaction is stored about all that it makes; else it is ignored.
         transaction_provenance: bool = Flag(false),
+        /// What becomes of meta.source where a client writes: keep, or ignore. With ignore an update leaves
+        /// it as it is stored, and what is new has none. What commands bring in, such as import, keeps it.
+        client_source: ClientSource = Text("keep"),
         /// Web origins that browsers may call from, such as `https://app.example.org`; "*" for all, nothing for none.
         cors_origins: Vec<String> = List,
         /// Most connections of clients at a time, fewer where the system's limit of open files

@@ -187,7 +187,8 @@ impl Engine {
     }
 }
 
-fn object(text: &[u8]) -> Result<Object<'static>, Error> {
+/// A JSON object that is stored.
+pub(super) fn object(text: &[u8]) -> Result<Object<'static>, Error> {
     match json::parse(text).map_err(Error::internal)?.into_owned() {
         Value::Object(object) => Ok(object),
         _ => Err(Error::internal("what is stored is a JSON object")),

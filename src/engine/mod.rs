@@ -99,6 +99,8 @@ pub struct Settings {
     pub events_need_date: bool,
     /// Whether a Provenance that is sent along with a transaction is stored with what it makes.
     pub provenance_of_transactions: bool,
+    /// Whether `meta.source` is not for clients to say.
+    pub ignores_source: bool,
     /// Whether the definitions of the packs are among the resources.
     pub shows_definitions: bool,
     /// What writes are held to beyond their form.

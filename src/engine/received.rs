@@ -1,20 +1,29 @@
-//! AuditEvents that other systems send: who sent one is the server's word.
+//! What is the server's word though clients say something: who sent an AuditEvent, and, where the
+//! settings have it so, `meta.source`.
 //!
-//! The client of the token becomes the observer of the source. What the event said of itself stays beside
-//! that, in an extension. When it was received is `meta.lastUpdated`, which is the server's as well.
+//! Of an AuditEvent, the client of the token becomes the observer of the source. What the event said of
+//! itself stays beside that, in an extension. When it was received is `meta.lastUpdated`, which is the
+//! server's as well.
 //!
-//! Spec: security W10
+//! Spec: security W9, W10
 
 use crate::access::Permit;
 use crate::error::Error;
 use crate::fhir::json::{self, Object, Value};
 use crate::fhir::{Identity, ResourceType};
+use crate::store::Current;
 
 use super::Engine;
+use super::labelling::object;
+use super::meta::stored_meta;
 use super::prepare::Prepared;
 
 /// What the sender called the observer of the event.
 const CLAIMED: &str = "urn:kiln:claimed-observer";
+
+/// Where a version comes from, and what may stand beside that.
+const SOURCE: &str = "source";
+const SOURCE_SIBLING: &str = "_source";
 
 impl Engine {
     /// What is stored of a new resource that a client sent.
@@ -26,10 +35,7 @@ impl Engine {
     ) -> Result<Prepared, Error> {
         let is_event = identity.resource_type == ResourceType::AUDIT_EVENT;
         let Some(client) = permit.client().filter(|_| is_event) else { return Ok(prepared) };
-        let body = json::parse(&prepared.body).map_err(Error::internal)?;
-        let Value::Object(mut event) = body else {
-            return Err(Error::internal("a body is a JSON object"));
-        };
+        let mut event = object(&prepared.body)?;
         let claimed = event.remove("source");
         let source = source(claimed.as_ref(), client, &self.settings.base);
         event.set("source", source);
@@ -38,8 +44,42 @@ impl Engine {
             event.set("meta", json::parse(meta).map_err(Error::internal)?);
         }
         let notices = prepared.notices.clone();
-        let whole = Value::Object(event).into_owned();
-        Ok(Prepared { notices, ..self.split(identity, whole)? })
+        Ok(Prepared { notices, ..self.split(identity, Value::Object(event))? })
+    }
+
+    /// What is stored of a version where `meta.source` is not for clients to say: that of the version
+    /// before, or none.
+    pub(super) fn source_kept(
+        &self,
+        identity: &Identity,
+        prior: Option<&Current>,
+        prepared: Prepared,
+        permit: &Permit<'_>,
+    ) -> Result<Prepared, Error> {
+        if !self.settings.ignores_source || permit.is_of_service() {
+            return Ok(prepared);
+        }
+        let prior = prior.map(|prior| &prior.version).filter(|prior| !prior.is_deleted());
+        let before = prior.map_or(Ok(Object::new()), stored_meta)?;
+        let mut meta = prepared.meta.as_deref().map_or(Ok(Object::new()), object)?;
+        let said = [SOURCE, SOURCE_SIBLING].map(|name| meta.remove(name));
+        let kept = [SOURCE, SOURCE_SIBLING].map(|name| before.get(name).cloned());
+        if said == kept {
+            return Ok(prepared);
+        }
+        for (name, value) in [SOURCE, SOURCE_SIBLING].into_iter().zip(kept) {
+            if let Some(value) = value {
+                meta.set(name, value);
+            }
+        }
+        let mut resource = object(&prepared.body)?;
+        resource.set("resourceType", identity.resource_type.as_str().to_owned());
+        resource.set("id", identity.id.to_string());
+        if !meta.is_empty() {
+            resource.set("meta", meta);
+        }
+        let notices = prepared.notices;
+        Ok(Prepared { notices, ..self.split_labelled(identity, resource)? })
     }
 }
 

@@ -58,6 +58,7 @@ impl Engine {
         tx: &mut WriteTx,
     ) -> Result<Written, Error> {
         let prepared = self.received(identity, prepared, permit)?;
+        let prepared = self.source_kept(identity, None, prepared, permit)?;
         self.stage(identity, Operation::Created, None, prepared, permit, tx)
     }
 
@@ -69,6 +70,7 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<Written, Error> {
+        let prepared = self.source_kept(identity, None, prepared, permit)?;
         self.stage_judged(identity, Operation::Created, None, prepared, permit, tx)
     }
 
@@ -85,6 +87,7 @@ impl Engine {
     ) -> Result<Written, Error> {
         self.refuse_defined(identity, current.as_ref())?;
         let prepared = self.label_over(identity, current.as_ref(), prepared)?;
+        let prepared = self.source_kept(identity, current.as_ref(), prepared, permit)?;
         match current {
             Some(current) if !current.version.is_deleted() => {
                 if is_same(&current.version, &prepared)? {

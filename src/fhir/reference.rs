@@ -100,10 +100,12 @@ pub fn stated_type(text: &str) -> &str {
 
 /// What follows the server's base and a slash; `None` when `text` is not under it.
 pub fn strip_base<'a>(text: &'a str, base: &str) -> Option<&'a str> {
-    let after_scheme = |url: &str| -> Option<usize> { url.find("://").map(|at| at + 3) };
-    let url = &text[after_scheme(text)?..];
-    let ours = &base[after_scheme(base)?..];
-    url.strip_prefix(ours)?.strip_prefix('/')
+    after_scheme(text)?.strip_prefix(after_scheme(base)?)?.strip_prefix('/')
+}
+
+/// What follows the scheme of a URL.
+pub fn after_scheme(url: &str) -> Option<&str> {
+    url.split_once("://").map(|(_, rest)| rest)
 }
 
 /// Whether the text starts with a URI scheme and a colon.

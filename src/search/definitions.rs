@@ -27,8 +27,8 @@ pub fn holds(filter: &Filter, identity: &Identity, record: &Value<'_>) -> Option
         Filter::Id(ids) => Some(ids.iter().any(|id| **id == *identity.id.as_str())),
         Filter::Type(types) => Some(types.contains(&identity.resource_type)),
         Filter::Test(test) => tested(test, identity, record),
-        // No patient has it in a compartment.
-        Filter::Compartment { .. } => Some(false),
+        // No patient has it in a compartment, and nothing that is stored is referred to.
+        Filter::Compartment { .. } | Filter::Mentions { .. } => Some(false),
         Filter::Chain { .. }
         | Filter::FullText { .. }
         | Filter::Has { .. }

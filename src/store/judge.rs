@@ -51,6 +51,9 @@ impl Store {
         if version.is_deleted() {
             return Ok(false);
         }
+        if let Some(seen) = restriction.glimpse(version, &self.parameters()?.extractor) {
+            return self.judge(restriction, &version.identity, &seen, purpose);
+        }
         let text = version.to_json();
         let value = json::parse(&text).map_err(Error::internal)?;
         self.judge(restriction, &version.identity, &value, purpose)

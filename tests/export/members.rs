@@ -191,7 +191,7 @@ const US_CORE: &[(&str, &str)] = &[
 /// line is a resource that this server finds valid.
 ///
 /// Covers: rest 9.34.
-/// Covers in part: security I0.2.13, security I0.3.1.
+/// Covers: security I0.2.13, I0.3.1.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_of_two_has_every_type_of_us_core() {
     let server = TestServer::start().await;

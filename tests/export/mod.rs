@@ -3,6 +3,7 @@
 mod jobs;
 mod members;
 mod since;
+mod us_core;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

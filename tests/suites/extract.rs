@@ -17,9 +17,9 @@ use kiln::spec::{R4_PACK, Spec};
 
 use crate::harness::shared::{archive, long};
 
-const EXAMPLES: &str = "suites/examples-r4-json.tar.gz";
+pub(super) const EXAMPLES: &str = "suites/examples-r4-json.tar.gz";
 const SYNTHEA: &str = "suites/synthea-r4-100-patients.tar.gz";
-const LIMITS: Limits = Limits { depth: 400, values: 20_000_000 };
+pub(super) const LIMITS: Limits = Limits { depth: 400, values: 20_000_000 };
 
 fn settings() -> Settings {
     let base = "http://localhost/fhir".into();
@@ -30,14 +30,14 @@ fn codes() -> Codes {
     Codes::load(&Pack::open(R4_PACK).unwrap()).unwrap()
 }
 
-fn both() -> (Extractor, Extractor) {
+pub(super) fn both() -> (Extractor, Extractor) {
     let spec = Arc::new(Spec::r4().unwrap());
     let paths = Extractor::new(Arc::clone(&spec), codes(), settings()).unwrap();
     (paths, Extractor::by_evaluator(spec, codes(), settings()).unwrap())
 }
 
 /// Shows each resource of a file to `visit`: those of a Bundle for themselves too.
-fn resources(value: &Value<'_>, visit: &mut impl FnMut(ResourceType, &Value<'_>)) {
+pub(super) fn resources(value: &Value<'_>, visit: &mut impl FnMut(ResourceType, &Value<'_>)) {
     if let Some(Ok(of)) = value.str_at("resourceType").map(str::parse) {
         visit(of, value);
     }

@@ -4,6 +4,7 @@ mod codec;
 mod examples;
 mod extract;
 mod fhirpath;
+mod judge;
 mod patch;
 mod refused;
 mod snapshots;

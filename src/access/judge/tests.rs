@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::access::restriction::Restriction;
 use crate::fhir::datetime::Zone;
-use crate::fhir::json;
+use crate::fhir::{Instant, Operation, Version, VersionId, json};
 use crate::search::extract::Settings;
 use crate::search::values::quantity::Ucum;
 use crate::spec::codes::Codes;
@@ -127,6 +127,23 @@ const CASES: &[Case] = &[
     ),
 ];
 
+/// The document as it is stored.
+fn version(identity: &Identity, value: &Value<'_>) -> Version {
+    let mut body = value.as_object().expect("an object").clone();
+    let meta = body.remove("meta").map(|meta| meta.to_text().into());
+    body.remove("resourceType");
+    body.remove("id");
+    Version {
+        identity: identity.clone(),
+        version: VersionId(1),
+        last_updated: Instant::from_micros(0),
+        operation: Operation::Created,
+        is_relabeled: false,
+        meta,
+        body: Some(Value::Object(body).to_text().into()),
+    }
+}
+
 #[test]
 fn a_document_is_judged_by_what_it_says() {
     let spec = Arc::new(Spec::r4().expect("the embedded pack"));
@@ -140,8 +157,8 @@ fn a_document_is_judged_by_what_it_says() {
         let of: ResourceType = value.str_at("resourceType").expect(text).parse().expect(text);
         let id = value.str_at("id").expect(text).parse().expect(text);
         let identity = Identity { resource_type: of, id };
-        let patients: Vec<i64> =
-            spec.patient_compartment(of, &value, extractor.base()).iter().map(hash).collect();
+        let found = spec.patient_compartment(of, &value, extractor.base());
+        let patients: Vec<i64> = found.iter().map(hash).collect();
         let subject = Subject {
             identity: &identity,
             value: &value,
@@ -154,6 +171,15 @@ fn a_document_is_judged_by_what_it_says() {
             Restriction::Limited(Arc::new(Limits { clauses: vec![clause], withheld: Vec::new() }));
         assert_eq!(restriction.admits(&subject, Purpose::Shown), *shown, "{text}");
         assert_eq!(restriction.admits(&subject, Purpose::Written), *written, "{text}");
+        let version = version(&identity, &value);
+        let seen = restriction.glimpse(&version, &extractor);
+        assert_eq!(seen.is_none(), of == ResourceType::BUNDLE, "{text}");
+        if let Some(seen) = &seen {
+            assert_eq!(spec.patient_compartment(of, seen, extractor.base()), found, "{text}");
+            let subject = Subject { value: seen, ..subject };
+            assert_eq!(restriction.admits(&subject, Purpose::Shown), *shown, "{text}");
+            assert_eq!(restriction.admits(&subject, Purpose::Written), *written, "{text}");
+        }
         assert!(!Restriction::nothing().admits(&subject, Purpose::Shown), "{text}");
         assert!(Restriction::Everything.admits(&subject, Purpose::Written), "{text}");
     }

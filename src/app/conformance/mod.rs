@@ -3,13 +3,14 @@
 //! They are our suites. They ask what the public test kits ask, in our own words and code, and a
 //! passed run is no certificate of anybody.
 //!
-//! Layer: 8. Imports `clock`.
+//! Layer: 8. Imports `clock`; to judge what is exported, `fhir`, `spec`, `terminology` and `validate`.
 
 mod html;
 mod http;
 mod report;
 mod smart;
 mod url;
+mod valid;
 
 use std::process::ExitCode;
 

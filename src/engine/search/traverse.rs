@@ -46,6 +46,7 @@ fn check_one(filter: &Filter, permit: &Permit<'_>) -> Result<(), Error> {
         | Filter::Id(_)
         | Filter::Keys(_)
         | Filter::LastUpdated(_)
+        | Filter::Mentions { .. }
         | Filter::Test(_)
         | Filter::Type(_)
         | Filter::Unshared => Ok(()),

@@ -11,11 +11,13 @@
 
 use std::borrow::Cow;
 
+mod glance;
 pub mod number;
 mod parse;
 mod position;
 mod write;
 
+pub use glance::glance;
 pub use parse::{JsonError, Limits, parse, parse_with};
 pub use position::{Position, positions};
 

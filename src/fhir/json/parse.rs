@@ -59,7 +59,8 @@ pub fn parse_with(bytes: &[u8], limits: Limits) -> Result<Value<'_>, JsonError> 
     parser.document().map_err(|reason| located(text.as_bytes(), parser.at, reason))
 }
 
-fn located(bytes: &[u8], at: usize, reason: String) -> JsonError {
+/// The fault at this place of a document.
+pub(super) fn located(bytes: &[u8], at: usize, reason: String) -> JsonError {
     let before = &bytes[..at.min(bytes.len())];
     let line = memchr::memchr_iter(b'\n', before).count() + 1;
     let column = before.iter().rev().take_while(|&&byte| byte != b'\n').count() + 1;

@@ -201,6 +201,18 @@ impl Extractor {
         run.values.into_iter().map(|value| IndexEntry { parameter: at, value }).collect()
     }
 
+    /// The properties of a resource that the values of the parameter at this place are made of; `None`
+    /// where only evaluation tells.
+    pub fn properties(&self, resource_type: ResourceType, at: u16) -> Option<Vec<&str>> {
+        let parameter = self.parameters(resource_type).get(usize::from(at))?;
+        let Plan::Values(Source::Paths(paths), _) = &parameter.plan else { return None };
+        let mut all = Vec::new();
+        for path in paths {
+            all.extend(path.properties()?);
+        }
+        Some(all)
+    }
+
     fn of(&self, resource_type: ResourceType) -> Option<&Type> {
         self.types.get(usize::try_from(resource_type.code() - 1).ok()?).map(|of| &**of)
     }

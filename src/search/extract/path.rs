@@ -227,6 +227,12 @@ impl Path {
         children.into_iter().flatten().map(|(_, leaf)| leaf).chain(own)
     }
 
+    /// The properties of its node that it begins with; `None` where it looks at the node itself.
+    pub(super) fn properties(&self) -> Option<impl Iterator<Item = &str>> {
+        let Some(Step::Child(children)) = self.steps.first() else { return None };
+        Some(children.iter().map(|(name, _)| &**name))
+    }
+
     /// The type that the references at its end must point to.
     pub(super) fn refers(&self) -> Option<&str> {
         match self.steps.last() {

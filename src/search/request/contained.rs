@@ -75,6 +75,10 @@ fn of_whole(filter: &Filter) -> Option<&'static str> {
             let is_word = |it: &Comparison| matches!(it, Comparison::Text(_));
             test.any.iter().any(is_word).then_some("words")
         }
-        Filter::Chain { .. } | Filter::Has { .. } | Filter::Type(_) | Filter::Unshared => None,
+        Filter::Chain { .. }
+        | Filter::Has { .. }
+        | Filter::Mentions { .. }
+        | Filter::Type(_)
+        | Filter::Unshared => None,
     }
 }

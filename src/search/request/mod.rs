@@ -157,6 +157,14 @@ pub enum Filter {
     /// The resource is an entry of a List for which the filter holds (`_list`); entries that are
     /// flagged deleted are none.
     List(Box<Filter>),
+    /// The resource refers to another one, by whatever reference, with a parameter or without. No
+    /// search asks so; consents do.
+    Mentions {
+        /// What it refers to.
+        target: (ResourceType, LogicalId),
+        /// The elements of which one has the reference in it; empty: any.
+        under: &'static [&'static str],
+    },
     /// It does not hold. True for a resource without any value.
     Not(Box<Filter>),
     /// One of the comparisons holds for a value of one of the parameters.
@@ -197,6 +205,7 @@ impl Filter {
             | Self::Keys(_)
             | Self::LastUpdated(_)
             | Self::List(_)
+            | Self::Mentions { .. }
             | Self::Test(_)
             | Self::Type(_)
             | Self::Unshared => Vec::new(),

@@ -125,6 +125,12 @@ impl Compartment {
         ids
     }
 
+    /// The properties of a resource of the type that membership is read from, beside its id.
+    pub fn properties(&self, resource_type: ResourceType) -> impl Iterator<Item = &str> {
+        let paths = self.member(resource_type).map_or(&[][..], |member| &member.paths);
+        paths.iter().filter_map(Path::first)
+    }
+
     fn member(&self, resource_type: ResourceType) -> Option<&Membership> {
         self.members.get(usize::try_from(resource_type.code() - 1).ok()?)
     }

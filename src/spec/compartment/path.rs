@@ -40,6 +40,11 @@ pub enum PathError {
 pub(super) struct Path(Vec<Box<str>>);
 
 impl Path {
+    /// The property of the resource that it begins with.
+    pub(super) fn first(&self) -> Option<&str> {
+        self.0.first().map(|name| &**name)
+    }
+
     /// Shows each Reference at the end of the path to `visit`.
     pub(super) fn walk<'v, 'a>(&self, value: &'v Value<'a>, visit: &mut impl FnMut(&'v Value<'a>)) {
         descend(&self.0, value, visit);

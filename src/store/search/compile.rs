@@ -213,6 +213,7 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
             Filter::Keys(keys) => Ok(Cond::Sql(self.binds.is_among(&row.rid, &keys.rids))),
             Filter::LastUpdated(any) => Ok(self.last_updated(any, row)),
             Filter::List(_) => Err(Error::internal("a list was not read before")),
+            Filter::Mentions { target, under } => Ok(self.mentions(target, under, row)),
             Filter::Not(filter) => Ok(self.filter(filter, row)?.not()),
             Filter::Test(test) => self.test(test, row),
             Filter::Type(types) => Ok(self.is_type_of(types, row)),

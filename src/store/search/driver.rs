@@ -190,6 +190,7 @@ impl Compiler<'_, '_> {
             Filter::All(_)
             | Filter::FullText { .. }
             | Filter::List(_)
+            | Filter::Mentions { .. }
             | Filter::Type(_)
             | Filter::Unshared => Vec::new(),
         })

@@ -4,6 +4,7 @@
 //! `_has` or an include goes through. So a search tells nothing that another search would not.
 
 mod attached;
+mod mentions;
 pub(super) mod shared;
 
 pub(in crate::store) use attached::ATTACHING;
@@ -15,6 +16,7 @@ use crate::access::restriction::{Clause, Limits, Members, Withheld};
 use crate::access::{Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::ResourceType;
+use crate::search::request::Filter;
 use crate::store::connection::Reader;
 use crate::store::index::{SHARED, inside};
 use crate::store::{Store, TENANT, failure};
@@ -152,13 +154,14 @@ impl Compiler<'_, '_> {
     }
 
     fn is_withheld(&mut self, withheld: &Withheld, row: &Row<'_>) -> Result<Cond, Error> {
-        // What is known of the row comes first: whose it is must be looked up.
         let filter = self.filter(&withheld.filter, row)?;
         let theirs = match withheld.patients.as_deref() {
             None => Cond::True,
             Some(patients) => self.is_of_one(patients, row),
         };
-        Ok(Cond::all([filter, theirs]))
+        // What is known of the row comes first: whose it is must be looked up, a body must be read.
+        let reads_body = withheld.filter.has(&|it| matches!(it, Filter::Mentions { .. }));
+        Ok(if reads_body { Cond::all([theirs, filter]) } else { Cond::all([filter, theirs]) })
     }
 
     /// That the row is of one of the patients; what is walked may tell it.

@@ -31,8 +31,8 @@ pub(super) async fn doctor(server: &TestServer) -> (Client, tokio::sync::watch::
     token.denials(denials.to_vec()).client().await
 }
 
-/// Covers: security S3, security S5.
-/// Covers in part: security S2, security S4.
+/// Covers: security S2, S3, S5.
+/// Covers in part: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_patient_denies_is_gone_from_every_way_for_whom_it_is_denied() {
     let server = filled().await;

@@ -12,6 +12,7 @@ mod reads;
 mod roles;
 mod rules;
 mod search;
+mod source;
 mod state;
 mod timing;
 mod tripwire;

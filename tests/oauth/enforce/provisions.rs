@@ -1,7 +1,7 @@
 //! What a provision of a consent says of the data: of which time they are, and what they have to do with a
 //! resource that it names. What cannot be told counts in a denial, and does not in an exception to one.
 
-use super::super::world::{asked, body, filled};
+use super::super::world::{STORED, asked, body, filled};
 use super::consent::{consent, doctor};
 
 const SUBJECT: &str = r#""subject":{"reference":"Patient/a"}"#;
@@ -14,12 +14,12 @@ const CASES: &[Case] = &[
         ("deny", r#""dataPeriod":{"start":"2020-01-01","end":"2020-12-31"}"#),
         &["Observation/a-new"],
         // What has no date may be of that time.
-        &["Observation/a-old", "Observation/a-lab"],
+        &["Observation/a-old", "Observation/a-vital"],
     ),
     (
         ("permit", r#""dataPeriod":{"start":"2020-01-01","end":"2020-12-31"}"#),
         &["Observation/a-old"],
-        &["Observation/a-new", "Observation/a-lab"],
+        &["Observation/a-new", "Observation/a-vital"],
     ),
     (
         ("deny", r#""dataPeriod":{"start":"2022-01-01"}"#),
@@ -49,22 +49,44 @@ const CASES: &[Case] = &[
             "deny",
             r#""data":[{"meaning":"dependents","reference":{"reference":"Encounter/a-visit"}}]"#,
         ),
-        // There are references without a parameter: what has one may lead there.
-        &["Observation/b-lab"],
-        &["Encounter/a-visit", "Observation/a-lab", "Observation/a-vital"],
+        &["Observation/b-lab", "Observation/a-vital", "DiagnosticReport/a-report"],
+        // No parameter tells of the last one's reference.
+        &["Encounter/a-visit", "Observation/a-lab", "Observation/a-note"],
+    ),
+    (
+        (
+            "permit",
+            r#""data":[{"meaning":"dependents","reference":{"reference":"Encounter/a-visit"}}]"#,
+        ),
+        &["Encounter/a-visit", "Observation/a-lab", "Observation/a-note"],
+        &["Observation/a-vital", "DiagnosticReport/a-report", "Patient/a"],
     ),
     (
         ("deny", AUTHORED),
-        // Authors may be named by what no parameter tells.
-        &["Observation/b-lab"],
-        &["DocumentReference/a-doc", "DocumentReference/a-other", "Observation/a-lab"],
+        // To be somebody's doctor is not to have written of it.
+        &["DocumentReference/a-other", "Observation/a-vital", "Encounter/a-visit", "Patient/a"],
+        &["DocumentReference/a-doc", "Observation/a-lab"],
     ),
     (
         ("permit", AUTHORED),
-        &["DocumentReference/a-doc"],
-        &["DocumentReference/a-other", "Observation/a-lab"],
+        &["DocumentReference/a-doc", "Observation/a-lab"],
+        &["DocumentReference/a-other", "Observation/a-vital", "Patient/a"],
+    ),
+    // All that a provision says must hold; of what it repeats, one.
+    (
+        ("deny", ALL_OF_IT),
+        &["Observation/a-vital", "Observation/a-new", "Observation/a-note", "Encounter/a-visit"],
+        &["Observation/a-lab"],
+    ),
+    (
+        ("permit", ALL_OF_IT),
+        &["Observation/a-lab"],
+        &["Observation/a-vital", "Observation/a-new", "Observation/a-note", "Encounter/a-visit"],
     ),
 ];
+
+/// What is said in all ways of one Observation: of others something is not so.
+const ALL_OF_IT: &str = r#""action":[{"coding":[{"code":"correct"}]},{"coding":[{"code":"access"}]}],"actor":[{"role":{"text":"x"},"reference":{"reference":"Practitioner/other"}},{"role":{"text":"x"},"reference":{"reference":"Practitioner/doc"}}],"class":[{"code":"Encounter"},{"code":"Observation"}],"code":[{"coding":[{"code":"none"}]},{"coding":[{"system":"urn:c","code":"k"}]}],"securityLabel":[{"code":"X"},{"code":"N"}],"dataPeriod":{"start":"2019-01-01"},"data":[{"meaning":"instance","reference":{"reference":"Patient/a"}},{"meaning":"dependents","reference":{"reference":"Encounter/a-visit"}}]"#;
 
 const RELATED: &str =
     r#""data":[{"meaning":"related","reference":{"reference":"DiagnosticReport/a-report"}}]"#;
@@ -77,7 +99,7 @@ fn within_the_other((kind, what): (&str, &str)) -> String {
     consent(&format!(r#"{{"type":"{root}","provision":[{{"type":"{kind}",{what}}}]}}"#))
 }
 
-/// Covers in part: security S2.
+/// Covers: security S2.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provision_is_about_a_time_and_about_what_it_names() {
     let server = filled().await;
@@ -89,7 +111,15 @@ async fn a_provision_is_about_a_time_and_about_what_it_names() {
             r#""status":"current","content":[{{"attachment":{{"title":"x"}}}}],{SUBJECT},"author":[{{"reference":"Practitioner/{by}"}}]"#
         )
     };
+    let note = format!(
+        r#""status":"final","code":{{"text":"n"}},{SUBJECT},"extension":[{{"url":"urn:x","valueReference":{{"reference":"Encounter/a-visit"}}}}]"#
+    );
+    let label = r#""meta":{"security":[{"system":"urn:l","code":"N"}]},"effectiveDateTime":"2020-01-01","valueQuantity""#;
+    let lab = STORED.iter().find(|(path, _)| *path == "Observation/a-lab").expect("stored").1;
+    let lab = lab.replace(r#""valueQuantity""#, label);
+    server.client.put("/Observation/a-lab", body("Observation/a-lab", &lab)).await.expect(200);
     for (path, content) in [
+        ("Observation/a-note", note),
         ("Observation/a-old", dated("2020-05-01")),
         ("Observation/a-new", dated("2024-05-01")),
         ("DocumentReference/a-doc", written("doc")),
@@ -120,7 +150,7 @@ async fn a_provision_is_about_a_time_and_about_what_it_names() {
 
 /// What a resource refers to is told as it is at that moment.
 ///
-/// Covers in part: security S2.
+/// Covers: security S2.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_related_follows_the_resource_that_is_named() {
     let server = filled().await;
@@ -137,5 +167,109 @@ async fn what_is_related_follows_the_resource_that_is_named() {
     let (after, _stop) = doctor(&server).await;
     after.get("/Observation/a-vital").await.expect(404);
     after.get("/Observation/a-lab").await.expect(200);
+    server.stop().await;
+}
+
+/// Where a resource may refer to somebody: its type, the content with `HERE` for the reference, and whether
+/// that is its author.
+const PLACES: &[(&str, &str, bool)] = &[
+    ("Observation", r#""status":"final","code":{"text":"x"},"performer":[HERE]"#, true),
+    (
+        "Observation",
+        r#""status":"final","code":{"text":"x"},"performer":[{"display":"x","extension":[{"url":"urn:x","valueReference":HERE}]}]"#,
+        true,
+    ),
+    ("Observation", r#""status":"final","code":{"text":"x"},"focus":[HERE]"#, false),
+    (
+        "Observation",
+        r#""status":"final","code":{"text":"x"},"extension":[{"url":"urn:x","valueReference":HERE}]"#,
+        false,
+    ),
+    (
+        "Observation",
+        r#""status":"final","code":{"text":"x"},"note":[{"authorReference":HERE,"text":"x"}]"#,
+        false,
+    ),
+    (
+        "ServiceRequest",
+        r#""status":"active","intent":"order","code":{"text":"x"},"performer":[HERE]"#,
+        false,
+    ),
+    (
+        "ServiceRequest",
+        r#""status":"active","intent":"order","code":{"text":"x"},"requester":HERE"#,
+        true,
+    ),
+    (
+        "DocumentReference",
+        r#""status":"current","content":[{"attachment":{"title":"x"}}],"author":[{"display":"x"},HERE]"#,
+        true,
+    ),
+    (
+        "DocumentReference",
+        r#""status":"current","content":[{"attachment":{"title":"x"}}],"authenticator":HERE"#,
+        false,
+    ),
+];
+
+/// References, and whom they name, if one of the two that consents name.
+const NAMED: &[(&str, Option<&str>)] = &[
+    (r#"{"reference":"Practitioner/d.c"}"#, Some("d.c")),
+    (r#"{"reference":"Practitioner/doc"}"#, Some("doc")),
+    (r#"{"reference":"BASE/Practitioner/doc"}"#, Some("doc")),
+    (r#"{"reference":"Practitioner/doc/_history/1"}"#, Some("doc")),
+    (r#"{"reference":"Practitioner/dxc"}"#, None),
+    (r#"{"reference":"Practitioner/doc2"}"#, None),
+    (r#"{"reference":"http://elsewhere.example/fhir/Practitioner/doc"}"#, None),
+    (r#"{"display":"Practitioner/doc","identifier":{"value":"Practitioner/doc"}}"#, None),
+];
+
+/// Whoever is asked says the same of each resource as is known from how it was made: reads, versions and
+/// searches by what is stored, and the last look at each answer by the document.
+///
+/// Covers: security S2.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_names_somebody_is_told_alike_by_every_way() {
+    let server = filled().await;
+    let mut made = Vec::new();
+    for (of, content, is_author) in PLACES {
+        for (reference, named) in NAMED {
+            let path = format!("{of}/a-{}", made.len());
+            let reference = reference.replace("BASE", &server.client.base());
+            let content = format!("{SUBJECT},{}", content.replace("HERE", &reference));
+            server.client.put(&format!("/{path}"), body(&path, &content)).await.expect(201);
+            made.push((path, *named, *is_author));
+        }
+    }
+    for (kind, meaning, whom) in [
+        ("deny", "dependents", "doc"),
+        ("permit", "dependents", "doc"),
+        ("deny", "authoredby", "doc"),
+        ("permit", "authoredby", "doc"),
+        ("deny", "authoredby", "d.c"),
+        ("permit", "dependents", "d.c"),
+    ] {
+        let data = format!(
+            r#""data":[{{"meaning":"{meaning}","reference":{{"reference":"Practitioner/{whom}"}}}}]"#
+        );
+        let stored = body("Consent/c", &within_the_other((kind, &data)));
+        let stored = server.client.put("/Consent/c", stored).await;
+        assert!([200, 201].contains(&stored.status), "{stored:?}");
+        let (doctor, _stop) = doctor(&server).await;
+        let mut found = Vec::new();
+        for of in ["DocumentReference", "Observation", "ServiceRequest"] {
+            found.extend(asked(&doctor, &format!("/{of}?_count=100")).await);
+        }
+        for (path, named, is_author) in &made {
+            let is_meant = *named == Some(whom) && (*is_author || meaning == "dependents");
+            let is_shown = is_meant == (kind == "permit");
+            let case = format!("{kind} {meaning} {whom}: {path}");
+            for url in [format!("/{path}"), format!("/{path}/_history/1")] {
+                let answer = doctor.get(&url).await;
+                assert_eq!(answer.status, if is_shown { 200 } else { 404 }, "{case} {answer:?}");
+            }
+            assert_eq!(found.contains(path), is_shown, "{case}");
+        }
+    }
     server.stop().await;
 }

@@ -112,7 +112,7 @@ async fn criteria_and_rules_tell_nothing_of_what_is_hidden() {
 }
 
 /// Covers: security V33.
-/// Covers in part: security W9.
+/// Covers: security W9.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_label_is_taken_away_by_no_ordinary_writer() {
     let server = filled().await;

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::super::http::{Answer, Call};
-use super::super::report::ensure;
 use super::super::url::Pairs;
 use super::apps::{App, JWT_BEARER, Proof};
 use super::launch::Tokens;
@@ -87,7 +86,7 @@ impl Suite {
         }
         if let Ok(granted) = granted {
             tokens::check(&mut self.report, "I0.1.13", &granted);
-            self.exports(&granted).await;
+            self.bulk(&granted).await;
         }
     }
 
@@ -143,23 +142,5 @@ impl Suite {
         let form = self.assertion(app, &app.claims(""))?;
         self.assert(&form).await?.expect(&[200, 201])?;
         self.assert(&form).await?.expect(&[400, 401])
-    }
-
-    /// A kick-off without a token is refused, where the server exports at all.
-    async fn exports(&mut self, granted: &Tokens) {
-        let statement = self.fhir("metadata", granted.access()).await.and_then(|it| it.json());
-        if !statement.is_ok_and(|it| it.to_string().contains("\"export\"")) {
-            let why = "the CapabilityStatement declares no export";
-            self.report.skip("I0.3.1", "export", why);
-            return;
-        }
-        let call = Call::get(format!("{}/Patient/$export", self.base));
-        let call = call.header(hyper::header::ACCEPT, "application/fhir+json");
-        let answer = self.http.send(call).await;
-        let found = answer.and_then(|answer| {
-            answer.expect(&[400, 401])?;
-            ensure(answer.header("content-location").is_none(), || "an export began".to_owned())
-        });
-        self.report.must("I0.3.1", "a kick-off without a token is refused", found);
     }
 }

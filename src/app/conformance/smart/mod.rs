@@ -1,7 +1,7 @@
 //! `kiln conformance smart`: what a SMART on FHIR server must do, asked of a running one.
 //!
 //! A file each for the groups: discovery, launches by each kind of client, OpenID Connect, refresh,
-//! backend services, introspection, brands, and what the certification of (g)(10) adds. The suite sees
+//! backend services, exports, introspection, brands, and what the certification of (g)(10) adds. The suite sees
 //! the server from outside only and works against any.
 //!
 //! What it never does: write FHIR data. It registers no client and no user: it is told them.
@@ -10,6 +10,7 @@ mod agent;
 mod apps;
 mod backend;
 mod brands;
+mod bulk;
 mod discovery;
 mod ehr;
 mod granular;

@@ -39,6 +39,12 @@ pub(crate) struct Options {
     /// Scopes that the backend service asks for.
     #[arg(long, value_name = "SCOPES", default_value = "system/*.rs")]
     pub(crate) backend_scope: String,
+    /// A Group to export whole, by id; otherwise all patients are exported.
+    #[arg(long, value_name = "ID", requires = "backend_client")]
+    pub(crate) group: Option<String>,
+    /// Ids of the Patients of that Group: its export has these and no others.
+    #[arg(long, value_name = "IDS", value_delimiter = ',', requires = "group")]
+    pub(crate) group_patients: Option<Vec<String>>,
     /// Redirect address of all apps; on loopback, so that --authorize-by-hand can listen there.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8765/callback")]
     pub(crate) redirect_uri: String,

@@ -38,7 +38,8 @@ impl Suite {
         }
     }
 
-    async fn only_new(&self, endpoint: &str) -> Found {
+    /// That an address speaks TLS, and no version that is too old.
+    pub(super) async fn only_new(&self, endpoint: &str) -> Found {
         self.http.send(Call::get(endpoint)).await?;
         for (version, name) in OLD {
             let is_taken = tokio::time::timeout(Duration::from_secs(10), takes(endpoint, *version));

@@ -120,6 +120,7 @@ fn show(filter: &Filter) -> String {
             format!("_lastUpdated {}", any.join(","))
         }
         Filter::List(lists) => format!("_list [{}]", show(lists)),
+        Filter::Mentions { target: (of, id), under } => format!("{under:?} mentions {of}/{id}"),
         Filter::Not(inner) => format!("!{}", show(inner)),
         Filter::Test(test) => {
             let any: Vec<_> = test.any.iter().map(compared).collect();

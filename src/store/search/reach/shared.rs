@@ -164,7 +164,7 @@ impl Asked<'_, '_> {
             }
             Filter::Compartment { code, .. } => is_everyones(*code),
             Filter::Hierarchy { of, .. } => is_everyones(of.0),
-            Filter::FullText { .. } | Filter::Keys(_) => false,
+            Filter::FullText { .. } | Filter::Keys(_) | Filter::Mentions { .. } => false,
             // What these are made of was looked at.
             Filter::All(_)
             | Filter::Any(_)
