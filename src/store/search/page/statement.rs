@@ -1,6 +1,8 @@
 //! The statement of a page: keys, the resources behind them, the total where that is cheap, and the
 //! page's ledger row.
 
+use std::fmt::Write as _;
+
 use tokio_postgres::Row;
 
 use crate::error::Error;
@@ -85,7 +87,7 @@ impl Search<'_, '_> {
         columns: Columns<'_>,
     ) -> Result<Page, Error> {
         let filters = conjuncts(self.filters);
-        let mut compiler = self.compiler(&choice.wide);
+        let mut compiler = self.compiler(&choice.turned);
         let (source, rest) = self.walk(&mut compiler, choice, order, &filters)?;
         let keys = compiler.keys(order, &source, &rest, at, (limit, &filters))?;
         let (by, record) = match columns {
@@ -97,8 +99,9 @@ impl Search<'_, '_> {
         };
         let mut total = None;
         if let Some(by) = by {
-            compiler.wide = &by.0.wide;
-            total = self.some(&mut compiler, by)?;
+            compiler.turned = &by.0.turned;
+            let shown = (*order == Order::NATIVE && at.is_none()).then_some(limit - 1);
+            total = self.some(&mut compiler, by, shown)?;
         }
         let counts = &self.store.0.counts;
         let counted = total
@@ -120,14 +123,16 @@ impl Search<'_, '_> {
     }
 
     /// A query of the number of matches, which is NULL when there are too many rows to look at;
-    /// `None` when that is known.
+    /// `None` when that is known. `shown`: so many come first in the order of a walk, and are not gone
+    /// through again.
     fn some(
         &self,
         compiler: &mut Compiler<'_, '_>,
         (by, is_asked): (&Choice, bool),
+        shown: Option<u32>,
     ) -> Result<Option<String>, Error> {
         let filters = conjuncts(self.filters);
-        let (source, rest) = self.walk(compiler, by, &Order::NATIVE, &filters)?;
+        let (mut source, rest) = self.walk(compiler, by, &Order::NATIVE, &filters)?;
         let follows = |(at, filter): (usize, &&Filter)| {
             by.candidate.of != Some(at)
                 && matches!(filter, Filter::Chain { .. } | Filter::Has { .. })
@@ -144,6 +149,14 @@ impl Search<'_, '_> {
             return Ok(None);
         }
         let most = most + 1;
+        let mut before = 0;
+        if let (Some(shown), true, Some(s)) = (shown, source.is_walk, &source.row.s) {
+            let last = format!("SELECT (k.key[1])::timestamptz, k.rid FROM k WHERE k.n = {shown}");
+            let rid = &source.row.rid;
+            // Writing into a text does not fail.
+            let _ = write!(source.condition, " AND ({s}, {rid}) < ({last})");
+            before = shown;
+        }
         let rid = &source.row.rid;
         let distinct = if source.has_duplicates { "DISTINCT " } else { "" };
         // Each row is asked as it is seen: seen and counted in two walks, most are walked twice.
@@ -153,7 +166,7 @@ impl Search<'_, '_> {
         };
         let seen = every(&source, &format!("{rid} AS rid{holds}"), &Cond::True);
         Ok(Some(format!(
-            "SELECT CASE WHEN count(*) < {most} THEN count({distinct}rid){matches} END \
+            "SELECT CASE WHEN count(*) < {most} THEN {before} + count({distinct}rid){matches} END \
              FROM ({seen} LIMIT {most}) e"
         )))
     }
