@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::audit::cost::Sums;
 use super::audit::{Turns, in_turn};
 use super::connection::Connection;
 use super::linked::{TYPES, bodies, linked_sets};
@@ -38,7 +39,8 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
         Turns { targets: &targets, names: ["base definitions", "form alone"], rounds: ROUNDS };
     for count in bench.clients.clone() {
         let work = async |bench: &Bench| creates(bench, &posts, count).await;
-        let [base, form] = in_turn(bench, &turns, ("create", count), work).await;
+        let rounds = in_turn(bench, &turns, ("create", count), work).await;
+        let [base, form] = Sums::over(&rounds);
         let left = base.per_second() / form.per_second().max(0.001);
         let mark = if left < LEFT && count == 8 { " !" } else { "" };
         bench.report.note(format!(

@@ -6,15 +6,16 @@
 //! Works against any FHIR server over plain HTTP.
 //!
 //! What it never does: start the server it measures, or open a database connection of its own; but
-//! *smart* does, to make tokens.
+//! *smart* does, to make tokens, and *audit*, to compare the ledger with its seal.
 //!
-//! Layer: 8. Imports `app::demo`, `app::import`, `fhir`; `validate` for what needs no server; `oauth` and
+//! Layer: 8. Imports `app::audit`, `app::demo`, `app::import`, `fhir`; `validate` for what needs no server; `oauth` and
 //! `store::oauth` for tokens; `hl7v2` for messages.
 
 mod audit;
 mod checks;
 mod connection;
 mod crud;
+mod figures;
 mod floor;
 mod linked;
 mod load;
@@ -48,7 +49,8 @@ use target::Target;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum Work {
     /// What the ledger costs, beside a server without one (--without); and with --database what its rows
-    /// weigh and how soon they are found.
+    /// weigh, how soon they are found, and how fast they are compared with their seal (--config names
+    /// the same database).
     Audit,
     /// Create with the base definitions checked beside creates of which the form alone is, on a server with
     /// validation.create = off.
@@ -90,7 +92,7 @@ pub struct BenchArgs {
     /// audit: FHIR base of a server built with the feature bench-without-ledger, on data of its own.
     #[arg(long, value_name = "URL")]
     pub without: Option<String>,
-    /// audit: fail where the ledger costs far more than it may, as no busy machine explains.
+    /// audit: fail where the ledger costs reads at 1,000 a second more than it may, or anything far more.
     #[arg(long)]
     pub bounded: bool,
     /// audit: rows that the ledger is filled up to before events are searched for.
@@ -160,12 +162,15 @@ pub enum BenchError {
         /// What it says.
         reason: String,
     },
-    /// A cost is far beyond its budget.
-    #[error("far more than it may be: {0}")]
-    FarOver(String),
+    /// A cost is beyond its budget.
+    #[error("more than it may be: {0}")]
+    Over(String),
     /// The input for an import cannot be read.
     #[error(transparent)]
     Import(#[from] super::import::ImportError),
+    /// The ledger cannot be compared with its seal.
+    #[error("the ledger was not compared with its seal: {0}")]
+    Ledger(String),
     /// The server cannot be reached, or a file cannot be written.
     #[error("{what}: {source}")]
     Io {
@@ -236,7 +241,7 @@ pub async fn run(args: BenchArgs, config: &Config) -> Result<(), BenchError> {
     let report = Report::new(args.work, &args.base, facts, &meter);
     let mut bench = Bench { args, clients, target, floor, meter, report };
     let outcome = match bench.args.work {
-        Work::Audit => audit::run(&mut bench).await,
+        Work::Audit => Box::pin(audit::run(&mut bench, config)).await,
         Work::Checks => checks::run(&mut bench).await,
         Work::Crud => crud::run(&mut bench).await,
         Work::Import => transactions::run(&mut bench).await,
@@ -253,5 +258,5 @@ pub async fn run(args: BenchArgs, config: &Config) -> Result<(), BenchError> {
     }
     outcome?;
     bench.report.print(bench.args.json.as_deref())?;
-    if bench.args.bounded { bench.report.refuse_far_over() } else { Ok(()) }
+    if bench.args.bounded { bench.report.refuse_over() } else { Ok(()) }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::figures::{Figure, aligned};
 use super::floor::Timing;
 use super::load::{Interaction, Measured};
 use super::process::Meter;
@@ -24,8 +25,10 @@ pub(super) struct Report {
     /// What one client's costly searches do to others.
     beside: Option<Sharing>,
     notes: Vec<String>,
-    /// What is so far beyond its budget that no noise explains it.
-    far_over: Vec<String>,
+    /// What has a bound.
+    figures: Vec<Figure>,
+    /// What is beyond its budget by more than noise explains.
+    refused: Vec<String>,
 }
 
 /// A mix of searches alone, and beside a client that asks for what is costly.
@@ -123,7 +126,8 @@ impl Report {
             rows: Vec::new(),
             beside: None,
             notes,
-            far_over: Vec::new(),
+            figures: Vec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -215,20 +219,25 @@ impl Report {
         self.notes.push(text.into());
     }
 
-    /// Adds what is far beyond its budget.
-    pub(super) fn far_over(&mut self, text: String) {
-        self.far_over.push(text);
+    /// Adds what has a bound.
+    pub(super) fn figure(&mut self, figure: Figure) {
+        self.figures.push(figure);
     }
 
-    /// Refuses what is far beyond its budget.
+    /// Adds what is beyond its budget.
+    pub(super) fn refuse(&mut self, text: String) {
+        self.refused.push(text);
+    }
+
+    /// Refuses what is beyond its budget.
     ///
     /// # Errors
-    /// [`BenchError::FarOver`] says what.
-    pub(super) fn refuse_far_over(&self) -> Result<(), BenchError> {
-        if self.far_over.is_empty() {
+    /// [`BenchError::Over`] says what.
+    pub(super) fn refuse_over(&self) -> Result<(), BenchError> {
+        if self.refused.is_empty() {
             return Ok(());
         }
-        Err(BenchError::FarOver(self.far_over.join("; ")))
+        Err(BenchError::Over(self.refused.join("; ")))
     }
 
     /// Prints the table, and the JSON to `json`; `-` prints the JSON alone.
@@ -268,6 +277,8 @@ impl Report {
         for note in &self.notes {
             let _ = writeln!(text, "note: {note}");
         }
+        let figures: Vec<_> = self.figures.iter().map(Figure::cells).collect();
+        text.push_str(&aligned(&figures, 0));
         if let Some(beside) = &self.beside {
             let Sharing { clients, alone_p99_ms, beside_p99_ms, failures, times, goal, .. } =
                 beside;
@@ -320,28 +331,6 @@ impl Report {
         }
         lines
     }
-}
-
-/// Lines of cells as columns, of which one begins at the left.
-fn aligned(lines: &[Vec<String>], left: usize) -> String {
-    let mut text = String::new();
-    for line in lines {
-        for (column, cell) in line.iter().enumerate() {
-            // A row of another kind has fewer cells.
-            let cells = lines.iter().filter_map(|line| line.get(column));
-            let width = cells.map(String::len).max().unwrap_or(0);
-            let gap = if column == 0 { "" } else { "  " };
-            // Writing to a String cannot fail.
-            let _ = if column == left {
-                write!(text, "{gap}{cell:<width$}")
-            } else {
-                write!(text, "{gap}{cell:>width$}")
-            };
-        }
-        text.truncate(text.trim_end().len());
-        text.push('\n');
-    }
-    text
 }
 
 /// The columns of every row.

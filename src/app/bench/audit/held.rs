@@ -1,0 +1,187 @@
+//! What the ledger holds: what a row weighs, how soon events are found among many, and how fast they are
+//! compared with their seal.
+
+use std::time::{Duration, Instant};
+
+use super::super::connection::Connection;
+use super::super::figures::{Bound, Figure};
+use super::super::load::{Interaction, Notes};
+use super::super::{Bench, BenchError};
+use crate::app::audit::sealer::log_name;
+use crate::app::audit::verify::{Outside, verify};
+use crate::app::database::Database;
+use crate::config::Config;
+use crate::error::Error;
+use crate::store::{Store, maintenance};
+
+/// What a row may weigh with its part of the indexes, beside its query and eight bytes a patient.
+const ROW_BYTES: f64 = 220.0;
+/// How long a search of events may take.
+const SEARCH_MS: f64 = 20.0;
+/// Searches of each kind.
+const SEARCHES: usize = 40;
+const USERS: u64 = 2_000;
+/// Rows that are copied again and again.
+const COPIED: u64 = 10_000;
+/// Rows that have to be compared with their seal in a second.
+const COMPARED: f64 = 200_000.0;
+/// How long the server may seal nothing before it is taken to seal no more.
+const STILL: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Number of rows, bytes of the table, of its indexes, of queries, and eight for each patient.
+const WEIGHT: &str = "SELECT count(*), (SELECT sum(pg_table_size(inhrelid)) FROM pg_inherits WHERE \
+     inhparent = 'ledger_row'::regclass), (SELECT sum(pg_indexes_size(inhrelid)) FROM pg_inherits WHERE \
+     inhparent = 'ledger_row'::regclass), sum(octet_length(query)), sum(8 * cardinality(pats)) FROM ledger";
+
+/// Days that have events, at random.
+const DAYS: &str = "SELECT 'date=' || to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD') FROM ledger_row \
+     ORDER BY random() LIMIT";
+
+pub(super) async fn run(
+    bench: &mut Bench,
+    paths: &[String],
+    config: &Config,
+) -> Result<(), BenchError> {
+    weigh(bench, "as they are").await?;
+    fill(bench).await?;
+    let rows = weigh(bench, "filled up").await?;
+    compare(bench, rows, config).await?;
+    search(bench, paths).await
+}
+
+async fn sql(bench: &Bench, text: &str) -> Result<String, BenchError> {
+    match &bench.floor {
+        Some(floor) => floor.sql(text).await,
+        None => Ok(String::new()),
+    }
+}
+
+/// Says what a row weighs; how many there are.
+async fn weigh(bench: &mut Bench, when: &str) -> Result<f64, BenchError> {
+    let text = sql(bench, &format!("VACUUM ANALYZE ledger_row; {WEIGHT};")).await?;
+    let numbers: Vec<f64> =
+        text.trim().split('|').filter_map(|number| number.parse().ok()).collect();
+    let [rows, table, indexes, queries, patients] = numbers[..] else {
+        return Err(BenchError::Arguments("--database: the ledger is empty".to_owned()));
+    };
+    bench.report.note(format!(
+        "{rows} rows {when}: {:.0} bytes a row and {:.0} of indexes",
+        table / rows,
+        indexes / rows
+    ));
+    let rest = (table + indexes - queries - patients) / rows;
+    let what = format!("a row beside its query and patients, {when}");
+    bench.report.figure(Figure::new(what, rest, "bytes", Bound::AtMost(ROW_BYTES)));
+    Ok(rows)
+}
+
+/// Fills the ledger up with copies of its newest rows, of many users, a second apart and up to yesterday. A
+/// thousand are a transaction: the ledger's order goes by transactions.
+async fn fill(bench: &Bench) -> Result<(), BenchError> {
+    let rows = bench.args.rows;
+    let copy = format!(
+        "CREATE TEMP TABLE copied AS SELECT row_number() OVER () AS place, l.* \
+         FROM (SELECT * FROM ledger_row ORDER BY at DESC LIMIT {COPIED}) l; \
+         ALTER TABLE copied ADD PRIMARY KEY (place); ANALYZE copied; \
+         CREATE TEMP TABLE users AS SELECT n, kiln_party('user:bench' || n, 'bench', 'Practitioner/bench', \
+         'TREAT', '192.0.2.1', 'GET') AS party FROM generate_series(0, {USERS}) n; \
+         ALTER TABLE users ADD PRIMARY KEY (n); ANALYZE users; \
+         DO $$ DECLARE \
+         known bigint := (SELECT count(*) FROM ledger_row); has bigint := (SELECT count(*) FROM copied); \
+         BEGIN FOR chunk IN known..{rows} BY 1000 LOOP \
+         INSERT INTO ledger_row (id, at, tid, interaction, outcome, rt, vid, subject, logical_id, party, token_id, \
+         request, query, failure, pat, pats, entities) \
+         SELECT (substr(h, 1, 8) || '-' || substr(h, 9) || substr(gen_random_uuid()::text, 14))::uuid, t, \
+         tid, interaction, outcome, rt, vid, subject, logical_id, u.party, gen_random_uuid(), \
+         gen_random_uuid(), query, failure, pat, pats, entities \
+         FROM (SELECT n, floor(power(random(), 3) * {USERS})::int AS one, \
+         now() - interval '1 day' - ({rows} - n) * interval '1 second' AS t \
+         FROM generate_series(chunk, least(chunk + 999, {rows})) n) s \
+         CROSS JOIN LATERAL \
+         (SELECT lpad(to_hex((extract(epoch FROM t) * 1000)::bigint), 12, '0') AS h) x \
+         JOIN users u ON u.n = s.one \
+         JOIN copied l ON l.place = 1 + s.n % has; \
+         COMMIT; END LOOP; END $$;"
+    );
+    sql(bench, &copy).await.map(drop)
+}
+
+/// Compares the ledger with its seal, once the server has sealed it.
+async fn compare(bench: &mut Bench, rows: f64, config: &Config) -> Result<(), BenchError> {
+    let database = Database::open(config, true).await;
+    let database = database.map_err(|error| BenchError::Ledger(error.to_string()))?;
+    let compared = compared(&database.store).await;
+    database.close().await;
+    let (compared, seconds) = compared.map_err(|error| BenchError::Ledger(error.to_string()))?;
+    // Rows come in all the time; but far fewer are another ledger, or one that nobody seals.
+    if compared < rows * 0.99 {
+        return Err(BenchError::Ledger(format!(
+            "{compared} rows are sealed where the settings lead, and {rows} are in --database"
+        )));
+    }
+    let rate = compared / seconds.max(0.001);
+    let what = format!("{compared} rows compared with their seal, a second");
+    bench.report.figure(Figure::new(what, rate, "rows", Bound::AtLeast(COMPARED)));
+    Ok(())
+}
+
+/// How many rows are as they were sealed, and the seconds that it took to tell.
+async fn compared(store: &Store) -> Result<(f64, f64), Error> {
+    let log = log_name(store);
+    until_sealed(store, &log).await?;
+    let began = Instant::now();
+    let report = verify(store, &log, &Outside::default(), 0, |_| ()).await?;
+    match report.finding {
+        Some(finding) => Err(Error::internal(format!("not as sealed: {finding}"))),
+        None => Ok((report.rows as f64, began.elapsed().as_secs_f64())),
+    }
+}
+
+/// Waits until nothing but the newest rows is left to be sealed, or nothing more is.
+async fn until_sealed(store: &Store, log: &str) -> Result<(), Error> {
+    let (mut known, mut since) = (None, Instant::now());
+    while since.elapsed() < STILL {
+        let last = maintenance::last_seal(store, log).await?.map(|seal| seal.last);
+        if let Some(last) = last.filter(|_| last == known) {
+            let (waiting, _) = maintenance::unsealed(store, last).await?;
+            if waiting == 0 {
+                return Ok(());
+            }
+        }
+        if last != known {
+            (known, since) = (last, Instant::now());
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(())
+}
+
+/// Searches for events by patient, by user and by date.
+async fn search(bench: &mut Bench, paths: &[String]) -> Result<(), BenchError> {
+    let patients = paths.iter().filter(|path| path.starts_with("/Patient/")).take(SEARCHES);
+    let days = sql(bench, &format!("{DAYS} {SEARCHES};")).await?;
+    let kinds = [
+        ("patient", patients.map(|path| format!("patient={}", &path[1..])).collect::<Vec<_>>()),
+        ("user", (0..SEARCHES).map(|at| format!("altid=user:bench{}", at * at)).collect()),
+        ("date", days.lines().map(str::to_owned).collect()),
+    ];
+    let mut connection = Connection::new(&bench.target);
+    for (kind, queries) in kinds {
+        let mut notes = Notes::default();
+        for query in &queries {
+            let started = Instant::now();
+            let path = format!("/AuditEvent?{query}&_count=50");
+            let answer = connection.send("GET", &path, None).await;
+            notes.note(Interaction::Search, started, &answer);
+        }
+        if let Some(reason) = notes.first_failure {
+            return Err(BenchError::Refused(format!("a search of events by {kind}: {reason}")));
+        }
+        let [p50, p95, _] = notes.percentiles(None);
+        let what = format!("p50 of {} searches of events by {kind}", queries.len());
+        bench.report.figure(Figure::new(what, p50, "ms", Bound::AtMost(SEARCH_MS)));
+        bench.report.note(format!("events searched by {kind}: p95 {p95:.1} ms"));
+    }
+    Ok(())
+}
