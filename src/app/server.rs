@@ -448,6 +448,7 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
         exports: ExportRules {
             most_open: config.export.max_open.get(),
             lines_of_file: config.export.file_resources.get(),
+            longest: Duration::from_secs(config.export.max_seconds.get().into()),
             kept: i64::from(config.export.keep_hours.get()) * 3_600_000,
         },
     };

@@ -311,6 +311,8 @@ configuration! {
         max_open: NonZeroU32 = Number(4),
         /// Most resources of one file.
         file_resources: NonZeroU32 = Number(10_000),
+        /// Most seconds of one export: it fails when it takes longer.
+        max_seconds: NonZeroU32 = Number(86_400),
         /// How long files are kept, in hours.
         keep_hours: NonZeroU32 = Number(24),
     }

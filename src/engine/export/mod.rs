@@ -20,6 +20,8 @@
 mod asked;
 mod work;
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use crate::access::interaction::Kind;
@@ -46,6 +48,8 @@ pub struct ExportRules {
     pub most_open: u32,
     /// Most lines of a file.
     pub lines_of_file: u32,
+    /// How long one export may take.
+    pub longest: Duration,
     /// How long files are kept, in milliseconds.
     pub kept: i64,
 }

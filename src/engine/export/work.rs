@@ -113,12 +113,17 @@ impl Engine {
         }
     }
 
-    /// Keeps an export for this node, as long as its client may have it. A fault that passes before the lease is
-    /// over ends nothing.
+    /// Keeps an export for this node, as long as its client may have it and it does not take too long. A fault that
+    /// passes before the lease is over ends nothing.
     async fn keep(&self, job: &ExportJob, standing: &dyn Standing) -> Result<Infallible, Error> {
-        let mut kept = Instant::now();
+        let (began, longest) = (Instant::now(), self.settings.exports.longest);
+        let mut kept = began;
         loop {
-            tokio::time::sleep(BETWEEN).await;
+            tokio::time::sleep(BETWEEN.min(longest.saturating_sub(began.elapsed()))).await;
+            if began.elapsed() >= longest {
+                let text = format!("it took longer than {} s", longest.as_secs());
+                return Err(Error::TooCostly(text));
+            }
             match self.renew(job, standing).await {
                 Ok(()) => kept = Instant::now(),
                 Err(error @ (Error::Conflict(_) | Error::Forbidden)) => return Err(error),
