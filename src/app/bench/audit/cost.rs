@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::super::load::Measured;
-use super::super::report::{Bound, Figure, Report};
+use super::super::figures::{Bound, Figure};
+use super::super::report::Report;
 
 /// What no busy machine and no unoptimised build explains: percent lost, and milliseconds longer.
 const FAR_LOSS: f64 = 60.0;
