@@ -1,7 +1,11 @@
 //! The targets of HL7 version 2, each in a process that is watched: the seeds and some thousand mutations of them;
 //! ten minutes each with `KILN_TEST_LONG=1`. A panic, a hang, a flood of memory or a broken property is a finding.
 
-#![expect(clippy::disallowed_methods, reason = "a test reads its own switch from the environment")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests read their own switch from the environment, and panic when they fail"
+)]
 
 use std::process::Command;
 

@@ -40,6 +40,10 @@ mod tests {
 
     use super::*;
 
+    async fn panicking() {
+        panic!("planted");
+    }
+
     #[tokio::test]
     async fn a_task_begins_again_after_each_panic_until_it_ends() {
         let (_tell, stop) = watch::channel(false);
@@ -60,7 +64,7 @@ mod tests {
         lasting("test", stop.clone(), || {
             times.set(times.get() + 1);
             tell.send_replace(true);
-            async { panic!("planted") }
+            panicking()
         })
         .await;
         assert_eq!(times.get(), 1);
@@ -68,7 +72,7 @@ mod tests {
         let (tell, stop) = watch::channel(false);
         let running = lasting("test", stop, || {
             times.set(times.get() + 1);
-            async { panic!("planted") }
+            panicking()
         });
         let told = async {
             tokio::task::yield_now().await;

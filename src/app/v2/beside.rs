@@ -164,7 +164,7 @@ mod tests {
         let (all, differs) = self::told(text, &[]);
         assert!(!differs, "{all}");
         assert!(all.contains("PID[1]-3\t1^^^X^MR~2\t1^^^X^MR~2\n"), "{all}");
-        assert_eq!(all.lines().count(), 12, "{all}");
+        assert_eq!(all.lines().count(), 11, "{all}");
         assert_eq!(self::told(text, &["OBX", "ZZZ-1"]), ("OBX\tOBX|1\tOBX|1\n".to_owned(), false));
     }
 
