@@ -116,21 +116,26 @@ async fn what_repeats_is_kept_once_and_a_read_takes_few_bytes() {
     server.stop().await;
 }
 
-/// Spans are those of the version before (migration 68), by which rows of before stand in the indexes.
+/// Spans are in the order of the ids, whatever those tell, and as long as they are said to be.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_span_of_an_id_is_what_it_was() {
+async fn the_spans_of_ids_are_in_the_order_of_the_ids() {
     let server = TestServer::start().await;
-    let before = "least(2147483647, ((get_byte(uuid_send(id), 0)::bigint << 32) \
-         | (get_byte(uuid_send(id), 1)::bigint << 24) | (get_byte(uuid_send(id), 2) << 16) \
-         | (get_byte(uuid_send(id), 3) << 8) | get_byte(uuid_send(id), 4)) >> 6)::int";
-    let ids = "SELECT gen_random_uuid() AS id FROM generate_series(1, 1000) \
-         UNION ALL SELECT unnest(ARRAY['00000000-0000-0000-0000-000000000000', \
+    let known = "SELECT unnest(ARRAY['00000000-0000-0000-0000-000000000000', \
          'ffffffff-ffff-ffff-ffff-ffffffffffff', '0199a2b4-0000-7000-8000-000000000001', \
-         '1fffffff-ffff-7000-8000-000000000001', '20000000-0000-7000-8000-000000000001']::uuid[])";
-    let same = format!(
-        "WITH i AS MATERIALIZED ({ids}) SELECT count(*) FROM i WHERE kiln_span(id) = {before}"
-    );
-    assert_eq!(server.database.number(&same).await, 1_005);
+         '0199a2b4-ffff-7000-8000-000000000001', '0199a2b5-0000-7000-8000-000000000001', \
+         '0199a2ff-ffff-7000-8000-000000000001']::uuid[]) AS id";
+    let ids =
+        format!("SELECT gen_random_uuid() AS id FROM generate_series(1, 1000) UNION ALL {known}");
+    for (span, different) in [("kiln_time", 5), ("kiln_shift", 3)] {
+        let ordered = format!(
+            "WITH i AS MATERIALIZED ({ids}) SELECT count(*) FROM \
+             (SELECT {span}(id) >= lag({span}(id)) OVER (ORDER BY id) AS is_in_order FROM i) o \
+             WHERE is_in_order"
+        );
+        assert_eq!(server.database.number(&ordered).await, 1_005, "{span}");
+        let spans = format!("SELECT count(DISTINCT {span}(id)) FROM ({known}) k");
+        assert_eq!(server.database.number(&spans).await, different, "{span}");
+    }
     server.stop().await;
 }
 

@@ -82,7 +82,7 @@ impl Bounds {
 /// The spans of time by which an index has the rows in order: of one party wider ones. Within a span
 /// the ids are the order.
 pub(super) fn span(condition: &Condition) -> &'static str {
-    if is_of_one_party(condition) { "kiln_span(id) >> 8" } else { "kiln_span(id)" }
+    if is_of_one_party(condition) { "kiln_shift(id)" } else { "kiln_time(id)" }
 }
 
 fn is_of_one_party(condition: &Condition) -> bool {
@@ -112,7 +112,7 @@ impl Where {
         let (low, high) = (found.value(low), found.value(high));
         let (condition, _) = found.compile(condition, false);
         found.text = format!(
-            "tid = {tenant} AND kiln_span(id) >= kiln_span({first}) AND kiln_span(id) <= kiln_span({last}) \
+            "tid = {tenant} AND kiln_time(id) >= kiln_time({first}) AND kiln_time(id) <= kiln_time({last}) \
              AND id >= {first} AND id <= {last} AND at >= {low} AND at <= {high} AND {condition}"
         );
         found
@@ -261,15 +261,15 @@ mod tests {
             Condition::Actor(names.iter().map(|name| (*name).to_owned()).collect())
         };
         for (condition, expected) in [
-            (Condition::always(), "kiln_span(id)"),
-            (actor(&["user:a"]), "kiln_span(id) >> 8"),
-            (actor(&["user:a", "user:b"]), "kiln_span(id)"),
+            (Condition::always(), "kiln_time(id)"),
+            (actor(&["user:a"]), "kiln_shift(id)"),
+            (actor(&["user:a", "user:b"]), "kiln_time(id)"),
             (
                 Condition::All(vec![Condition::Any(vec![actor(&["user:a"])]), Condition::HasToken]),
-                "kiln_span(id) >> 8",
+                "kiln_shift(id)",
             ),
-            (Condition::Any(vec![actor(&["user:a"]), Condition::HasToken]), "kiln_span(id)"),
-            (Condition::Not(Box::new(actor(&["user:a"]))), "kiln_span(id)"),
+            (Condition::Any(vec![actor(&["user:a"]), Condition::HasToken]), "kiln_time(id)"),
+            (Condition::Not(Box::new(actor(&["user:a"]))), "kiln_time(id)"),
         ] {
             assert_eq!(span(&condition), expected, "{condition:?}");
         }
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn the_text_depends_on_the_form_alone_and_what_only_events_tell_is_left_open() {
         let not = |part| Condition::Not(Box::new(part));
-        let prefix = "tid = $1 AND kiln_span(id) >= kiln_span($2) AND kiln_span(id) <= kiln_span($3) \
+        let prefix = "tid = $1 AND kiln_time(id) >= kiln_time($2) AND kiln_time(id) <= kiln_time($3) \
              AND id >= $2 AND id <= $3 AND at >= $4 AND at <= $5 AND ";
         for (condition, expected) in [
             (Condition::always(), "true"),

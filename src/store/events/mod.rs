@@ -34,7 +34,7 @@ pub use outlet::{Most, name_patients, rows_after};
 
 const ROW: &str = "SELECT id, interaction, outcome, rt, logical_id, vid, actor, client, token, \
      person, purpose, source, request_id, method, query, failure, pats, entities FROM ledger \
-     WHERE id = $1 AND kiln_span(id) = kiln_span($1) AND tid = $2";
+     WHERE id = $1 AND kiln_time(id) = kiln_time($1) AND tid = $2";
 
 /// $2 is the type Patient.
 const NAMES: &str = "SELECT hash, id FROM patient_name WHERE hash = ANY($1::bigint[]) \

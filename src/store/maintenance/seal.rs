@@ -40,7 +40,7 @@ const ROWS_THROUGH: &str = concat!(
 );
 
 const ROW: &str =
-    concat!("SELECT ", row!(), " FROM ledger WHERE id = $1 AND kiln_span(id) = kiln_span($1)");
+    concat!("SELECT ", row!(), " FROM ledger WHERE id = $1 AND kiln_time(id) = kiln_time($1)");
 
 const UNSEALED: &str = "SELECT count(*), min(at) FROM ledger_row WHERE (xid, id) > ($1, $2)";
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::load::Measured;
 use super::super::figures::{Bound, Figure};
+use super::super::load::Measured;
 use super::super::report::Report;
 
 /// What no busy machine and no unoptimised build explains: percent lost, and milliseconds longer.
