@@ -1,5 +1,5 @@
 -- The indexes of the ledger by the time that an id tells, by cheaper expressions. PostgreSQL prepares the expressions of
--- all indexes anew for each statement that adds rows, and those of kiln_span (15 steps, in two indexes) were a quarter of
+-- all indexes anew for each statement that adds rows, and those of kiln_span (15 steps, in two indexes) were a fifth of
 -- what one row cost the database: 230,000 instructions, 180,000 without them. The first bytes of an id are two steps.
 --
 -- kiln_time is the time that an id tells in spans of 2^16 ms (65.5 s), and kiln_shift in those of 2^24 ms (4.7 h): rows

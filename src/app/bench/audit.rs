@@ -48,7 +48,7 @@ pub(super) async fn run(bench: &mut Bench, config: &Config) -> Result<(), BenchE
         bench.report.note("no --without: what the ledger costs was not measured");
     }
     if bench.floor.is_some() {
-        held::run(bench, &paths, config).await?;
+        Box::pin(held::run(bench, &paths, config)).await?;
     }
     Ok(())
 }

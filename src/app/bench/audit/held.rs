@@ -7,11 +7,12 @@ use super::super::connection::Connection;
 use super::super::figures::{Bound, Figure};
 use super::super::load::{Interaction, Notes};
 use super::super::{Bench, BenchError};
+use crate::app::audit::folder::Folder;
 use crate::app::audit::sealer::log_name;
 use crate::app::audit::verify::{Outside, verify};
 use crate::app::database::Database;
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, root_cause};
 use crate::store::{Store, maintenance};
 
 /// What a row may weigh with its part of the indexes, beside its query and eight bytes a patient.
@@ -46,7 +47,7 @@ pub(super) async fn run(
     weigh(bench, "as they are").await?;
     fill(bench).await?;
     let rows = weigh(bench, "filled up").await?;
-    compare(bench, rows, config).await?;
+    Box::pin(compare(bench, rows, config)).await?;
     search(bench, paths).await
 }
 
@@ -109,11 +110,15 @@ async fn fill(bench: &Bench) -> Result<(), BenchError> {
 
 /// Compares the ledger with its seal, once the server has sealed it.
 async fn compare(bench: &mut Bench, rows: f64, config: &Config) -> Result<(), BenchError> {
-    let database = Database::open(config, true).await;
-    let database = database.map_err(|error| BenchError::Ledger(error.to_string()))?;
-    let compared = compared(&database.store).await;
+    let folder = Folder::of(config);
+    let outside = Outside {
+        trusted: folder.trusted().map_err(failed)?,
+        checkpoints: folder.checkpoints().map_err(failed)?,
+    };
+    let database = Database::open(config, true).await.map_err(failed)?;
+    let compared = compared(&database.store, &outside).await;
     database.close().await;
-    let (compared, seconds) = compared.map_err(|error| BenchError::Ledger(error.to_string()))?;
+    let (compared, seconds) = compared.map_err(failed)?;
     // Rows come in all the time; but far fewer are another ledger, or one that nobody seals.
     if compared < rows * 0.99 {
         return Err(BenchError::Ledger(format!(
@@ -127,15 +132,19 @@ async fn compare(bench: &mut Bench, rows: f64, config: &Config) -> Result<(), Be
 }
 
 /// How many rows are as they were sealed, and the seconds that it took to tell.
-async fn compared(store: &Store) -> Result<(f64, f64), Error> {
+async fn compared(store: &Store, outside: &Outside) -> Result<(f64, f64), Error> {
     let log = log_name(store);
     until_sealed(store, &log).await?;
     let began = Instant::now();
-    let report = verify(store, &log, &Outside::default(), 0, |_| ()).await?;
+    let report = verify(store, &log, outside, 0, |_| ()).await?;
     match report.finding {
         Some(finding) => Err(Error::internal(format!("not as sealed: {finding}"))),
         None => Ok((report.rows as f64, began.elapsed().as_secs_f64())),
     }
+}
+
+fn failed(error: impl std::error::Error + 'static) -> BenchError {
+    BenchError::Ledger(root_cause(&error))
 }
 
 /// Waits until nothing but the newest rows is left to be sealed, or nothing more is.
@@ -175,7 +184,7 @@ async fn search(bench: &mut Bench, paths: &[String]) -> Result<(), BenchError> {
             let answer = connection.send("GET", &path, None).await;
             notes.note(Interaction::Search, started, &answer);
         }
-        if let Some(reason) = notes.first_failure {
+        if let Some(reason) = &notes.first_failure {
             return Err(BenchError::Refused(format!("a search of events by {kind}: {reason}")));
         }
         let [p50, p95, _] = notes.percentiles(None);
