@@ -3,6 +3,9 @@
 //! Costs are in units of one row that is looked up by its key. A walk in order is expected to go
 //! on until the rarest of the other filters has held often enough, as if what it holds for were
 //! spread evenly.
+//!
+//! A filter that is no walk is asked in one of two ways: row by row, or in a set of all that it
+//! holds for, which is made first.
 
 use std::collections::HashSet;
 
@@ -10,14 +13,18 @@ use super::driver::{Candidate, Driver};
 use super::order::{Order, Walk};
 use super::probe::bound;
 
+/// What it costs to walk a row of an index.
+const WALKED: f64 = 0.2;
+
 /// What is walked, and what the counts said of the other filters.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
     pub(super) candidate: Candidate,
     /// Whether the candidate has few rows, so that to find and sort all of them costs little.
     pub(super) is_small: bool,
-    /// Chains and `_has` that are asked row by row.
-    pub(super) wide: HashSet<usize>,
+    /// Filters that are asked the other way than such filters are where nothing is counted: chains and
+    /// `_has` row by row, values in a set.
+    pub(super) turned: HashSet<usize>,
     /// How many rows were counted, where they were.
     pub(super) number: Option<i64>,
 }
@@ -55,8 +62,8 @@ pub(super) struct Counted {
     /// The part of all resources for which its filter holds, where their number is known; of a
     /// chain, of all its targets.
     pub(super) share: Option<f64>,
-    /// What tells its filter, when it is a chain or `_has`.
-    pub(super) link: Option<usize>,
+    /// What tells its filter, when that can be asked in two ways.
+    pub(super) told: Option<usize>,
     /// The links that its filter goes on through.
     pub(super) further: Vec<Further>,
 }
@@ -69,14 +76,7 @@ pub(super) struct Further {
     /// How many rows it has, up to its bound.
     pub(super) number: i64,
     /// What tells its filter.
-    pub(super) link: usize,
-}
-
-impl Further {
-    /// Whether it costs less to ask it row by row where the link before is.
-    fn is_wide(&self, rows: f64) -> bool {
-        is_wide(&self.driver, self.number, rows)
-    }
+    pub(super) told: usize,
 }
 
 impl Counted {
@@ -92,36 +92,36 @@ impl Counted {
 
     /// What it costs to ask its filter of each of so many rows.
     fn asked(&self, rows: f64) -> f64 {
-        let (each, set) = link_costs(&self.candidate.driver, self.number, rows);
+        let (each, set) = costs(&self.candidate.driver, self.number, rows);
+        let has_choice = self.told.is_some() && !self.is_capped();
         match self.candidate.driver {
             Driver::Keys => (self.number as f64 + rows) * 0.1,
-            _ if self.link.is_none() => rows,
-            _ if self.is_wide(rows) => each,
-            _ => set + rows * 0.2,
+            Driver::Links | Driver::Referred | Driver::Values if has_choice => each.min(set),
+            _ => each,
         }
     }
+}
 
-    /// Whether a chain or `_has` costs less when it is asked row by row.
-    fn is_wide(&self, rows: f64) -> bool {
-        is_wide(&self.candidate.driver, self.number, rows)
+/// Whether a filter of so many is asked the other way than where nothing is counted.
+fn is_turned(driver: &Driver, number: i64, rows: f64) -> bool {
+    let (each, set) = costs(driver, number, rows);
+    let is_capped = number >= bound(driver);
+    match driver {
+        Driver::Links | Driver::Referred => is_capped || each < set,
+        Driver::Values => !is_capped && set < each,
+        _ => false,
     }
 }
 
-/// Whether a chain or `_has` of so many costs less when it is asked row by row.
-fn is_wide(driver: &Driver, number: i64, rows: f64) -> bool {
-    let (each, set) = link_costs(driver, number, rows);
-    number >= bound(driver) || each < set
-}
-
-/// What a chain or `_has` of so many costs when it is asked of each of so many rows, and as a set
-/// that is made first.
-fn link_costs(driver: &Driver, number: i64, rows: f64) -> (f64, f64) {
-    let (each, set) = match driver {
+/// What a filter of so many costs when it is asked row by row, of so many rows, and in a set.
+fn costs(driver: &Driver, number: i64, rows: f64) -> (f64, f64) {
+    let (each, made, looked_up) = match driver {
         // A row has some references, each of which is looked up.
-        Driver::Links => (6.0, 2.0),
-        _ => (50.0, 3.0),
+        Driver::Links => (6.0, 2.0, 0.2),
+        Driver::Referred => (50.0, 3.0, 0.2),
+        _ => (1.0, 0.1, 0.1),
     };
-    (rows * each, number as f64 * set)
+    (rows * each, number as f64 * made + rows * looked_up)
 }
 
 /// Whether its rows are those of tokens, in order.
@@ -189,7 +189,7 @@ fn least(counted: &[Counted]) -> (Option<f64>, Choice) {
     let choice = Choice {
         candidate: walked.map_or(Candidate::RESOURCES, |one| one.candidate.clone()),
         is_small: few.is_some(),
-        wide: wide(counted, walked, rows.unwrap_or(f64::INFINITY)),
+        turned: turned(counted, walked, rows.unwrap_or(f64::INFINITY)),
         number: walked.map(|one| one.number),
     };
     (few.map(|(cost, _)| cost), choice)
@@ -206,29 +206,31 @@ fn first(counted: &[Counted], page: f64, size: f64) -> (f64, Choice) {
         let rows = rows.min(page / rarest);
         let others = counted.iter().filter(is_other);
         let asked: f64 = others.map(|one| one.asked(rows)).sum();
-        (rows + asked, rows, walk)
+        (rows * WALKED + asked, rows, walk)
     });
     let best = costs.min_by(|(one, ..), (other, ..)| one.total_cmp(other));
     let (cost, rows, walk) = best.unwrap_or((f64::INFINITY, size, None));
     let choice = Choice {
         candidate: walk.map_or(Candidate::RESOURCES, |one| one.candidate.clone()),
         is_small: false,
-        wide: wide(counted, walk, rows),
+        turned: turned(counted, walk, rows),
         number: walk.map(|one| one.number),
     };
     (cost, choice)
 }
 
-/// The chains and `_has` besides the walk that are asked row by row.
-fn wide(counted: &[Counted], walk: Option<&Counted>, rows: f64) -> HashSet<usize> {
+/// The filters besides the walk that are asked the other way than where nothing is counted.
+fn turned(counted: &[Counted], walk: Option<&Counted>, rows: f64) -> HashSet<usize> {
     let others = counted.iter().filter(|one| !walk.is_some_and(|walk| std::ptr::eq(walk, *one)));
-    let mut wide = HashSet::new();
-    for one in others.filter(|one| one.is_wide(rows)) {
-        wide.extend(one.link);
-        let further = one.further.iter().filter(|further| further.is_wide(rows));
-        wide.extend(further.map(|further| further.link));
+    let is_one = |one: &&Counted| is_turned(&one.candidate.driver, one.number, rows);
+    let mut turned = HashSet::new();
+    for one in others.filter(is_one) {
+        turned.extend(one.told);
+        let further = one.further.iter();
+        let further = further.filter(|it| is_turned(&it.driver, it.number, rows));
+        turned.extend(further.map(|further| further.told));
     }
-    wide
+    turned
 }
 
 #[cfg(test)]
@@ -236,17 +238,17 @@ mod tests {
     use super::*;
 
     fn counted(driver: Driver, number: i64, among: f64) -> Counted {
-        let link = matches!(driver, Driver::Links | Driver::Referred).then_some(7);
+        let has_two_ways = matches!(driver, Driver::Links | Driver::Referred | Driver::Values);
         let share = Some((number as f64 / among).min(1.0));
         let candidate = Candidate { driver, of: Some(0) };
-        Counted { candidate, number, share, link, further: Vec::new() }
+        Counted { candidate, number, share, told: has_two_ways.then_some(7), further: Vec::new() }
     }
 
-    /// What is walked for a page, what for all, and whether a link is asked row by row for a page.
+    /// What is walked for a page, what for all, and whether a filter is asked the other way for a page.
     fn found(counted: &[Counted], size: Option<f64>) -> (&'static str, &'static str, bool) {
         let chosen = chosen(counted, Some(21), size);
         let names = (chosen.page.candidate.driver.name(), chosen.all.candidate.driver.name());
-        (names.0, names.1, !chosen.page.wide.is_empty())
+        (names.0, names.1, !chosen.page.turned.is_empty())
     }
 
     #[test]
@@ -259,11 +261,14 @@ mod tests {
         let size = Some(150_000.0);
         for (found, expected) in [
             // A token that many have, in order, rather than some thousand numbers to sort.
-            (found(&[tokens(1_000), values(4_000)], size), (token, value, false)),
+            (found(&[tokens(1_000), values(4_000)], size), (token, value, true)),
             (found(&[tokens(1_000), values(100)], size), (value, value, false)),
             (found(&[tokens(50), values(4_000)], size), (token, token, false)),
+            // So many are few enough to be looked up in as a set: that costs less than each by itself.
+            (found(&[tokens(1_000), values(2_500)], size), (token, value, true)),
+            (found(&[tokens(1_000), values(5_000)], size), (token, token, false)),
             // Numbers that many have come soon in whatever order.
-            (found(&[values(4_000)], size), (walk, value, false)),
+            (found(&[values(4_000)], size), (walk, value, true)),
             (found(&[values(200)], size), (value, value, false)),
             (found(&[values(4_000)], None), (value, value, false)),
             (found(&[values(5_000)], None), (walk, walk, false)),
@@ -308,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_link_behind_another_is_asked_row_by_row_where_its_set_is_large() {
-        let behind = |number| Further { driver: Driver::Links, number, link: 8 };
+        let behind = |number| Further { driver: Driver::Links, number, told: 8 };
         for (outer, inner, expected) in [
             (20_000, 20_000, vec![7, 8]),
             (20_000, 3, vec![7]),
@@ -317,10 +322,10 @@ mod tests {
         ] {
             let further = vec![behind(inner)];
             let one = Counted { further, ..counted(Driver::Links, outer, 64_000.0) };
-            let mut wide: Vec<_> =
-                chosen(&[one], Some(21), Some(1_200_000.0)).page.wide.into_iter().collect();
-            wide.sort_unstable();
-            assert_eq!(wide, expected, "{outer} {inner}");
+            let mut turned: Vec<_> =
+                chosen(&[one], Some(21), Some(1_200_000.0)).page.turned.into_iter().collect();
+            turned.sort_unstable();
+            assert_eq!(turned, expected, "{outer} {inner}");
         }
     }
 }

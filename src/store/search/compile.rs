@@ -16,6 +16,8 @@ use crate::store::{Parameters, Stored};
 
 use super::atom::{Atom, Parameter};
 use super::definitions::Definitions;
+use super::driver::Driver;
+use super::link::is_in_set;
 use super::sql::{Bind, Binds, Cond};
 
 /// Deepest nesting of filters. The request is bounded more tightly; this keeps the stack.
@@ -103,8 +105,9 @@ pub(super) struct Compiler<'a, 'gate> {
     pub(super) hasher: &'a Hasher,
     pub(super) permit: &'a Permit<'gate>,
     pub(super) binds: Binds,
-    /// Chains and `_has` that hold for so many that they are asked row by row: by their address.
-    pub(super) wide: &'a HashSet<usize>,
+    /// Filters that are asked the other way than such filters are where nothing is counted, by their
+    /// address: chains and `_has` that hold for many, row by row; values that few have, in a set.
+    pub(super) turned: &'a HashSet<usize>,
     /// Parameters that `token_code` does not tell all of; `None` where it was not asked.
     pub(super) given_up: Option<&'a HashSet<i64>>,
     /// Whether the rows at hand are those of contained resources.
@@ -119,7 +122,7 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
         definitions: &'a Definitions,
         hasher: &'a Hasher,
         permit: &'a Permit<'gate>,
-        wide: &'a HashSet<usize>,
+        turned: &'a HashSet<usize>,
     ) -> Self {
         let binds = Binds::default();
         let is_inside = false;
@@ -129,7 +132,7 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
             hasher,
             permit,
             binds,
-            wide,
+            turned,
             given_up: None,
             is_inside,
             aliases: 0,
@@ -140,7 +143,7 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
     /// A compiler of the same that keeps nothing.
     pub(super) fn scratch(&self) -> Self {
         let mut scratch =
-            Self::new(self.parameters, self.definitions, self.hasher, self.permit, self.wide);
+            Self::new(self.parameters, self.definitions, self.hasher, self.permit, self.turned);
         (scratch.is_inside, scratch.given_up) = (self.is_inside, self.given_up);
         scratch
     }
@@ -191,7 +194,7 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
                 Ok(Cond::any(conditions.collect::<Result<Vec<_>, _>>()?))
             }
             Filter::Chain { reference, targets } => {
-                let is_wide = self.wide.contains(&address(filter));
+                let is_wide = self.turned.contains(&address(filter));
                 self.chain(reference, targets, row, is_wide)
             }
             Filter::Compartment { code, id } => Ok(self.compartment(*code, id, row)),
@@ -199,7 +202,7 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
                 Err(Error::internal("a full text filter was not answered before"))
             }
             Filter::Has { source, reference, filter: inner } => {
-                let is_wide = self.wide.contains(&address(filter));
+                let is_wide = self.turned.contains(&address(filter));
                 self.has(*source, reference, inner, row, is_wide)
             }
             Filter::Hierarchy { reference, is_below, of } => {
@@ -214,6 +217,10 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
             Filter::LastUpdated(any) => Ok(self.last_updated(any, row)),
             Filter::List(_) => Err(Error::internal("a list was not read before")),
             Filter::Not(filter) => Ok(self.filter(filter, row)?.not()),
+            Filter::Test(_) if self.turned.contains(&address(filter)) => {
+                let found = self.keys_of(&Driver::Values, filter, &row.types)?;
+                Ok(Cond::Sql(is_in_set(&row.rid, &found)))
+            }
             Filter::Test(test) => self.test(test, row),
             Filter::Type(types) => Ok(self.is_type_of(types, row)),
             Filter::Unshared => Ok(self.is_unshared(row)),

@@ -409,6 +409,6 @@ struct Links {
 /// The condition that a value is one of those of a query. Within IS TRUE the set is made once and
 /// hashed; bare, it would become a join of each row. As an array it is hashed by what it has: by
 /// what the database expects of a query, room for a million takes longer than all else.
-fn is_in_set(value: &str, query: &str) -> String {
+pub(super) fn is_in_set(value: &str, query: &str) -> String {
     format!("({value} IN (SELECT unnest(ARRAY({query})))) IS TRUE")
 }

@@ -52,12 +52,12 @@ pub(super) struct Search<'a, 'gate> {
 }
 
 impl<'a, 'gate> Search<'a, 'gate> {
-    pub(super) fn compiler<'s>(&'s self, wide: &'s HashSet<usize>) -> Compiler<'s, 'gate>
+    pub(super) fn compiler<'s>(&'s self, turned: &'s HashSet<usize>) -> Compiler<'s, 'gate>
     where
         'a: 's,
     {
         let Self { parameters, definitions, store, permit, given_up, .. } = *self;
-        let mut compiler = Compiler::new(parameters, definitions, store.hasher(), permit, wide);
+        let mut compiler = Compiler::new(parameters, definitions, store.hasher(), permit, turned);
         compiler.given_up = given_up;
         compiler
     }
@@ -356,7 +356,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
     /// The keys of all matches.
     fn all(&self, choice: &Choice) -> Result<Statement, Error> {
         let filters = conjuncts(self.filters);
-        let mut compiler = self.compiler(&choice.wide);
+        let mut compiler = self.compiler(&choice.turned);
         let (source, rest) = self.walk(&mut compiler, choice, &Order::NATIVE, &filters)?;
         let distinct = if source.has_duplicates { "DISTINCT " } else { "" };
         let every = every(&source, &format!("{distinct}{} AS rid", source.row.rid), &rest);

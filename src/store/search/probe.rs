@@ -155,9 +155,9 @@ pub(super) async fn choose(
     };
     if is_few {
         // Each is asked where its references lead.
-        let wide = conjuncts.iter().filter_map(|it| link(it)).collect();
+        let turned = conjuncts.iter().filter_map(|it| link(it)).collect();
         let candidate = candidates.swap_remove(0);
-        return Ok(Chosen::only(Choice { candidate, is_small: true, wide, number: None }));
+        return Ok(Chosen::only(Choice { candidate, is_small: true, turned, number: None }));
     }
     candidates.retain(|candidate| candidate.driver != Driver::Resources);
     candidates.truncate(COUNTED);
@@ -171,8 +171,8 @@ pub(super) async fn choose(
     };
     if is_plain {
         let candidate = candidates.pop().unwrap_or(Candidate::RESOURCES);
-        let wide = HashSet::new();
-        return Ok(Chosen::only(Choice { candidate, is_small: false, wide, number: None }));
+        let turned = HashSet::new();
+        return Ok(Chosen::only(Choice { candidate, is_small: false, turned, number: None }));
     }
     let links: Vec<_> = candidates.iter().map(|one| behind(filter_of(one, conjuncts))).collect();
     let further = links.concat();
@@ -191,10 +191,11 @@ pub(super) async fn choose(
         let held = spread(number, (SAMPLE.min(number), different));
         let share = among.map(|among| (held / among.max(1.0)).min(1.0));
         let further = links.iter().zip(&mut behind).filter_map(|((driver, filter), number)| {
-            Some(Further { driver: driver.clone(), number, link: link(filter)? })
+            Some(Further { driver: driver.clone(), number, told: link(filter)? })
         });
         let further = further.collect();
-        Counted { candidate, number, share, link: filter.and_then(link), further }
+        let told = filter.and_then(|filter| link(filter).or_else(|| value(filter, &candidate)));
+        Counted { candidate, number, share, told, further }
     });
     Ok(chosen(&counted.collect::<Vec<_>>(), page, size))
 }
@@ -203,6 +204,12 @@ pub(super) async fn choose(
 fn link(filter: &Filter) -> Option<usize> {
     let is_link = matches!(filter, Filter::Chain { .. } | Filter::Has { .. });
     is_link.then(|| super::compile::address(filter))
+}
+
+/// What tells a test of values from others, where all that it holds for can be found as a set.
+fn value(filter: &Filter, candidate: &Candidate) -> Option<usize> {
+    let is_value = matches!((filter, &candidate.driver), (Filter::Test(_), Driver::Values));
+    is_value.then(|| super::compile::address(filter))
 }
 
 /// The filter that a candidate stands for.

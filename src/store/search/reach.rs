@@ -67,9 +67,9 @@ pub(in crate::store) async fn reached_of(
     if rids.is_empty() {
         return Ok(HashSet::new());
     }
-    let (known, wide) = (store.parameters()?, HashSet::new());
+    let (known, turned) = (store.parameters()?, HashSet::new());
     let (definitions, hasher) = (store.definitions()?, store.hasher());
-    let mut compiler = Compiler::new(&known, definitions, hasher, permit, &wide);
+    let mut compiler = Compiler::new(&known, definitions, hasher, permit, &turned);
     let alias = compiler.alias();
     let row = Row::resource(&alias, vec![of]);
     let within = compiler.within_limits(limits, of, &row)?;

@@ -87,7 +87,7 @@ impl Search<'_, '_> {
         columns: Columns<'_>,
     ) -> Result<Page, Error> {
         let filters = conjuncts(self.filters);
-        let mut compiler = self.compiler(&choice.wide);
+        let mut compiler = self.compiler(&choice.turned);
         let (source, rest) = self.walk(&mut compiler, choice, order, &filters)?;
         let keys = compiler.keys(order, &source, &rest, at, (limit, &filters))?;
         let (by, record) = match columns {
@@ -99,7 +99,7 @@ impl Search<'_, '_> {
         };
         let mut total = None;
         if let Some(by) = by {
-            compiler.wide = &by.0.wide;
+            compiler.turned = &by.0.turned;
             let shown = (*order == Order::NATIVE && at.is_none()).then_some(limit - 1);
             total = self.some(&mut compiler, by, shown)?;
         }

@@ -104,9 +104,9 @@ pub(in crate::store) fn statement(
     walk: &BulkWalk<'_>,
 ) -> Result<(String, Values), Error> {
     permit.derive(Kind::Export, walk.of)?;
-    let (known, wide) = (store.parameters()?, HashSet::new());
+    let (known, turned) = (store.parameters()?, HashSet::new());
     let (definitions, hasher) = (store.definitions()?, store.hasher());
-    let mut compiler = Compiler::new(&known, definitions, hasher, permit, &wide);
+    let mut compiler = Compiler::new(&known, definitions, hasher, permit, &turned);
     let (source, owned) = compiler.bulk_rows(walk);
     let mut all = vec![owned];
     if !walk.filters.is_empty() {
@@ -145,8 +145,8 @@ pub(in crate::store) fn targets_of(
     permit: &Permit<'_>,
     of: ResourceType,
 ) -> Result<Vec<i64>, Error> {
-    let (known, wide) = (store.parameters()?, HashSet::new());
-    let compiler = Compiler::new(&known, store.definitions()?, store.hasher(), permit, &wide);
+    let (known, turned) = (store.parameters()?, HashSet::new());
+    let compiler = Compiler::new(&known, store.definitions()?, store.hasher(), permit, &turned);
     let key = ParameterKey { resource_type: ResourceType::PROVENANCE, code: "target".into() };
     Ok(compiler.references(&[key], &[ResourceType::PROVENANCE], of))
 }
