@@ -356,7 +356,8 @@ struct Way {
 
 impl Way {
     /// A query of `rid, s` of the first rows for which all holds; one without a key comes behind them where
-    /// there are more rows than are looked at: as many as would be sorted.
+    /// there are more rows than are looked at: as many as would be sorted. That is found out once for all codes
+    /// where the rows are the same for each.
     fn walk(&self, bound: &str, holds_too: &str, (is_back, limit): (bool, u32)) -> String {
         let Self { table, condition, holds, s, rid, is_twice } = self;
         let alias = table.rsplit(' ').next().unwrap_or_default();
@@ -368,7 +369,8 @@ impl Way {
             "SELECT q.rid, q.s FROM ((SELECT {distinct}{rid} AS rid, {s} AS s \
              FROM (SELECT {alias}.* {rows} {order} LIMIT {MAX_SORTED}) {alias} WHERE true{holds}{holds_too} \
              {order} LIMIT {limit}) UNION ALL \
-             (SELECT NULL::bigint, NULL::timestamptz {rows} OFFSET {MAX_SORTED} LIMIT 1)) q LIMIT {limit}"
+             (SELECT NULL::bigint, NULL::timestamptz WHERE EXISTS (SELECT {rows} OFFSET {MAX_SORTED} LIMIT 1))) q \
+             LIMIT {limit}"
         )
     }
 }
