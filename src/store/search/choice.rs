@@ -29,6 +29,13 @@ pub(super) struct Choice {
     pub(super) number: Option<i64>,
 }
 
+impl Choice {
+    /// Whether the same is walked, and the same asked of each row.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.candidate == other.candidate && self.turned == other.turned
+    }
+}
+
 /// What is walked for which purpose.
 #[derive(Clone, Debug)]
 pub(super) struct Chosen {

@@ -69,6 +69,15 @@ impl Source {
         Self { has_duplicates, has_more_rows, ..self }
     }
 
+    /// Makes what the walks belong to a table of the statement (`name AS (..), `), where it is a query: then it is
+    /// found once, however often they are walked.
+    pub(super) fn found_once(&mut self) -> Option<String> {
+        let (query, alias) = self.each.as_ref()?.strip_prefix('(')?.rsplit_once(") ")?;
+        let table = format!("ws AS MATERIALIZED ({query}), ");
+        self.each = Some(format!("ws {alias}"));
+        Some(table)
+    }
+
     /// The rows of the walk from a bound on (` AND ..`), in an order (` ORDER BY ..`), and `texts` over them.
     /// Where those ask more than once for hashes that may stand in another row, they are fetched once.
     pub(super) fn rows<const N: usize>(

@@ -88,20 +88,27 @@ impl Search<'_, '_> {
     ) -> Result<Page, Error> {
         let filters = conjuncts(self.filters);
         let mut compiler = self.compiler(&choice.turned);
-        let (source, rest) = self.walk(&mut compiler, choice, order, &filters)?;
-        let keys = compiler.keys(order, &source, &rest, at, (limit, &filters))?;
-        let (by, record) = match columns {
-            Columns::All(by, record) => (by, record),
-            Columns::Keys => {
-                let text = resources(&keys, "r.vid, r.rt, r.id", ("k.rid", limit), None);
-                return Ok(Page { statement: compiler.binds.finish(&text), counted: None });
-            }
+        let (mut source, rest) = self.walk(&mut compiler, choice, order, &filters)?;
+        let Columns::All(by, record) = columns else {
+            let keys = compiler.keys(order, &source, &rest, at, (limit, &filters))?;
+            let text = resources(&keys, "r.vid, r.rt, r.id", ("k.rid", limit), None);
+            return Ok(Page { statement: compiler.binds.finish(&text), counted: None });
         };
+        // Where the total is of the same walk, what that is of is found once.
+        let is_same = by.is_some_and(|(by, _)| *order == Order::NATIVE && by.is_like(choice));
+        let found_once = is_same.then(|| source.found_once()).flatten();
+        let mut keys = compiler.keys(order, &source, &rest, at, (limit, &filters))?;
+        keys.before.insert_str(0, &found_once.unwrap_or_default());
         let mut total = None;
         if let Some(by) = by {
             compiler.turned = &by.0.turned;
             let shown = (*order == Order::NATIVE && at.is_none()).then_some(limit - 1);
-            total = self.some(&mut compiler, by, shown)?;
+            let walked = if is_same {
+                (source, rest)
+            } else {
+                self.walk(&mut compiler, by.0, &Order::NATIVE, &filters)?
+            };
+            total = self.some(by, walked, shown);
         }
         let counts = &self.store.0.counts;
         let counted = total
@@ -122,17 +129,16 @@ impl Search<'_, '_> {
         Ok(Page { statement: compiler.binds.finish(&text), counted })
     }
 
-    /// A query of the number of matches, which is NULL when there are too many rows to look at;
-    /// `None` when that is known. `shown`: so many come first in the order of a walk, and are not gone
-    /// through again.
+    /// A query of the number of matches among the rows of a walk for which all holds, which is NULL when
+    /// there are too many rows to look at; `None` when that is known. `shown`: so many come first in the
+    /// order of a walk, and are not gone through again.
     fn some(
         &self,
-        compiler: &mut Compiler<'_, '_>,
         (by, is_asked): (&Choice, bool),
+        (mut source, rest): (Source, Cond),
         shown: Option<u32>,
-    ) -> Result<Option<String>, Error> {
+    ) -> Option<String> {
         let filters = conjuncts(self.filters);
-        let (mut source, rest) = self.walk(compiler, by, &Order::NATIVE, &filters)?;
         let follows = |(at, filter): (usize, &&Filter)| {
             by.candidate.of != Some(at)
                 && matches!(filter, Filter::Chain { .. } | Filter::Has { .. })
@@ -146,7 +152,7 @@ impl Search<'_, '_> {
             _ => LOOKED_AT,
         };
         if by.number.is_some_and(|number| number.cast_unsigned() > most) {
-            return Ok(None);
+            return None;
         }
         let most = most + 1;
         let mut before = 0;
@@ -165,10 +171,10 @@ impl Search<'_, '_> {
             rest => (" FILTER (WHERE m)", format!(", (true{}) AS m", rest.and())),
         };
         let seen = every(&source, &format!("{rid} AS rid{holds}"), &Cond::True);
-        Ok(Some(format!(
+        Some(format!(
             "SELECT CASE WHEN count(*) < {most} THEN {before} + count({distinct}rid){matches} END \
              FROM ({seen} LIMIT {most}) e"
-        )))
+        ))
     }
 }
 
