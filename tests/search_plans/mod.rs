@@ -57,6 +57,10 @@ const PLANS: &[(&str, &str)] = &[
     // What many have is asked of each row in order, row by row.
     ("Observation?code=8480-6&value-quantity=ge10", "Index Scan using num_r on num"),
     ("Observation?value-quantity=ge10", "using srow_type on srow"),
+    // What some thousand have is a set that the rows of the walk are looked up in.
+    ("Observation?value-quantity=gt190", "using srow_type on srow"),
+    ("Observation?value-quantity=gt190", "using num_v on num"),
+    ("Observation?value-quantity=gt190", "hashed SubPlan"),
     ("Observation?subject:Patient.gender=male", "using srow_type on srow"),
     ("Patient?_has:Observation:patient:value-quantity=ge10", "using comp_k on comp"),
     ("Observation?_filter=code eq 8480-6 or status eq final", "Index Only Scan using tok_k on tok"),
