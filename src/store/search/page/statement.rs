@@ -22,15 +22,11 @@ use super::record::Record;
 
 /// Up to how many matches a total is counted when nobody asked for one.
 pub(super) const COUNTED: u64 = 1_000;
-/// Up to how many rows are looked at for that, where each is asked something: as many as take no longer
-/// than a page.
-const LOOKED_AT: u64 = 200;
+/// Up to how many rows are looked at for that where each is asked something, or must be found beside what is
+/// walked for the page: as many as take no longer than half a page.
+const LOOKED_AT: u64 = 100;
 /// The same where somebody wants to know about how many there are.
 const LOOKED_AT_IF_ASKED: u64 = 500;
-/// The same where they must be found beside what is walked for the page.
-const FOUND: u64 = 100;
-/// The same where each is asked for what it refers to, or what refers to it.
-const FOLLOWED: u64 = 100;
 
 /// What a page shows of its resources.
 pub(in crate::store::search) const WITH_BODIES: &str =
@@ -145,10 +141,9 @@ impl Search<'_, '_> {
         };
         let is_found_again = !is_asked && by.candidate.driver == Driver::Links;
         let most = match rest {
-            _ if !by.candidate.is_ordered() || is_found_again => FOUND,
+            _ if !by.candidate.is_ordered() || is_found_again => LOOKED_AT,
             Cond::True => COUNTED,
-            _ if filters.iter().enumerate().any(follows) => FOLLOWED,
-            _ if is_asked => LOOKED_AT_IF_ASKED,
+            _ if is_asked && !filters.iter().enumerate().any(follows) => LOOKED_AT_IF_ASKED,
             _ => LOOKED_AT,
         };
         if by.number.is_some_and(|number| number.cast_unsigned() > most) {
