@@ -103,8 +103,7 @@ impl Counted {
         let has_choice = self.told.is_some() && !self.is_capped();
         match self.candidate.driver {
             Driver::Keys => (self.number as f64 + rows) * 0.1,
-            Driver::Links | Driver::Referred if has_choice => each.min(set),
-            Driver::Values if has_choice => each.min(set),
+            Driver::Links | Driver::Referred | Driver::Values if has_choice => each.min(set),
             _ => each,
         }
     }
