@@ -6,9 +6,6 @@
 //! of all, and `tok` has those of a code in the order of the date. What has no code comes last: `tok` has
 //! it too where it is rare, and a walk of all comes upon it soon where it is not.
 //!
-//! The codes are walked one after another in their order, until a page is full: of a disease that lasts, what is
-//! active fills it, and nobody looks for what is over.
-//!
 //! Behind a place, and back from one, that holds as long as what is found has one code each. Where something
 //! has several, where a walk is longer than what may be sorted and where the codes are many, all are sorted.
 
@@ -22,7 +19,7 @@ use crate::store::cursor::Position;
 use crate::store::hash::Hasher;
 
 use super::super::compile::{Compiler, Row};
-use super::super::source::{Source, each_row};
+use super::super::source::Source;
 use super::super::sql::Cond;
 use super::MAX_SORTED;
 use super::first::First;
@@ -95,7 +92,7 @@ impl Compiler<'_, '_> {
         let (groups, mut is_asked) = (page.groups(), "(SELECT o.ok FROM o)".to_owned());
         for &group in groups {
             before.push_str(&match group {
-                Group::Coded => page.coded(&self.codes_of(parameter, &is_asked, &page), &ways),
+                Group::Coded => page.coded(&self.codes_of(parameter, &is_asked), &ways),
                 Group::Codeless => page.codeless(&self.none_of(parameter, &is_asked), &ways),
             });
             let _ = write!(is_asked, " AND {}", page.is_thin(group));
@@ -161,24 +158,14 @@ impl Compiler<'_, '_> {
         )
     }
 
-    /// A query of the codes of a parameter: behind a place, whether few resources have each; on the first page, of
-    /// which place each is in the order. One resource tells that which has no other code; where one of them does
-    /// not, all are of the first place.
-    fn codes_of(&mut self, parameter: i64, is_asked: &str, page: &Page) -> String {
+    /// A query of the codes of a parameter, and whether few resources have each.
+    fn codes_of(&mut self, parameter: i64, is_asked: &str) -> String {
         let codeless = self.binds.long(self.hasher.codeless(parameter));
         let parameter = self.binds.long(parameter);
-        let codes =
-            format!("token_code a WHERE a.p = {parameter} AND a.h <> {codeless} AND {is_asked}");
-        if page.place.is_some() {
-            return format!("SELECT a.h, a.y, {} AS is_few FROM {codes}", is_few("a"));
-        }
-        let (key, row) = (&page.key, each_row("f", "rid = d.rid"));
-        let way = if page.is_descending { "DESC" } else { "ASC" };
         format!(
-            "SELECT a.h, a.y, CASE WHEN bool_and(a.k IS NOT NULL) OVER () \
-             THEN dense_rank() OVER (ORDER BY a.k COLLATE \"C\" {way}) ELSE 1 END AS n FROM \
-             (SELECT a.h, a.y, (SELECT CASE WHEN jsonb_typeof({key}) = 'string' THEN {key}->>0 END FROM \
-             (SELECT d.rid FROM tok d WHERE d.h = a.h AND d.sysh = a.y LIMIT 1) d {row}) AS k FROM {codes}) a"
+            "SELECT a.h, a.y, (SELECT count(*) FROM (SELECT FROM tok d WHERE d.h = a.h AND d.sysh = a.y \
+             LIMIT {FEW}) d) < {FEW} AS is_few FROM token_code a \
+             WHERE a.p = {parameter} AND a.h <> {codeless} AND {is_asked}"
         )
     }
 
@@ -191,13 +178,6 @@ impl Compiler<'_, '_> {
              FROM (VALUES ({codeless}), ({absent})) a(h) WHERE {is_asked}"
         )
     }
-}
-
-/// The condition that few resources have a code.
-fn is_few(code: &str) -> String {
-    format!(
-        "(SELECT count(*) FROM (SELECT FROM tok d WHERE d.h = {code}.h AND d.sysh = {code}.y LIMIT {FEW}) d) < {FEW}"
-    )
 }
 
 /// A page on its way.
@@ -257,55 +237,37 @@ impl Page {
         }
     }
 
-    /// The tables of what has a code: `wu`, the codes, in their order where it is known; `wb`, what is found, with
-    /// a row without a key for a code of which there is too much, and with the keys behind a place.
+    /// The tables of what has a code: `wu`, the codes; `wa`, what the search finds for them, with a row without a
+    /// key for one that is too rare there; `wb`, that and what has the others, with the keys behind a place.
     fn coded(&self, codes: &str, ways: &Ways) -> String {
-        if self.place.is_some() {
-            let (before, found) = self.found("wu", ways);
-            let key = &self.key;
-            return format!(
-                "wu AS MATERIALIZED ({codes}), {before}wb AS MATERIALIZED \
-                 (SELECT b.rid, b.s, (SELECT {key} FROM srow f WHERE f.rid = b.rid) AS key FROM ({found}) b), "
-            );
-        }
-        // Code by code: what has one that comes later needs no walk once the page is full.
-        let ((before, found), limit) = (self.found("wv", ways), self.limit);
-        let few = if ways.is_all { "false".to_owned() } else { is_few("u") };
-        format!(
-            "wu AS MATERIALIZED ({codes}), wb AS MATERIALIZED (WITH RECURSIVE y(n, rids) AS \
-             (SELECT 0::bigint, '{{}}'::bigint[] UNION ALL SELECT y.n + 1, y.rids || ARRAY(WITH wv AS MATERIALIZED \
-             (SELECT u.h, u.y, {few} AS is_few FROM wu u WHERE u.n = y.n + 1), \
-             {before}b AS ({found}) SELECT b.rid FROM b) FROM y WHERE y.n < (SELECT max(u.n) FROM wu u) \
-             AND (SELECT count(DISTINCT i) FROM unnest(y.rids) i) < {limit}) \
-             SELECT unnest(y.rids) AS rid FROM (SELECT y.rids FROM y ORDER BY y.n DESC LIMIT 1) y), "
-        )
-    }
-
-    /// What the search has of some codes `u` of a table, and the tables it stands on: `wa`, what it finds of those
-    /// that are not few, with a row without a key for one that is too rare there.
-    fn found(&self, codes: &str, ways: &Ways) -> (String, String) {
         let Ways { by_code, by_search, is_all } = ways;
-        // A walk of all resources of a type has no fewer rows than that of a code among them.
-        if *is_all {
-            let codes = format!("{codes} u");
-            return (String::new(), self.walks(Group::Coded, by_code, ("", &codes, "true"), ""));
-        }
         let (s, rid) = (&by_search.s, &by_search.rid);
         let has_code = format!(
             " AND EXISTS (SELECT FROM tok d WHERE d.h = u.h AND d.sysh = u.y AND d.s = {s} \
              AND d.rid = {rid} OFFSET 0)"
         );
-        let all = format!("{codes} u");
-        let asked = ("u.h, u.y, ", &*all, "NOT u.is_few");
-        let at_once = self.walks(Group::Coded, by_search, asked, &has_code);
-        let rest = format!(
-            "(SELECT u.h, u.y FROM {codes} u WHERE u.is_few \
-             UNION SELECT a.h, a.y FROM wa a WHERE a.rid IS NULL) u"
-        );
-        let later = self.walks(Group::Coded, by_code, ("", &rest, "true"), "");
-        (
-            format!("wa AS MATERIALIZED ({at_once}), "),
-            format!("SELECT a.rid, a.s FROM wa a WHERE a.rid IS NOT NULL UNION ALL {later}"),
+        let key = match self.place {
+            None => String::new(),
+            Some(_) => {
+                format!(", (SELECT {} FROM srow f WHERE f.rid = b.rid) AS key", self.key)
+            }
+        };
+        let (known, searched) =
+            ("SELECT a.rid, a.s FROM wa a WHERE a.rid IS NOT NULL UNION ALL ", "u.h, u.y, ");
+        // A walk of all resources of a type has no fewer rows than that of a code among them.
+        let (before, known, rest) = if *is_all {
+            (String::new(), "", "wu u")
+        } else {
+            let at_once =
+                self.walks(Group::Coded, by_search, (searched, "wu u", "NOT u.is_few"), &has_code);
+            let rest = "(SELECT u.h, u.y FROM wu u WHERE u.is_few \
+                        UNION SELECT a.h, a.y FROM wa a WHERE a.rid IS NULL) u";
+            (format!("wa AS MATERIALIZED ({at_once}), "), known, rest)
+        };
+        let later = self.walks(Group::Coded, by_code, ("", rest, "true"), "");
+        format!(
+            "wu AS MATERIALIZED ({codes}), {before}\
+             wb AS MATERIALIZED (SELECT b.rid, b.s{key} FROM ({known}{later}) b), "
         )
     }
 
