@@ -23,6 +23,7 @@ use crate::search::request::prefix::Prefix;
 use crate::search::request::{Filter, Test};
 use crate::search::values::date::DateRange;
 
+use super::mask;
 use super::restriction::{Clause, Limits, Members, Restriction, Withheld};
 
 /// A version of a resource, to be judged.
@@ -53,11 +54,23 @@ impl Restriction {
     pub fn admits(&self, subject: &Subject<'_>, purpose: Purpose) -> bool {
         self.limits().is_none_or(|limits| limits.admits(subject, purpose))
     }
+
+    /// Whether a version is withheld, whoever's else it is: asked of the whole of what is shown in part, for
+    /// what tells it may be what is taken out.
+    pub fn keeps_back(&self, subject: &Subject<'_>) -> bool {
+        self.limits().is_some_and(|limits| {
+            let facts = Facts { subject, extracted: RefCell::default(), is_cut: false };
+            limits.withheld.iter().any(|withheld| facts.match_withheld(withheld))
+        })
+    }
 }
 
 impl Limits {
     fn admits(&self, subject: &Subject<'_>, purpose: Purpose) -> bool {
-        let facts = Facts { subject, extracted: RefCell::default() };
+        let is_cut = purpose == Purpose::Shown
+            && self.in_part().is_some()
+            && mask::is_labelled(subject.value);
+        let facts = Facts { subject, extracted: RefCell::default(), is_cut };
         let is_reached = self.clauses.iter().any(|clause| facts.fulfil(clause, purpose));
         is_reached && !self.withheld.iter().any(|withheld| facts.match_withheld(withheld))
     }
@@ -67,6 +80,8 @@ impl Limits {
 struct Facts<'f, 'v> {
     subject: &'f Subject<'v>,
     extracted: RefCell<Vec<(u16, Values<'v>)>>,
+    /// Whether others were taken out of the document, after the whole was asked what is withheld.
+    is_cut: bool,
 }
 
 type Values<'v> = Rc<[IndexEntry<'v>]>;
@@ -82,7 +97,7 @@ impl<'v> Facts<'_, 'v> {
             self.subject.patients.iter().any(|patient| denied.contains(patient))
                 || self.is_patient(denied)
         });
-        is_theirs && self.holds(&withheld.filter) != Some(false)
+        is_theirs && self.holds(&withheld.filter).unwrap_or(!self.is_cut)
     }
 
     fn is_one_of(&self, members: &Members, purpose: Purpose) -> bool {
@@ -158,7 +173,9 @@ impl<'v> Facts<'_, 'v> {
                 Some(ids.iter().any(|id| **id == *self.subject.identity.id.as_str()))
             }
             Filter::Mentions { target, under } => {
-                Some(mentions::is_in(self.subject.value, target, under, self.base()))
+                let is_there = mentions::is_in(self.subject.value, target, under, self.base());
+                // It may have been taken out.
+                if self.is_cut && !is_there { None } else { Some(is_there) }
             }
             Filter::Not(inner) => self.holds(inner).map(|holds| !holds),
             Filter::Test(test) => self.test(test),

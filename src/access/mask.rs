@@ -9,6 +9,7 @@
 
 use crate::fhir::json::{Object, Value};
 use crate::fhir::reference::Target;
+use crate::fhir::shape::SUBSETTED;
 use crate::fhir::{LogicalId, ResourceType};
 
 use super::membership;
@@ -98,7 +99,7 @@ impl Mask<'_> {
 
 /// What `meta` says of a resource that is shown in part.
 pub fn label(meta: &mut Object<'_>) {
-    for (list, code) in [("security", "REDACTED"), ("tag", "SUBSETTED")] {
+    for (list, code) in [("security", "REDACTED"), ("tag", SUBSETTED)] {
         if meta.get(list).and_then(Value::as_array).is_none() {
             meta.set(list, Vec::new());
         }
@@ -106,6 +107,14 @@ pub fn label(meta: &mut Object<'_>) {
             all.push(Object::new().with("system", OBSERVATION_VALUE).with("code", code).into());
         }
     }
+}
+
+/// Whether a resource bears the tag of what is shown in part, with which nothing is stored.
+pub(super) fn is_labelled(resource: &Value<'_>) -> bool {
+    let tags = resource.get("meta").map_or(&[][..], |meta| meta.items_at("tag"));
+    tags.iter().any(|tag| {
+        tag.str_at("system") == Some(OBSERVATION_VALUE) && tag.str_at("code") == Some(SUBSETTED)
+    })
 }
 
 /// Whether an element is a Reference, or looks like one: a Coding of a display alone does too.
@@ -227,7 +236,10 @@ mod tests {
         let Ok(Value::Object(mut meta)) = json::parse(br#"{"security":[{"code":"N"}]}"#) else {
             panic!("JSON")
         };
+        let resource = |meta: &Object<'_>| Value::from(Object::new().with("meta", meta.clone()));
+        assert!(!is_labelled(&resource(&meta)));
         label(&mut meta);
+        assert!(is_labelled(&resource(&meta)));
         let codes = |list: &str| {
             let all = meta.get(list).and_then(Value::as_array).unwrap_or_default();
             all.iter().filter_map(|it| it.str_at("code")).collect::<Vec<_>>()

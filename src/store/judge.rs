@@ -38,6 +38,22 @@ impl Store {
         self.judge_version(version, restriction, Purpose::Shown)
     }
 
+    /// Whether a version is withheld that a restriction shows in part: told by the whole, before anything is
+    /// taken out of it.
+    pub(super) fn keeps_back(
+        &self,
+        version: &Version,
+        restriction: &Restriction,
+    ) -> Result<bool, Error> {
+        let withholds = restriction.limits().is_some_and(|limits| !limits.withheld.is_empty());
+        if !withholds || version.is_deleted() {
+            return Ok(false);
+        }
+        let text = version.to_json();
+        let value = json::parse(&text).map_err(Error::internal)?;
+        self.subject(&version.identity, &value, |subject| restriction.keeps_back(subject))
+    }
+
     fn judge_version(
         &self,
         version: &Version,
@@ -69,6 +85,16 @@ impl Store {
         if restriction.limits().is_none() {
             return Ok(true);
         }
+        self.subject(identity, value, |subject| restriction.admits(subject, purpose))
+    }
+
+    /// What `judge` says of a document.
+    fn subject(
+        &self,
+        identity: &Identity,
+        value: &Value<'_>,
+        judge: impl FnOnce(&Subject<'_>) -> bool,
+    ) -> Result<bool, Error> {
         let parameters = self.parameters()?;
         let extractor = &parameters.extractor;
         let hasher = self.hasher();
@@ -76,7 +102,6 @@ impl Store {
         let found =
             extractor.spec().patient_compartment(identity.resource_type, value, extractor.base());
         let patients: Vec<i64> = found.iter().map(hash).collect();
-        let subject = Subject { identity, value, patients: &patients, hash: &hash, extractor };
-        Ok(restriction.admits(&subject, purpose))
+        Ok(judge(&Subject { identity, value, patients: &patients, hash: &hash, extractor }))
     }
 }

@@ -13,7 +13,8 @@ use crate::fhir::{LogicalId, Version};
 use super::Store;
 
 impl Store {
-    /// A version and its patients as a restriction shows them.
+    /// A version and its patients as a restriction shows them. Of what is withheld nothing is left, nor whose it
+    /// is: what is of nobody is out of reach of whoever is shown parts.
     pub(super) fn cut(
         &self,
         (version, patients): (Version, Vec<i64>),
@@ -22,6 +23,10 @@ impl Store {
         let mine = restriction.limits().and_then(|limits| limits.in_part());
         match (mine, &version.body) {
             (Some(mine), Some(body)) if !patients.iter().all(|it| mine.contains(it)) => {
+                if self.keeps_back(&version, restriction)? {
+                    let body = Some(Bytes::from_static(b"{}"));
+                    return Ok((Version { meta: None, body, ..version }, Vec::new()));
+                }
                 let (meta, body) = self.cut_to(mine, version.meta.as_ref(), body)?;
                 let patients = patients.into_iter().filter(|it| mine.contains(it)).collect();
                 Ok((Version { meta: Some(meta), body: Some(body), ..version }, patients))

@@ -144,13 +144,18 @@ fn version(identity: &Identity, value: &Value<'_>) -> Version {
     }
 }
 
-#[test]
-fn a_document_is_judged_by_what_it_says() {
+fn extractor() -> Extractor {
     let spec = Arc::new(Spec::r4().expect("the embedded pack"));
     let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("the embedded pack");
     let settings =
         Settings { base: "http://x/fhir".into(), units: Box::new(Ucum), zone: Zone::UTC };
-    let extractor = Extractor::new(spec.clone(), codes, settings).expect("all of R4 compiles");
+    Extractor::new(spec, codes, settings).expect("all of R4 compiles")
+}
+
+#[test]
+fn a_document_is_judged_by_what_it_says() {
+    let extractor = extractor();
+    let spec = extractor.spec();
     for ((members, whose), text, shown, written) in CASES {
         let mine: Arc<[i64]> = whose.bytes().map(i64::from).collect();
         let value = json::parse(text.as_bytes()).expect(text);
@@ -182,6 +187,56 @@ fn a_document_is_judged_by_what_it_says() {
         }
         assert!(!Restriction::nothing().admits(&subject, Purpose::Shown), "{text}");
         assert!(Restriction::Everything.admits(&subject, Purpose::Written), "{text}");
+    }
+}
+
+#[test]
+fn of_what_is_cut_the_whole_tells_what_is_withheld() {
+    let extractor = extractor();
+    let id = |text: &str| -> LogicalId { text.parse().expect(text) };
+    let target = ("Encounter".parse().expect("a type"), id("e"));
+    let denied = Filter::Mentions { target, under: &[] };
+    let permitted = Filter::Not(Box::new(denied.clone()));
+    let mine: Arc<[i64]> = [i64::from(b'a')].into();
+    let identity =
+        Identity { resource_type: "Communication".parse().expect("a type"), id: id("c") };
+    let tag = r#""meta":{"tag":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}]},"#;
+    let (visit, to) = (
+        r#","encounter":{"reference":"Encounter/e"}"#,
+        r#","recipient":[{"reference":"Patient/b"}]"#,
+    );
+    for (filter, whose, meta, content, is_kept_back, is_shown) in [
+        (&denied, b'a', "", format!("{visit}{to}"), true, false),
+        (&denied, b'b', "", format!("{visit}{to}"), true, false),
+        (&denied, b'a', "", to.to_owned(), false, false),
+        (&denied, b'a', "", String::new(), false, true),
+        (&denied, b'a', "", visit.to_owned(), true, false),
+        (&denied, b'b', "", visit.to_owned(), false, true),
+        (&denied, b'a', tag, String::new(), false, true),
+        (&permitted, b'a', "", String::new(), true, false),
+        (&permitted, b'a', "", visit.to_owned(), false, true),
+        // What the exception is for was taken out.
+        (&permitted, b'a', tag, String::new(), true, true),
+    ] {
+        let text = format!(r#"{{{meta}"subject":{{"reference":"Patient/a"}}{content}}}"#);
+        let value = json::parse(text.as_bytes()).expect(&text);
+        let of = identity.resource_type;
+        let found = extractor.spec().patient_compartment(of, &value, extractor.base());
+        let patients: Vec<i64> = found.iter().map(hash).collect();
+        let subject = Subject {
+            identity: &identity,
+            value: &value,
+            patients: &patients,
+            hash: &hash,
+            extractor: &extractor,
+        };
+        let clause = Clause { members: Members::InPart(mine.clone()), criteria: Arc::default() };
+        let denied: Arc<[i64]> = [i64::from(whose)].into();
+        let withheld = Withheld { patients: Some(denied), filter: Arc::new(filter.clone()) };
+        let limits = Limits { clauses: vec![clause], withheld: vec![withheld] };
+        let restriction = Restriction::Limited(Arc::new(limits));
+        assert_eq!(restriction.keeps_back(&subject), is_kept_back, "{filter:?} {text}");
+        assert_eq!(restriction.admits(&subject, Purpose::Shown), is_shown, "{filter:?} {text}");
     }
 }
 

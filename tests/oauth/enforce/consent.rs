@@ -22,12 +22,20 @@ pub(super) fn consent(provision: &str) -> String {
 
 /// The doctor, as the authorization server would make the principal at this moment.
 pub(super) async fn doctor(server: &TestServer) -> (Client, tokio::sync::watch::Sender<bool>) {
+    doctor_with(server, Token::new(server, "user/*.rs")).await
+}
+
+/// The same with another token.
+pub(super) async fn doctor_with(
+    server: &TestServer,
+    token: Token<'_>,
+) -> (Client, tokio::sync::watch::Sender<bool>) {
     let user: (ResourceType, LogicalId) =
         (ResourceType::PRACTITIONER, "doc".parse().expect("an id"));
     let asker = Asker { user: Some(&user), ..Asker::default() };
     let now = Instant::parse("2026-01-01T00:00:00Z").expect("an instant");
     let denials = server.store().denials(&asker, now).await.expect("consents");
-    let token = Token::new(server, "user/*.rs").user("Practitioner/doc", &["practitioner"]);
+    let token = token.user("Practitioner/doc", &["practitioner"]);
     token.denials(denials.to_vec()).client().await
 }
 

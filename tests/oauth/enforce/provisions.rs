@@ -1,8 +1,10 @@
 //! What a provision of a consent says of the data: of which time they are, and what they have to do with a
 //! resource that it names. What cannot be told counts in a denial, and does not in an exception to one.
 
+use crate::harness::grants::Token;
+
 use super::super::world::{STORED, asked, body, filled};
-use super::consent::{consent, doctor};
+use super::consent::{consent, doctor, doctor_with};
 
 const SUBJECT: &str = r#""subject":{"reference":"Patient/a"}"#;
 
@@ -45,19 +47,13 @@ const CASES: &[Case] = &[
         &["Observation/a-vital", "Observation/a-new"],
     ),
     (
-        (
-            "deny",
-            r#""data":[{"meaning":"dependents","reference":{"reference":"Encounter/a-visit"}}]"#,
-        ),
+        ("deny", OF_VISIT),
         &["Observation/b-lab", "Observation/a-vital", "DiagnosticReport/a-report"],
         // No parameter tells of the last one's reference.
         &["Encounter/a-visit", "Observation/a-lab", "Observation/a-note"],
     ),
     (
-        (
-            "permit",
-            r#""data":[{"meaning":"dependents","reference":{"reference":"Encounter/a-visit"}}]"#,
-        ),
+        ("permit", OF_VISIT),
         &["Encounter/a-visit", "Observation/a-lab", "Observation/a-note"],
         &["Observation/a-vital", "DiagnosticReport/a-report", "Patient/a"],
     ),
@@ -90,6 +86,8 @@ const ALL_OF_IT: &str = r#""action":[{"coding":[{"code":"correct"}]},{"coding":[
 
 const RELATED: &str =
     r#""data":[{"meaning":"related","reference":{"reference":"DiagnosticReport/a-report"}}]"#;
+const OF_VISIT: &str =
+    r#""data":[{"meaning":"dependents","reference":{"reference":"Encounter/a-visit"}}]"#;
 const AUTHORED: &str =
     r#""data":[{"meaning":"authoredby","reference":{"reference":"Practitioner/doc"}}]"#;
 
@@ -269,6 +267,53 @@ async fn what_names_somebody_is_told_alike_by_every_way() {
                 assert_eq!(answer.status, if is_shown { 200 } else { 404 }, "{case} {answer:?}");
             }
             assert_eq!(found.contains(path), is_shown, "{case}");
+        }
+    }
+    server.stop().await;
+}
+
+/// What others have a part in too is shown without them, and what they and the patient deny is told by all of
+/// it: by what is taken out too, of former versions as of the current one.
+///
+/// Covers: security S2.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_is_shown_in_part_all_of_it_tells_what_is_denied() {
+    let server = filled().await;
+    let shared =
+        format!(r#""status":"completed",{SUBJECT},"recipient":[{{"reference":"Patient/b"}}]"#);
+    let visited = format!(r#"{shared},"encounter":{{"reference":"Encounter/a-visit"}}"#);
+    let path = "Communication/c";
+    for (content, status) in [(&visited, 201), (&shared, 200), (&visited, 200), (&shared, 200)] {
+        server.client.put(&format!("/{path}"), body(path, content)).await.expect(status);
+    }
+    let denied = within_the_other(("deny", OF_VISIT));
+    let of_other = denied.replace("Patient/a", "Patient/b");
+    let permitted = within_the_other(("permit", OF_VISIT));
+    for (consent, is_shown) in
+        [(&denied, [false, true]), (&of_other, [false, true]), (&permitted, [true, false])]
+    {
+        // An exception for what the current version says, and one for what it does not.
+        let current = if is_shown[0] { &visited } else { &shared };
+        server.client.put(&format!("/{path}"), body(path, current)).await.expect(200);
+        let stored = server.client.put("/Consent/c", body("Consent/c", consent)).await;
+        assert!([200, 201].contains(&stored.status), "{stored:?}");
+        let token = Token::new(&server, "patient/*.rs").patient("a");
+        let (doctor, _stop) = doctor_with(&server, token).await;
+        for version in 1..=4_usize {
+            let answer = doctor.get(&format!("/{path}/_history/{version}")).await;
+            let expected = if is_shown[(version + 1) % 2] { 200 } else { 404 };
+            assert_eq!(answer.status, expected, "{consent} {version}: {answer:?}");
+        }
+        let read = doctor.get(&format!("/{path}")).await.expect(200).text();
+        assert!(read.contains("REDACTED") && !read.contains("Patient/b"), "{consent}: {read}");
+        assert_eq!(asked(&doctor, "/Communication").await, [path], "{consent}");
+        for history in ["/Communication/c/_history", "/Communication/_history"] {
+            let found = doctor.get(history).await.expect(200);
+            let hidden = if is_shown[0] { [2, 4] } else { [1, 3] };
+            let is_hidden =
+                |version: &i32| !found.text().contains(&format!(r#""versionId":"{version}""#));
+            let all: Vec<i32> = (1..=4).filter(is_hidden).collect();
+            assert_eq!(all, hidden, "{consent} {history}: {found:?}");
         }
     }
     server.stop().await;
