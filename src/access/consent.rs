@@ -46,10 +46,41 @@ const AUTHORS: &[&str] = &[
     "source",
 ];
 
-/// The same of requests, whose performer is somebody who is asked.
-const ASKERS: &[&str] = &["asserter", "author", "enterer", "recorder", "requester", "sender"];
-/// Requests that name a performer.
-const REQUESTS: &[&str] = &["DeviceRequest", "MedicationRequest", "ServiceRequest"];
+/// The same of requests, whose performer and sender are somebody who is asked.
+const ASKERS: &[&str] = &["asserter", "author", "enterer", "recorder", "requester"];
+/// Requests that name who is asked by one of the others.
+const REQUESTS: &[&str] =
+    &["CommunicationRequest", "DeviceRequest", "MedicationRequest", "ServiceRequest"];
+
+/// Elements that may say so, of whatever type: what counts in a denial.
+const POSSIBLE_AUTHORS: &[&str] = &[
+    "agent",
+    "asserter",
+    "assessor",
+    "attester",
+    "author",
+    "contributor",
+    "enterer",
+    "expressedBy",
+    "informationSource",
+    "insurer",
+    "interpreter",
+    "operator",
+    "orderer",
+    "payor",
+    "performer",
+    "prescriber",
+    "provider",
+    "recorder",
+    "reportedReference",
+    "reporter",
+    "requester",
+    "requestor",
+    "resultsInterpreter",
+    "sender",
+    "signer",
+    "source",
+];
 
 /// What resources refer to.
 pub type References = BTreeMap<(ResourceType, LogicalId), Vec<(ResourceType, LogicalId)>>;
@@ -164,8 +195,12 @@ impl Expression {
             Self::Label { system, code } => token(&[of], "_security", system.as_deref(), code),
             Self::Not(inner) => Filter::Not(Box::new(inner.filter(of, known, !otherwise))),
             Self::RefersTo { target, is_author } => {
-                let under = if *is_author { authors(of) } else { &[] };
-                Filter::Mentions { target: target.clone(), under }
+                let under: &'static [&'static str] = match (*is_author, otherwise) {
+                    (false, _) => &[],
+                    (true, false) => authors(of),
+                    (true, true) => POSSIBLE_AUTHORS,
+                };
+                Filter::Mentions { target: target.clone(), under, is_certain: !otherwise }
             }
             // What it refers to was not said.
             Self::Related(resource_type, id) => {
@@ -208,7 +243,7 @@ fn dated(of: ResourceType, range: DateRange, known: &Extractor, otherwise: bool)
     Filter::Any(any)
 }
 
-/// The elements by which resources of a type name their authors.
+/// The elements by which resources of a type name their authors for certain.
 fn authors(of: ResourceType) -> &'static [&'static str] {
     if REQUESTS.contains(&of.as_str()) { ASKERS } else { AUTHORS }
 }

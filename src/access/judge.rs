@@ -25,6 +25,7 @@ use crate::search::values::date::DateRange;
 
 use super::mask;
 use super::restriction::{Clause, Limits, Members, Restriction, Withheld};
+use mentions::Sought;
 
 /// A version of a resource, to be judged.
 pub struct Subject<'v> {
@@ -172,8 +173,9 @@ impl<'v> Facts<'_, 'v> {
             Filter::Id(ids) => {
                 Some(ids.iter().any(|id| **id == *self.subject.identity.id.as_str()))
             }
-            Filter::Mentions { target, under } => {
-                let is_there = mentions::is_in(self.subject.value, target, under, self.base());
+            Filter::Mentions { target, under, is_certain } => {
+                let sought = Sought { target, under, is_certain: *is_certain, base: self.base() };
+                let is_there = sought.is_in(self.subject.value);
                 // It may have been taken out.
                 if self.is_cut && !is_there { None } else { Some(is_there) }
             }

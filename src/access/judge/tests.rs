@@ -194,9 +194,9 @@ fn a_document_is_judged_by_what_it_says() {
 fn of_what_is_cut_the_whole_tells_what_is_withheld() {
     let extractor = extractor();
     let id = |text: &str| -> LogicalId { text.parse().expect(text) };
-    let target = ("Encounter".parse().expect("a type"), id("e"));
-    let denied = Filter::Mentions { target, under: &[] };
-    let permitted = Filter::Not(Box::new(denied.clone()));
+    let target: (ResourceType, LogicalId) = ("Encounter".parse().expect("a type"), id("e"));
+    let mentions = |is_certain| Filter::Mentions { target: target.clone(), under: &[], is_certain };
+    let (denied, permitted) = (mentions(false), Filter::Not(Box::new(mentions(true))));
     let mine: Arc<[i64]> = [i64::from(b'a')].into();
     let identity =
         Identity { resource_type: "Communication".parse().expect("a type"), id: id("c") };

@@ -157,13 +157,18 @@ pub enum Filter {
     /// The resource is an entry of a List for which the filter holds (`_list`); entries that are
     /// flagged deleted are none.
     List(Box<Filter>),
-    /// The resource refers to another one, by whatever reference, with a parameter or without. No
-    /// search asks so; consents do.
+    /// The resource has to do with another one, whether a parameter tells of it or not. No search asks so;
+    /// consents do.
     Mentions {
-        /// What it refers to.
+        /// The other one.
         target: (ResourceType, LogicalId),
-        /// The elements of which one has the reference in it; empty: any.
+        /// The elements that say who wrote or said it, of which one names the other; empty: the other is
+        /// referred to anywhere.
         under: &'static [&'static str],
+        /// Whether only what is certain counts: references, and those elements of the resource itself. Else
+        /// any text counts that names the other, and, of such elements, those anywhere in the resource, and
+        /// those that do not tell who it is.
+        is_certain: bool,
     },
     /// It does not hold. True for a resource without any value.
     Not(Box<Filter>),

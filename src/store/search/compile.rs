@@ -216,7 +216,9 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
             Filter::Keys(keys) => Ok(Cond::Sql(self.binds.is_among(&row.rid, &keys.rids))),
             Filter::LastUpdated(any) => Ok(self.last_updated(any, row)),
             Filter::List(_) => Err(Error::internal("a list was not read before")),
-            Filter::Mentions { target, under } => Ok(self.mentions(target, under, row)),
+            Filter::Mentions { target, under, is_certain } => {
+                Ok(self.mentions(target, (under, *is_certain), row))
+            }
             Filter::Not(filter) => Ok(self.filter(filter, row)?.not()),
             Filter::Test(_) if self.turned.contains(&address(filter)) => {
                 let found = self.keys_of(&Driver::Values, filter, &row.types)?;

@@ -1,6 +1,8 @@
 //! What a provision of a consent says of the data: of which time they are, and what they have to do with a
 //! resource that it names. What cannot be told counts in a denial, and does not in an exception to one.
 
+use std::collections::BTreeSet;
+
 use crate::harness::grants::Token;
 
 use super::super::world::{STORED, asked, body, filled};
@@ -168,78 +170,146 @@ async fn what_is_related_follows_the_resource_that_is_named() {
     server.stop().await;
 }
 
-/// Where a resource may refer to somebody: its type, the content with `HERE` for the reference, and whether
-/// that is its author.
-const PLACES: &[(&str, &str, bool)] = &[
-    ("Observation", r#""status":"final","code":{"text":"x"},"performer":[HERE]"#, true),
+/// Whether somebody who is named at a place wrote the resource.
+#[derive(Clone, Copy, PartialEq)]
+enum Author {
+    Certain,
+    No,
+    Possible,
+    /// So it is, beside somebody who is not told.
+    WithUntold,
+}
+
+/// Where a resource may refer to somebody: its type, and the content with `HERE` for the reference.
+const PLACES: &[(&str, &str, Author)] = &[
+    ("Observation", r#""status":"final","code":{"text":"x"},"performer":[HERE]"#, Author::Certain),
     (
         "Observation",
         r#""status":"final","code":{"text":"x"},"performer":[{"display":"x","extension":[{"url":"urn:x","valueReference":HERE}]}]"#,
-        true,
+        Author::Possible,
     ),
-    ("Observation", r#""status":"final","code":{"text":"x"},"focus":[HERE]"#, false),
+    (
+        "Observation",
+        r##""contained":[{"resourceType":"Practitioner","id":"p"}],"status":"final","code":{"text":"x"},"performer":[{"reference":"#p"},HERE]"##,
+        Author::WithUntold,
+    ),
+    (
+        "Observation",
+        r##""contained":[{"resourceType":"ServiceRequest","id":"r","status":"active","intent":"order","subject":{"display":"x"},"requester":HERE}],"status":"final","code":{"text":"x"},"basedOn":[{"reference":"#r"}]"##,
+        Author::Possible,
+    ),
+    ("Observation", r#""status":"final","code":{"text":"x"},"focus":[HERE]"#, Author::No),
     (
         "Observation",
         r#""status":"final","code":{"text":"x"},"extension":[{"url":"urn:x","valueReference":HERE}]"#,
-        false,
+        Author::No,
     ),
     (
         "Observation",
         r#""status":"final","code":{"text":"x"},"note":[{"authorReference":HERE,"text":"x"}]"#,
-        false,
+        Author::No,
     ),
     (
         "ServiceRequest",
         r#""status":"active","intent":"order","code":{"text":"x"},"performer":[HERE]"#,
-        false,
+        Author::Possible,
     ),
     (
         "ServiceRequest",
         r#""status":"active","intent":"order","code":{"text":"x"},"requester":HERE"#,
-        true,
+        Author::Certain,
+    ),
+    ("CommunicationRequest", r#""status":"active","sender":HERE"#, Author::Possible),
+    (
+        "CarePlan",
+        r#""status":"active","intent":"plan","activity":[{"detail":{"status":"scheduled","performer":[HERE]}}]"#,
+        Author::Possible,
+    ),
+    (
+        "Procedure",
+        r#""status":"completed","code":{"text":"x"},"performer":[{"actor":HERE}]"#,
+        Author::Certain,
     ),
     (
         "DocumentReference",
         r#""status":"current","content":[{"attachment":{"title":"x"}}],"author":[{"display":"x"},HERE]"#,
-        true,
+        Author::Certain,
     ),
     (
         "DocumentReference",
         r#""status":"current","content":[{"attachment":{"title":"x"}}],"authenticator":HERE"#,
-        false,
+        Author::No,
     ),
 ];
 
-/// References, and whom they name, if one of the two that consents name.
-const NAMED: &[(&str, Option<&str>)] = &[
-    (r#"{"reference":"Practitioner/d.c"}"#, Some("d.c")),
-    (r#"{"reference":"Practitioner/doc"}"#, Some("doc")),
-    (r#"{"reference":"BASE/Practitioner/doc"}"#, Some("doc")),
-    (r#"{"reference":"Practitioner/doc/_history/1"}"#, Some("doc")),
-    (r#"{"reference":"Practitioner/dxc"}"#, None),
-    (r#"{"reference":"Practitioner/doc2"}"#, None),
-    (r#"{"reference":"http://elsewhere.example/fhir/Practitioner/doc"}"#, None),
-    (r#"{"display":"Practitioner/doc","identifier":{"value":"Practitioner/doc"}}"#, None),
+/// What a reference says.
+#[derive(Clone, Copy)]
+enum Named {
+    /// By any text, but not as a reference.
+    Apart(&'static str),
+    Nobody,
+    /// As a reference.
+    One(&'static str),
+    /// Somebody, who is not told.
+    Somebody,
+}
+
+/// References, and which of the two they name whom consents name.
+const NAMED: &[(&str, Named)] = &[
+    (r#"{"reference":"Practitioner/d.c"}"#, Named::One("d.c")),
+    (r#"{"reference":"Practitioner/doc"}"#, Named::One("doc")),
+    (r#"{"reference":"BASE/Practitioner/doc"}"#, Named::One("doc")),
+    (r#"{"reference":"Practitioner/doc/_history/1"}"#, Named::One("doc")),
+    (r#"{"reference":"Practitioner/doc/_history/99999999999"}"#, Named::One("doc")),
+    (r#"{"reference":"Practitioner/doc/_history/a.1"}"#, Named::One("doc")),
+    (r#"{"reference":"Practitioner/dxc"}"#, Named::Nobody),
+    (r#"{"reference":"Practitioner/doc2"}"#, Named::Nobody),
+    (r#"{"reference":"http://elsewhere.example/fhir/Practitioner/doc"}"#, Named::Nobody),
+    (r#"{"reference":"PractitionerRole/x"}"#, Named::Somebody),
+    (r#"{"identifier":{"value":"x"}}"#, Named::Somebody),
+    (
+        r#"{"display":"Practitioner/doc","identifier":{"value":"Practitioner/doc"}}"#,
+        Named::Apart("doc"),
+    ),
 ];
+
+/// Whether a provision of this kind and meaning is about what names somebody so.
+fn is_meant((kind, meaning, whom): (&str, &str, &str), author: Author, named: Named) -> bool {
+    let is_one = matches!(named, Named::One(one) if one == whom);
+    match (kind, meaning) {
+        ("deny", "dependents") => is_one || matches!(named, Named::Apart(one) if one == whom),
+        ("deny", _) => {
+            let may_be = is_one || matches!(named, Named::Apart(_) | Named::Somebody);
+            author == Author::WithUntold || author != Author::No && may_be
+        }
+        (_, "dependents") => is_one,
+        _ => is_one && matches!(author, Author::Certain | Author::WithUntold),
+    }
+}
 
 /// Whoever is asked says the same of each resource as is known from how it was made: reads, versions and
 /// searches by what is stored, and the last look at each answer by the document.
 ///
-/// Covers: security S2.
+/// Covers: security S2, S3.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_names_somebody_is_told_alike_by_every_way() {
     let server = filled().await;
     let mut made = Vec::new();
-    for (of, content, is_author) in PLACES {
+    for (of, content, author) in PLACES {
         for (reference, named) in NAMED {
+            // A note is by nobody in a role.
+            if content.contains("authorReference") && reference.contains("PractitionerRole") {
+                continue;
+            }
             let path = format!("{of}/a-{}", made.len());
             let reference = reference.replace("BASE", &server.client.base());
             let content = format!("{SUBJECT},{}", content.replace("HERE", &reference));
             server.client.put(&format!("/{path}"), body(&path, &content)).await.expect(201);
-            made.push((path, *named, *is_author));
+            made.push((path, *named, *author));
         }
     }
-    for (kind, meaning, whom) in [
+    let types: BTreeSet<&str> = PLACES.iter().map(|(of, ..)| *of).collect();
+    for provision in [
         ("deny", "dependents", "doc"),
         ("permit", "dependents", "doc"),
         ("deny", "authoredby", "doc"),
@@ -247,6 +317,7 @@ async fn what_names_somebody_is_told_alike_by_every_way() {
         ("deny", "authoredby", "d.c"),
         ("permit", "dependents", "d.c"),
     ] {
+        let (kind, meaning, whom) = provision;
         let data = format!(
             r#""data":[{{"meaning":"{meaning}","reference":{{"reference":"Practitioner/{whom}"}}}}]"#
         );
@@ -255,12 +326,11 @@ async fn what_names_somebody_is_told_alike_by_every_way() {
         assert!([200, 201].contains(&stored.status), "{stored:?}");
         let (doctor, _stop) = doctor(&server).await;
         let mut found = Vec::new();
-        for of in ["DocumentReference", "Observation", "ServiceRequest"] {
+        for of in &types {
             found.extend(asked(&doctor, &format!("/{of}?_count=100")).await);
         }
-        for (path, named, is_author) in &made {
-            let is_meant = *named == Some(whom) && (*is_author || meaning == "dependents");
-            let is_shown = is_meant == (kind == "permit");
+        for (path, named, author) in &made {
+            let is_shown = is_meant(provision, *author, *named) == (kind == "permit");
             let case = format!("{kind} {meaning} {whom}: {path}");
             for url in [format!("/{path}"), format!("/{path}/_history/1")] {
                 let answer = doctor.get(&url).await;

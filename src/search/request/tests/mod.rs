@@ -120,7 +120,9 @@ fn show(filter: &Filter) -> String {
             format!("_lastUpdated {}", any.join(","))
         }
         Filter::List(lists) => format!("_list [{}]", show(lists)),
-        Filter::Mentions { target: (of, id), under } => format!("{under:?} mentions {of}/{id}"),
+        Filter::Mentions { target: (of, id), under, is_certain } => {
+            format!("{under:?} mentions {of}/{id} {is_certain}")
+        }
         Filter::Not(inner) => format!("!{}", show(inner)),
         Filter::Test(test) => {
             let any: Vec<_> = test.any.iter().map(compared).collect();

@@ -1,6 +1,6 @@
-//! What a resource refers to, wherever in it: asked of the body, for consents alone.
+//! What a resource refers to, and who wrote it, wherever it says so: asked of the body, for consents alone.
 //!
-//! `access::judge` says the same of a document, and reads the text of a reference alike.
+//! `access::judge` says the same of a document, and reads texts alike.
 
 use crate::fhir::reference::after_scheme;
 use crate::fhir::{LogicalId, ResourceType};
@@ -8,40 +8,81 @@ use crate::fhir::{LogicalId, ResourceType};
 use super::super::compile::{Compiler, Row};
 use super::super::sql::Cond;
 
+/// Where a resource says itself who wrote it, below an element that tells: the reference, or one in what tells
+/// of the part that somebody had.
+const OWN: [&str; 3] = ["reference", "actor.reference", "who.reference"];
+
 impl Compiler<'_, '_> {
-    /// The condition that the body has a reference to `target`, within an element that is called as one of
-    /// `under`; without such names, anywhere.
+    /// The condition that the body mentions `target`: as
+    /// [`Filter::Mentions`](crate::search::request::Filter::Mentions) has it.
     pub(in crate::store::search) fn mentions(
         &mut self,
         (of, id): &(ResourceType, LogicalId),
-        under: &[&'static str],
+        (under, is_certain): (&[&'static str], bool),
         row: &Row<'_>,
     ) -> Cond {
-        let paths = match under {
-            [] => "('$.**.reference'::jsonpath)".to_owned(),
-            names => {
-                let path = |name: &&str| format!("('$.**.{name}.**.reference'::jsonpath)");
-                names.iter().map(path).collect::<Vec<_>>().join(", ")
-            }
-        };
         let base = self.parameters.extractor.base().to_owned();
         let ours = format!("{}/", after_scheme(&base).unwrap_or(&base));
         let ours = self.binds.text(ours);
-        // A version and a fragment may follow; with a query it is a search.
         let id = id.as_str().replace('.', "\\.");
-        let named = format!("^{of}/{id}(/_history/[1-9][0-9]*)?(#[^?]*)?$");
+        // A version and a fragment may follow; with a query it is a search.
+        let mut named = if is_certain {
+            format!("^{of}/{id}(/_history/[A-Za-z0-9.-]{{1,64}})?(#[^?]*)?$")
+        } else {
+            format!("^{of}/{id}([/|#?]|$)")
+        };
+        let may_be_author = !is_certain && !under.is_empty();
+        if may_be_author {
+            named.push_str("|^(#|urn:|PractitionerRole)");
+        }
         let named = self.binds.text(named);
+        let paths = paths(under, is_certain);
         let (path, found) = (self.alias(), self.alias());
+        let text = if may_be_author {
+            format!("({found}.v->>'reference')")
+        } else {
+            format!("({found}.v#>>'{{}}')")
+        };
+        let rest = format!("substr({text}, strpos({text}, '://') + 3)");
+        // What begins with # is about what is contained, whatever follows.
+        let names = format!(
+            "CASE WHEN {text} LIKE '%://%' AND left({text}, 1) <> '#' AND starts_with({rest}, {ours}) \
+             THEN substr({rest}, length({ours}) + 1) ELSE {text} END ~ {named}"
+        );
+        let holds = if may_be_author {
+            format!(
+                "jsonb_typeof({found}.v) = 'object' AND CASE jsonb_typeof({found}.v->'reference') \
+                 WHEN 'string' THEN {names} ELSE NOT {found}.v ? 'reference' END"
+            )
+        } else {
+            format!("jsonb_typeof({found}.v) = 'string' AND {names}")
+        };
         self.resource_holds(row, |res| {
-            let text = format!("({found}.v#>>'{{}}')");
-            let rest = format!("substr({text}, strpos({text}, '://') + 3)");
             format!(
                 "EXISTS (SELECT FROM (VALUES {paths}) {path}(p), \
-                 jsonb_path_query({res}.body, {path}.p) {found}(v) \
-                 WHERE jsonb_typeof({found}.v) = 'string' AND \
-                 CASE WHEN {text} LIKE '%://%' AND starts_with({rest}, {ours}) \
-                 THEN substr({rest}, length({ours}) + 1) ELSE {text} END ~ {named} OFFSET 0)"
+                 jsonb_path_query({res}.body, {path}.p) {found}(v) WHERE {holds} OFFSET 0)"
             )
         })
     }
+}
+
+/// Where what may be meant is looked for: texts, or, where somebody may be the author, what is as a Reference
+/// is, with an identifier alone too.
+fn paths(under: &[&'static str], is_certain: bool) -> String {
+    let paths: Vec<String> = match (under, is_certain) {
+        ([], true) => vec!["$.**.reference".to_owned()],
+        ([], false) => vec!["strict $.** ? (@.type() == \"string\")".to_owned()],
+        (names, true) => names
+            .iter()
+            .flat_map(|name| OWN.iter().map(move |own| format!("$.{name}.{own}")))
+            .collect(),
+        (names, false) => {
+            let path = |name: &&str| {
+                format!("$.**.{name}.** ? (exists (@.reference) || exists (@.identifier))")
+            };
+            names.iter().map(path).collect()
+        }
+    };
+    let quoted: Vec<String> = paths.iter().map(|path| format!("('{path}'::jsonpath)")).collect();
+    quoted.join(", ")
 }
