@@ -146,6 +146,22 @@ impl Denial {
 }
 
 impl Expression {
+    /// How many conditions it is made of.
+    pub(super) fn conditions(&self) -> usize {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().map(Self::conditions).sum(),
+            Self::Not(inner) => inner.conditions(),
+            Self::Code { .. }
+            | Self::Dated(_)
+            | Self::Label { .. }
+            | Self::RefersTo { .. }
+            | Self::Related(..)
+            | Self::Resource(..)
+            | Self::Types(_)
+            | Self::Unknown => 1,
+        }
+    }
+
     /// The resources of which it has to be said what they refer to.
     pub fn related<'e>(&'e self, all: &mut Vec<(ResourceType, &'e LogicalId)>) {
         match self {

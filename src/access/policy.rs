@@ -49,6 +49,8 @@ pub(super) struct Policy {
 const BASIC: &str = "Basic";
 /// How many different things patients may deny before all of the others' is kept back.
 const MOST_DENIED: usize = 100;
+/// How many conditions one patient may deny by before all of the patient's is kept back.
+const MOST_CONDITIONS: usize = 100;
 /// Most interactions whose reach is kept of one grant.
 const MOST_REACHED: usize = 256;
 
@@ -334,8 +336,16 @@ fn denied(grant: &Grant, roles: &Roles) -> Vec<(Arc<[i64]>, Expression)> {
         let is_bound = denial.is_binding && grant.is_emergency;
         !is_bound && (own.contains(&denial.patient) || itself == theirs || survivor == theirs)
     };
+    let mut conditions = HashMap::<i64, usize>::new();
+    for Denial { patient, of, .. } in grant.denials.iter().filter(|denial| !is_own(denial)) {
+        *conditions.entry(*patient).or_default() += of.conditions();
+    }
     let (mut groups, mut beyond) = (Vec::<(Vec<i64>, &Expression)>::new(), Vec::new());
     for Denial { patient, of, .. } in grant.denials.iter().filter(|denial| !is_own(denial)) {
+        if conditions.get(patient).is_some_and(|all| *all > MOST_CONDITIONS) {
+            beyond.push(*patient);
+            continue;
+        }
         let may_be_more = groups.len() < MOST_DENIED;
         match groups.iter_mut().find(|(_, known)| *known == of) {
             Some((patients, _)) => patients.push(*patient),

@@ -14,6 +14,9 @@ use super::super::restriction::{Limits, Members, Restriction};
 const META: &str = "meta";
 /// Time and number of a version stand in columns, and so do not belong to its document here.
 const LAST_UPDATED: &str = "_lastUpdated";
+/// Of how many things that are withheld it is found out what they look at: of more it takes as long as to
+/// look at all.
+const MOST_WITHHELD: usize = 32;
 
 impl Restriction {
     /// As much of a version as decides whether it is reached; `None` where that takes all of it, or where
@@ -35,13 +38,13 @@ impl Restriction {
 }
 
 /// The properties of a resource of this type that limits look at; `None`: not these alone.
-fn decisive<'d>(
+pub(super) fn decisive<'d>(
     limits: &Limits,
     of: ResourceType,
     extractor: &'d Extractor,
 ) -> Option<Vec<&'d str>> {
     // What a Bundle refers to is looked for among its entries.
-    if of == ResourceType::BUNDLE {
+    if of == ResourceType::BUNDLE || limits.withheld.len() > MOST_WITHHELD {
         return None;
     }
     let compartment = extractor.spec().compartment(ResourceType::PATIENT);
@@ -53,6 +56,8 @@ fn decisive<'d>(
     let criteria = limits.clauses.iter().flat_map(|clause| &*clause.criteria);
     let withheld = limits.withheld.iter().map(|withheld| &*withheld.filter);
     criteria.chain(withheld).try_for_each(|filter| seek(filter, of, extractor, &mut names))?;
+    names.sort_unstable();
+    names.dedup();
     Some(names)
 }
 

@@ -5,9 +5,11 @@ use crate::access::restriction::Restriction;
 use crate::fhir::datetime::Zone;
 use crate::fhir::{Instant, Operation, Version, VersionId, json};
 use crate::search::extract::Settings;
+use crate::search::request::ParameterKey;
 use crate::search::values::quantity::Ucum;
 use crate::spec::codes::Codes;
 use crate::spec::package::Pack;
+use crate::spec::search_parameter::SearchType;
 use crate::spec::{R4_PACK, Spec};
 
 /// The number of a patient `a`, `b`, ..: its letter.
@@ -238,6 +240,29 @@ fn of_what_is_cut_the_whole_tells_what_is_withheld() {
         assert_eq!(restriction.keeps_back(&subject), is_kept_back, "{filter:?} {text}");
         assert_eq!(restriction.admits(&subject, Purpose::Shown), is_shown, "{filter:?} {text}");
     }
+}
+
+#[test]
+fn a_property_is_looked_at_once_and_all_of_them_where_much_is_withheld() {
+    let extractor = extractor();
+    let of: ResourceType = "Observation".parse().expect("a type");
+    let code = || {
+        Filter::Test(Test {
+            parameters: vec![ParameterKey { resource_type: of, code: "code".into() }],
+            search_type: SearchType::Token,
+            any: vec![Comparison::Present],
+        })
+    };
+    let decisive = |count: usize| {
+        let withheld = |_| Withheld { patients: None, filter: Arc::new(code()) };
+        let withheld = (0..count).map(withheld).collect();
+        let limits = Limits { clauses: Vec::new(), withheld };
+        glimpse::decisive(&limits, of, &extractor).map(|names| names.join(" "))
+    };
+    let once = decisive(1).expect("a part");
+    assert_eq!(once.split(' ').filter(|name| *name == "code").count(), 1, "{once}");
+    assert_eq!(decisive(32), Some(once));
+    assert_eq!(decisive(33), None);
 }
 
 #[test]

@@ -221,6 +221,35 @@ fn nobody_is_denied_ones_own() {
 }
 
 #[test]
+fn who_denies_by_too_much_is_kept_back_whole() {
+    let named = |count: usize| {
+        let instance = |at: usize| {
+            Expression::Resource("Observation".parse().expect("a type"), id(&format!("o{at}")))
+        };
+        Expression::All(vec![Expression::Any((0..count).map(instance).collect())])
+    };
+    let denial = |(patient, of)| Denial { patient, of, is_binding: false };
+    for (counts, whole) in [
+        (&[(8, 100)][..], &[][..]),
+        (&[(8, 101)], &[8]),
+        (&[(8, 10_000), (9, 1)], &[8]),
+        // Of one patient all that is denied counts, whichever consent has it.
+        (&[(8, 60), (8, 41), (9, 100)], &[8]),
+        (&[(8, 101), (9, 101)], &[8, 9]),
+    ] {
+        let all = counts.iter().map(|(patient, count)| denial((*patient, named(*count))));
+        let grant = Grant { denials: all.collect(), ..grant("user/*.rs", Some("practitioner")) };
+        let policy = Policy::of(&grant, &ROLES).expect("a policy");
+        let denied = policy.denied.iter();
+        let unknown = denied.filter(|(_, of)| *of == Expression::Unknown);
+        let unknown: Vec<i64> = unknown.flat_map(|(patients, _)| patients.to_vec()).collect();
+        assert_eq!(unknown, whole, "{counts:?}");
+        let most = policy.denied.iter().map(|(_, of)| of.conditions()).max();
+        assert!(most.is_some_and(|most| most <= 100), "{counts:?}: {most:?}");
+    }
+}
+
+#[test]
 fn who_keeps_consents_and_the_record_is_denied_nothing() {
     let of = Expression::All(Vec::new());
     let denials: Arc<[Denial]> = Arc::new([Denial { patient: 8, of, is_binding: false }]);
