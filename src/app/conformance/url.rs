@@ -1,5 +1,6 @@
 //! Addresses, queries and forms, as a client of OAuth needs them.
 
+use hyper::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// Everything but what RFC 3986 calls unreserved.
@@ -53,6 +54,21 @@ pub(super) fn origin(url: &str) -> &str {
     let rest = &url[scheme + 3..];
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     &url[..scheme + 3 + end]
+}
+
+/// Whether requests to both go to the same host and port, in the same way.
+pub(super) fn are_of_one_origin(one: &str, other: &str) -> bool {
+    let origin = |url: &str| {
+        let uri: Uri = url.parse().ok()?;
+        let port = match uri.scheme_str()? {
+            "http" => 80,
+            "https" => 443,
+            _ => return None,
+        };
+        let is_secure = port == 443;
+        Some((is_secure, uri.host()?.to_ascii_lowercase(), uri.port_u16().unwrap_or(port)))
+    };
+    origin(one).is_some_and(|one| origin(other) == Some(one))
 }
 
 /// What `reference` means on the page at `page`.
@@ -120,5 +136,25 @@ mod tests {
         assert_eq!(join("http://x", "a"), "http://x/a");
         assert_eq!(origin("http://x:1/a"), "http://x:1");
         assert_eq!(origin("http://x?a"), "http://x");
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        for (base, url, expected) in [
+            ("https://h/fhir", "https://h/fhir/$export/1", true),
+            ("https://h/fhir", "https://H:443/elsewhere?a=b", true),
+            ("http://127.0.0.1:8080/fhir", "http://127.0.0.1:8080/x", true),
+            ("https://h/fhir", "http://h/fhir/$export/1", false),
+            ("https://h/fhir", "https://h:8443/fhir/$export/1", false),
+            ("https://h/fhir", "http://h:443/fhir/$export/1", false),
+            ("https://h/fhir", "https://h.example/fhir", false),
+            ("https://h/fhir", "https://h:443@elsewhere.example/fhir", false),
+            ("https://h/fhir", "ftp://h/fhir", false),
+            ("https://h/fhir", "/fhir/$export/1", false),
+            ("https://h/fhir", "", false),
+            ("h/fhir", "h/fhir", false),
+        ] {
+            assert_eq!(are_of_one_origin(base, url), expected, "{base} {url}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::super::http::{Answer, Call};
 use super::super::report::{Found, ensure};
+use super::super::url::{are_of_one_origin, escape};
 use super::super::valid::{Definitions, claims_us_core};
 use super::Suite;
 use super::launch::Tokens;
@@ -165,7 +166,7 @@ impl Suite {
         let answer = self.http.send(self.kick_off(level).bearer(token)).await?;
         answer.expect(&[202])?;
         let place = answer.header("content-location").unwrap_or_default().to_owned();
-        is_absolute(&place).map_err(|why| format!("Content-Location: {why}"))?;
+        takes_token(&self.base, &place).map_err(|why| format!("Content-Location: {why}"))?;
         Ok(place)
     }
 
@@ -182,7 +183,7 @@ impl Suite {
     /// Parameters that every server takes.
     async fn parameters(&mut self, level: &str, token: &str, definitions: &Definitions) {
         let formats = FORMATS.iter().map(|format| {
-            let format = super::super::url::escape(format);
+            let format = escape(format);
             ("_outputFormat is taken", format!("{level}?_outputFormat={format}"))
         });
         let since = "2024-01-01T00%3A00%3A00Z";
@@ -227,12 +228,7 @@ impl Suite {
         let kind = answer.header("content-type").unwrap_or_default();
         ensure(kind.starts_with("application/json"), || format!("the manifest is {kind}"))?;
         let manifest = answer.json()?;
-        let lacking = MANIFEST.iter().find(|name| manifest[**name].is_null());
-        ensure(lacking.is_none(), || format!("the manifest has no {}", lacking.unwrap_or(&"")))?;
-        for file in manifest["output"].as_array().into_iter().flatten() {
-            ensure(file["type"].is_string(), || "a file has no type".to_owned())?;
-            is_absolute(file["url"].as_str().unwrap_or_default())?;
-        }
+        is_manifest(&manifest, &self.base)?;
         Ok(manifest)
     }
 
@@ -309,7 +305,59 @@ fn status(place: &str, token: &str) -> Call {
     Call::get(place).header(ACCEPT, "application/json").bearer(token)
 }
 
+/// Whether it has what a manifest has, and names files that may be asked for.
+fn is_manifest(manifest: &Value, base: &str) -> Found {
+    let lacking = MANIFEST.iter().find(|name| manifest[**name].is_null());
+    ensure(lacking.is_none(), || format!("the manifest has no {}", lacking.unwrap_or(&"")))?;
+    for file in manifest["output"].as_array().into_iter().flatten() {
+        ensure(file["type"].is_string(), || "a file has no type".to_owned())?;
+        let url = file["url"].as_str().unwrap_or_default();
+        is_absolute(url)?;
+        if manifest["requiresAccessToken"] == true {
+            takes_token(base, url)?;
+        }
+    }
+    Ok(())
+}
+
 fn is_absolute(url: &str) -> Found {
     let is_absolute = url.starts_with("https://") || url.starts_with("http://");
     ensure(is_absolute, || format!("{url:?} is no absolute address"))
+}
+
+/// Whether the token may be shown at an address that the server gives: it is for nobody but the server.
+fn takes_token(base: &str, url: &str) -> Found {
+    is_absolute(url)?;
+    ensure(are_of_one_origin(base, url), || {
+        format!("{url:?} is elsewhere than {base}: the token is not sent there")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_for_nobody_but_the_server() {
+        let base = "https://h/fhir";
+        for (url, takes, is_file) in [
+            ("https://h/fhir/$export/1", true, true),
+            ("https://h:443/files/1", true, true),
+            ("http://h/fhir/$export/1", false, true),
+            ("https://h:8443/files/1", false, true),
+            ("https://files.example/1", false, true),
+            ("/files/1", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!(takes_token(base, url).is_ok(), takes, "{url}");
+            for (needs_token, expected) in [(true, takes), (false, is_file)] {
+                let manifest = serde_json::json!({
+                    "transactionTime": "2024-01-01T00:00:00Z", "request": "https://h/fhir/$export",
+                    "requiresAccessToken": needs_token, "error": [],
+                    "output": [{ "type": "Patient", "url": url }],
+                });
+                assert_eq!(is_manifest(&manifest, base).is_ok(), expected, "{needs_token} {url}");
+            }
+        }
+    }
 }
