@@ -121,7 +121,8 @@ pub enum Expression {
     },
     /// It does not hold.
     Not(Box<Expression>),
-    /// The resource refers to this one, by whatever reference; or, where it says so, this one is its author.
+    /// The resource refers to this one, by whatever reference; or, where it says so, this one is its author. In
+    /// a denial what may be meant counts, in an exception what is certain: see [`Filter::Mentions`].
     RefersTo {
         /// The one that is referred to.
         target: (ResourceType, LogicalId),

@@ -111,10 +111,10 @@ pub fn label(meta: &mut Object<'_>) {
 
 /// Whether a resource bears the tag of what is shown in part, with which nothing is stored.
 pub(super) fn is_labelled(resource: &Value<'_>) -> bool {
-    let tags = resource.get("meta").map_or(&[][..], |meta| meta.items_at("tag"));
-    tags.iter().any(|tag| {
+    let is_tag = |tag: &Value<'_>| {
         tag.str_at("system") == Some(OBSERVATION_VALUE) && tag.str_at("code") == Some(SUBSETTED)
-    })
+    };
+    resource.get("meta").is_some_and(|meta| meta.items_at("tag").iter().any(is_tag))
 }
 
 /// Whether an element is a Reference, or looks like one: a Coding of a display alone does too.
