@@ -26,6 +26,8 @@ pub const MOST_OF_PARTS: u64 = 128 * 1024 * 1024;
 pub(super) enum Whole {
     /// All of it.
     Message(Bytes),
+    /// It is a part that others follow: to apply it would be to apply the beginning of a message.
+    Part,
     /// A part is not there, or not yet.
     PartMissing,
     /// It has more than there may be.
@@ -33,13 +35,13 @@ pub(super) enum Whole {
 }
 
 impl Receiver {
-    /// Refuses a part for which its sender has no room.
+    /// Refuses a part for which its sender has no room; whether it did.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
-    pub(super) async fn judge_part(&self, judged: &mut Judged, raw: &[u8]) -> Result<(), Error> {
+    pub(super) async fn judge_part(&self, judged: &mut Judged, raw: &[u8]) -> Result<bool, Error> {
         if judged.goes_on.is_none() || judged.refused.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         let since = self.clock.now().plus_millis(-LONGEST_PART_MS);
         let held = self.store.held_parts(&judged.site, since).await?;
@@ -47,8 +49,9 @@ impl Receiver {
             metrics::counter!("kiln_v2_parts_refused_total").increment(1);
             let issue = Issue::error(Condition::ApplicationError).named("parts-too-long");
             judged.refused = Some((Code::AR, issue));
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// The bytes of a message, with those of the parts before its last one.
@@ -56,6 +59,9 @@ impl Receiver {
     /// # Errors
     /// [`Error::Unavailable`] without a database.
     pub(super) async fn whole(&self, job: &Job) -> Result<Whole, Error> {
+        if goes_on(&job.raw).is_some() {
+            return Ok(Whole::Part);
+        }
         let continuation = Heading::salvaged(&job.raw).map(|heading| heading.continuation);
         let Some(name) = continuation.filter(|name| !name.is_empty()) else {
             return Ok(Whole::Message(job.raw.clone()));

@@ -322,6 +322,10 @@ impl Receiver {
                 let heading = Heading::salvaged(&job.raw);
                 self.give_up(job, heading.as_ref(), "part-missing", holds_its_line).await;
             }
+            Ok(Whole::Part) => {
+                let heading = Heading::salvaged(&job.raw);
+                self.give_up(job, heading.as_ref(), "part", holds_its_line).await;
+            }
             Ok(Whole::TooLong) => {
                 let heading = Heading::salvaged(&job.raw);
                 self.give_up(job, heading.as_ref(), "parts-too-long", holds_its_line).await;

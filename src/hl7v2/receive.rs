@@ -267,13 +267,17 @@ impl Receiver {
         let settings = self.settings_for(raw, origin.listener, certificate);
         let mut judged = Judged::new(raw, &origin.names, origin.is_framed, &settings.rules);
         let note = self.look_at(&mut judged, batch.is_some(), &settings).await?;
-        self.judge_part(&mut judged, raw).await?;
+        let lacks_room = self.judge_part(&mut judged, raw).await?;
         let mut seat = self.seats.clone().try_acquire_owned().ok();
         let id = self.ids.ordered();
         let waiter = self.register(id);
         let ack = self.first_answer(&judged, settings.waits_for_effect);
         let place = Place { batch, ack: ack.as_ref(), note, may_begin: seat.is_some() };
         let received = self.store(&judged, id, raw, place, origin).await;
+        if lacks_room && matches!(received, Ok(Received::New { .. })) {
+            // Later there may be room: what comes again then is no repetition.
+            self.store.forget_part(&judged.site, &judged.digest, id).await?;
+        }
         let is_work = judged.refused.is_none() && judged.goes_on.is_none();
         let is_at_work = is_work && matches!(received, Ok(Received::New { .. }));
         if !is_at_work {

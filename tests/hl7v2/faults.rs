@@ -124,9 +124,12 @@ async fn what_is_answered_without_an_effect_is_on_the_disk() {
     let answer = deliver(&process.client, &message).await;
     let again = send(&process, &message).await.unwrap();
     assert_eq!(again.body, answer);
+    // A busy machine may take long enough for the first to be sent more than once.
+    let told = stored(&process, "once").await;
+    assert!(told >= 2, "{told}: the message and its repetition");
     process.kill_postgres(BACK_WITHIN).await;
     process.ready(BACK_WITHIN).await;
-    assert_eq!(stored(&process, "once").await, 2, "the message and its repetition");
+    assert_eq!(stored(&process, "once").await, told);
     let mut database = connect(&process.database_url()).await;
     let held = database.transaction().await.unwrap();
     held.batch_execute("LOCK TABLE v2_watermark").await.unwrap();

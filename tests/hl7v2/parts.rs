@@ -128,7 +128,8 @@ async fn parts_that_wait_have_a_bound_for_each_sender() {
     assert_eq!(send("RIS", "1", ("", "C1")).await, fine());
     assert_eq!(send("LAB", "4", ("C2", "")).await, fine());
     assert_eq!(feed.patients().await, 1);
-    // They are one message: there is room again, but not for one that has these and more.
+    // They are one message: there is room again, for what was refused too, but not for one that has these and more.
+    assert_eq!(send("LAB", "3", ("C2", "C3")).await, fine());
     assert_eq!(send("LAB", "5", ("C2", "C5")).await, fine());
     assert_eq!(send("LAB", "6", ("C5", "")).await, ("AE".to_owned(), "parts-too-long".to_owned()));
     assert_eq!(feed.patients().await, 1);

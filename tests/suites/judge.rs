@@ -101,7 +101,14 @@ fn label(value: &mut Value<'_>, random: &mut Random) {
 /// The document as it is stored, under an id of its own.
 fn version(of: ResourceType, value: &Value<'_>) -> Version {
     let mut body = value.as_object().expect("an object").clone();
-    let meta = body.remove("meta").map(|meta| meta.to_text().into());
+    // What the store knows by itself is not in what it keeps of `meta`.
+    let meta = body.remove("meta").map(|mut meta| {
+        if let Value::Object(meta) = &mut meta {
+            meta.remove("versionId");
+            meta.remove("lastUpdated");
+        }
+        meta.to_text().into()
+    });
     let id = body.remove("id").and_then(|id| id.as_str()?.parse().ok());
     body.remove("resourceType");
     Version {

@@ -68,14 +68,36 @@ impl Applier {
                 plan.waiting.push(Member { place: place.clone(), member });
             }
         }
-        // Those that came before what they belong to.
+        self.gather_waiting(&places, plan, case).await
+    }
+
+    /// Those that came before what they belong to. The look vouches for the patients that it saw; what waits for
+    /// results of others is read after their lines were.
+    async fn gather_waiting(
+        &self,
+        places: &Places<'_>,
+        plan: &mut Plan,
+        case: &Case<'_>,
+    ) -> Result<(), Halt> {
+        let new = places.parents.iter().filter(|(_, parent)| parent.stored.is_none());
+        let new: Vec<_> = new.map(|(place, _)| place.as_str()).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
         let looked = case.looked();
-        let mut waiting: Vec<_> = looked.waiting.iter().collect();
-        waiting.sort_unstable_by_key(|one| (&one.place, &one.member));
+        let is_seen = |id: &String| looked.lines.iter().any(|(seen, _)| seen == id);
+        let mut waiting = if case.lines().keys().all(is_seen) {
+            looked.waiting.clone()
+        } else {
+            self.store.waiting_members(&new).await?
+        };
+        waiting.sort_unstable_by(|one, other| {
+            (&one.place, &one.member).cmp(&(&other.place, &other.member))
+        });
         for Member { place, member } in waiting {
-            let parent = places.parents.get(place).filter(|parent| parent.stored.is_none());
+            let parent = places.parents.get(&place).filter(|parent| parent.stored.is_none());
             if let Some(parent) = parent {
-                plan.add_member(parent, member);
+                plan.add_member(parent, &member);
             }
         }
         Ok(())

@@ -1,10 +1,13 @@
 //! Transactions of writers.
 
+use std::future::poll_fn;
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
 use deadpool_postgres::Object;
-use futures_util::future::join3;
+use futures_util::future::{join3, maybe_done};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
@@ -72,15 +75,24 @@ impl Transaction {
         &self,
         [first, last]: [(&Statement, &[&(dyn ToSql + Sync)]); 2],
     ) -> Result<(), tokio_postgres::Error> {
-        // Each is sent when it is polled for the first time, and they are in this order.
-        let (first, last, ended) = join3(
-            self.execute(first.0, first.1),
-            self.execute(last.0, last.1),
-            self.batch_execute("COMMIT"),
-        )
-        .await;
+        // Each is sent when it is polled for the first time, and they are in this order. One that cannot be sent fails
+        // at once: then nothing behind it goes, and the transaction is not over.
+        let mut first = pin!(maybe_done(self.execute(first.0, first.1)));
+        let mut last = pin!(maybe_done(self.execute(last.0, last.1)));
+        for sent in [&mut first, &mut last] {
+            let is_done = poll_fn(|cx| Poll::Ready(sent.as_mut().poll(cx).is_ready())).await;
+            if is_done && let Some(Err(error)) = sent.as_mut().take_output() {
+                return Err(error);
+            }
+        }
+        let ((), (), ended) =
+            join3(first.as_mut(), last.as_mut(), self.batch_execute("COMMIT")).await;
         self.is_over.store(ended.is_ok(), Ordering::Release);
-        first.and(last)?;
+        for sent in [first, last] {
+            if let Some(Err(error)) = sent.take_output() {
+                return Err(error);
+            }
+        }
         ended
     }
 

@@ -79,22 +79,6 @@ impl Bounds {
     }
 }
 
-/// The spans of time by which an index has the rows in order: of one party wider ones. Within a span
-/// the ids are the order.
-pub(super) fn span(condition: &Condition) -> &'static str {
-    if is_of_one_party(condition) { "kiln_shift(id)" } else { "kiln_time(id)" }
-}
-
-fn is_of_one_party(condition: &Condition) -> bool {
-    match condition {
-        Condition::Actor(names) => names.len() == 1,
-        Condition::All(parts) => parts.iter().any(is_of_one_party),
-        Condition::Any(parts) => matches!(&parts[..], [part] if is_of_one_party(part)),
-        Condition::Name { part, is_exact, .. } => *part == Part::Whole && *is_exact,
-        _ => false,
-    }
-}
-
 /// A WHERE with its values.
 pub(super) struct Where {
     /// The condition.
@@ -254,26 +238,6 @@ fn actor_key(actor: &str) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rows_of_one_party_come_in_the_order_of_its_index() {
-        let actor = |names: &[&str]| {
-            Condition::Actor(names.iter().map(|name| (*name).to_owned()).collect())
-        };
-        for (condition, expected) in [
-            (Condition::always(), "kiln_time(id)"),
-            (actor(&["user:a"]), "kiln_shift(id)"),
-            (actor(&["user:a", "user:b"]), "kiln_time(id)"),
-            (
-                Condition::All(vec![Condition::Any(vec![actor(&["user:a"])]), Condition::HasToken]),
-                "kiln_shift(id)",
-            ),
-            (Condition::Any(vec![actor(&["user:a"]), Condition::HasToken]), "kiln_time(id)"),
-            (Condition::Not(Box::new(actor(&["user:a"]))), "kiln_time(id)"),
-        ] {
-            assert_eq!(span(&condition), expected, "{condition:?}");
-        }
-    }
 
     #[test]
     fn the_text_depends_on_the_form_alone_and_what_only_events_tell_is_left_open() {

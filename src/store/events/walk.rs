@@ -10,7 +10,7 @@ use crate::error::Error;
 
 use super::super::cursor::Position;
 use super::super::{Store, failure};
-use super::compile::{Bounds, Where, span};
+use super::compile::{Bounds, Where};
 use super::entry;
 
 /// What is read of a row.
@@ -95,10 +95,10 @@ impl Walk<'_> {
         let (mut seen, mut limit) = (0, wanted.map_or(MOST, |wanted| wanted.clamp(FEWEST, MOST)));
         loop {
             let condition = Where::of(self.condition, bounds);
-            let (span, order) =
-                (span(self.condition), if self.is_ascending { "ASC" } else { "DESC" });
+            let order = if self.is_ascending { "ASC" } else { "DESC" };
+            // By spans of time, as the indexes have the rows; within one the ids are the order.
             let sql = format!(
-                "{COLUMNS} WHERE {} ORDER BY {span} {order}, id {order} LIMIT {limit}",
+                "{COLUMNS} WHERE {} ORDER BY kiln_time(id) {order}, id {order} LIMIT {limit}",
                 condition.text
             );
             let statement = connection.prepare_cached(&sql).await.map_err(failure::error)?;

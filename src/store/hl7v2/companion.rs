@@ -29,8 +29,11 @@ const FORGET_KEYS: &str = "DELETE FROM v2_key WHERE resource_type = $1 AND resou
 const FIND_MARKS: &str = "SELECT aspect, event_time FROM v2_watermark \
      WHERE entity_type = $1 AND entity_id = $2";
 
+const FIND_WAITING: &str = "SELECT place, member FROM v2_member WHERE place = ANY ($1)";
+
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[END, FIND_LINES, FIND_KEYS, FORGET_KEYS, FIND_MARKS];
+pub(super) const STATEMENTS: &[&str] =
+    &[END, FIND_LINES, FIND_KEYS, FORGET_KEYS, FIND_MARKS, FIND_WAITING];
 
 /// By what a resource is known to messages.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -167,6 +170,22 @@ impl Store {
         let lines: Result<_, tokio_postgres::Error> =
             rows.map_err(failure::error)?.iter().map(line).collect();
         lines.map_err(failure::error)
+    }
+
+    /// Results that came before those at `places`, to which they belong.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn waiting_members(&self, places: &[&str]) -> Result<Vec<Member>, Error> {
+        let pipeline = self.0.readers.pipeline().await?;
+        let statement = pipeline.prepare(FIND_WAITING).await?;
+        let rows = pipeline.client().query(&statement, &[&places]).await;
+        let member = |row: &tokio_postgres::Row| {
+            Ok(Member { place: row.try_get(0)?, member: row.try_get(1)? })
+        };
+        let members: Result<_, tokio_postgres::Error> =
+            rows.map_err(failure::error)?.iter().map(member).collect();
+        members.map_err(failure::error)
     }
 
     /// How new what is known of a resource is, by aspect.

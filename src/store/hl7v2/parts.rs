@@ -41,12 +41,17 @@ const JOINED: &str = "UPDATE v2_open SET attempts = 1 WHERE message_id = ANY ($1
 
 /// How many bytes of parts of a sender wait for others. The size of a text is known without reading it.
 const HELD: &str = "SELECT coalesce(sum(octet_length(m.raw)), 0)::bigint \
-       FROM v2_open o JOIN v2_message m ON m.id = o.message_id \
+       FROM v2_open o CROSS JOIN LATERAL ( \
+         SELECT raw, received_at FROM v2_message WHERE id = o.message_id OFFSET 0) m \
       WHERE o.state = 'fragment' AND o.attempts = 0 AND o.site = $1 \
         AND o.message_id >= kiln_first_id($2::timestamptz - interval '1 minute') AND m.received_at > $2";
 
+/// That a part is as if it had not come, to be known by.
+const FORGET: &str = "DELETE FROM v2_dedupe d USING v2_message m WHERE m.id = $3 \
+     AND (d.site, d.control_id, d.sha256) = ($1, m.control_id, $2) AND d.message_id = $3";
+
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[PARTS, JOINED, HELD];
+pub(super) const STATEMENTS: &[&str] = &[PARTS, JOINED, HELD, FORGET];
 
 /// The parts of a message before its last one.
 #[derive(Debug)]
@@ -101,6 +106,17 @@ impl Store {
         let statement = connection.prepare_cached(JOINED).await.map_err(failure::error)?;
         connection.execute(&statement, &[&ids]).await.map_err(failure::error)?;
         Ok(HeldParts::All(parts))
+    }
+
+    /// Has a part that there was no room for be no repetition when it comes again.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn forget_part(&self, site: &str, digest: &[u8], id: Uuid) -> Result<(), Error> {
+        let connection = self.0.feeds.connection().await?;
+        let statement = connection.prepare_cached(FORGET).await.map_err(failure::error)?;
+        let done = connection.execute(&statement, &[&site, &digest, &id]).await;
+        done.map(drop).map_err(failure::error)
     }
 
     /// How many bytes of parts of a sender, of those since a moment, wait for others.

@@ -142,11 +142,13 @@ async fn a_month_that_cannot_be_dropped_stays_whole() {
     for (what, sql, _) in known {
         assert_eq!(database.number(sql).await, 0, "{what}");
     }
-    for (outcome, count) in [("=", 2), ("<>", 1)] {
-        let told = format!(
-            "SELECT count(*) FROM ledger WHERE entities[1] = 'v2/messages of 201905' AND outcome {outcome} 0"
-        );
-        assert_eq!(database.number(&told).await, count, "{outcome}");
+    let month = "v2/messages of 201905";
+    for (told, count) in [
+        (format!("entities[1] = '{month}' AND outcome = 0"), 2),
+        (format!("failure = '{month}' AND outcome = 8"), 1),
+    ] {
+        let rows = format!("SELECT count(*) FROM ledger WHERE {told}");
+        assert_eq!(database.number(&rows).await, count, "{told}");
     }
     assert_eq!(value(&sender.send(&adt("A01", "1", "1")).await, "MSA-1"), "AA");
     assert_eq!(feed.patients().await, 4, "it is new");

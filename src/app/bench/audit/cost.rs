@@ -78,6 +78,10 @@ enum Verdict {
 
 impl Cost {
     fn of([with, without]: Round) -> Self {
+        // Beside nothing, everything is dear.
+        if without.requests == 0 {
+            return Self { loss: 100.0, later_ms: with.p50_ms };
+        }
         let loss = 100.0 * (1.0 - with.per_second() / without.per_second().max(0.001));
         Self { loss, later_ms: with.p50_ms - without.p50_ms }
     }
@@ -143,6 +147,8 @@ mod tests {
         ] {
             assert_eq!(Cost::of([with, without]).judge(PACED), expected, "{with:?}");
         }
+        let dead = Cost::of([sums(1_000, 1.2), sums(0, 0.0)]);
+        assert_eq!(dead.judge(PACED), Verdict::FarOver, "nothing to compare with");
         let creates = Budget { loss: WRITES_LOSS, later_ms: None, is_firm: false };
         assert_eq!(Cost { loss: 4.9, later_ms: 9.0 }.judge(creates), Verdict::Within);
         assert_eq!(Cost { loss: 5.1, later_ms: 0.0 }.judge(creates), Verdict::Over);
