@@ -236,10 +236,10 @@ mod tests {
         let Ok(Value::Object(mut meta)) = json::parse(br#"{"security":[{"code":"N"}]}"#) else {
             panic!("JSON")
         };
-        let resource = |meta: &Object<'_>| Value::from(Object::new().with("meta", meta.clone()));
-        assert!(!is_labelled(&resource(&meta)));
+        let resource = |meta| Value::from(Object::new().with("meta", meta));
+        assert!(!is_labelled(&resource(meta.clone())));
         label(&mut meta);
-        assert!(is_labelled(&resource(&meta)));
+        assert!(is_labelled(&resource(meta.clone())));
         let codes = |list: &str| {
             let all = meta.get(list).and_then(Value::as_array).unwrap_or_default();
             all.iter().filter_map(|it| it.str_at("code")).collect::<Vec<_>>()
