@@ -348,7 +348,10 @@ mod tests {
 
         async fn run(&self, batch: &[()]) -> Result<Vec<()>, Error> {
             self.0.lock().unwrap().push(batch.len());
-            tokio::task::yield_now().await;
+            // Longer than any lane gathers.
+            for _ in 0..2 * TURNS {
+                tokio::task::yield_now().await;
+            }
             Ok(vec![(); batch.len()])
         }
     }

@@ -281,7 +281,7 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
         "tokens",
         &[
             // The newest of what is searched, of a code; and of a code, of what is searched.
-            "FROM tok t1 WHERE t1.h = $5::bigint AND t1.sysh = $6::int ORDER BY t1.s DESC, t1.rid DESC LIMIT 200000) t1",
+            "FROM tok t1 WHERE t1.h = $4::bigint AND t1.sysh = $5::int ORDER BY t1.s DESC, t1.rid DESC LIMIT 200000) t1",
             "OFFSET 200000 LIMIT 1)",
             "FROM tok t2 WHERE t2.h = u.h AND t2.sysh = u.y ORDER BY t2.s DESC, t2.rid DESC LIMIT 200000) t2",
         ],
