@@ -59,6 +59,7 @@ const POSSIBLE_AUTHORS: &[&str] = &[
     "assessor",
     "attester",
     "author",
+    "authorReference",
     "contributor",
     "enterer",
     "expressedBy",
@@ -150,7 +151,14 @@ impl Expression {
     /// How many conditions it is made of.
     pub(super) fn conditions(&self) -> usize {
         match self {
-            Self::All(parts) | Self::Any(parts) => parts.iter().map(Self::conditions).sum(),
+            Self::All(parts) => parts.iter().map(Self::conditions).sum(),
+            // Those that are named are asked for together.
+            Self::Any(parts) => {
+                let (ids, others): (Vec<&Self>, Vec<&Self>) =
+                    parts.iter().partition(|it| matches!(it, Self::Resource(..)));
+                let others = others.into_iter().map(Self::conditions);
+                usize::from(!ids.is_empty()) + others.sum::<usize>()
+            }
             Self::Not(inner) => inner.conditions(),
             Self::Code { .. }
             | Self::Dated(_)
@@ -200,7 +208,18 @@ impl Expression {
                 Filter::All(all.iter().map(|it| it.filter(of, known, otherwise)).collect())
             }
             Self::Any(any) => {
-                Filter::Any(any.iter().map(|it| it.filter(of, known, otherwise)).collect())
+                let (mut ids, mut all) = (Vec::new(), Vec::new());
+                for part in any {
+                    match part {
+                        Self::Resource(named, id) if *named == of => ids.push(id.as_str().into()),
+                        Self::Resource(..) => {}
+                        other => all.push(other.filter(of, known, otherwise)),
+                    }
+                }
+                if !ids.is_empty() {
+                    all.push(Filter::Id(ids));
+                }
+                Filter::Any(all)
             }
             Self::Code { system, code } => {
                 let places = CODES.iter().filter(|name| is_token(of, name, known));

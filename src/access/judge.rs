@@ -200,7 +200,15 @@ impl<'v> Facts<'_, 'v> {
         let keys = test.parameters.iter().filter(|key| key.resource_type == of);
         let places = keys.filter_map(|key| extractor.place(of, &key.code));
         let values: Vec<Values<'_>> = places.map(|at| self.values(at)).collect();
-        let rows = || values.iter().flat_map(|values| values.iter());
+        // The mask's own label is none of the resource.
+        let is_put = |value: &IndexValue<'_>| match value {
+            IndexValue::Token { system, code } => self.is_cut && mask::is_put(*system, &code.text),
+            _ => false,
+        };
+        let rows = || {
+            let all = values.iter().flat_map(|values| values.iter());
+            all.filter(|row| !is_put(&row.value))
+        };
         let compared = test.any.iter().map(|comparison| {
             if *comparison == Comparison::Present {
                 return Some(rows().next().is_some());

@@ -109,6 +109,11 @@ pub fn label(meta: &mut Object<'_>) {
     }
 }
 
+/// Whether a token is the label that [`label`] puts; one that was there is asked of the whole.
+pub(super) fn is_put(system: Option<&str>, code: &str) -> bool {
+    system == Some(OBSERVATION_VALUE) && code.eq_ignore_ascii_case("REDACTED")
+}
+
 /// Whether a resource bears the tag of what is shown in part, with which nothing is stored.
 pub(super) fn is_labelled(resource: &Value<'_>) -> bool {
     let is_tag = |tag: &Value<'_>| {

@@ -100,8 +100,14 @@ impl Directive {
     pub fn forbids(&self, asker: &Asker<'_>, now: Instant) -> Option<Expression> {
         asker.purpose.filter(|purpose| EMERGENCIES.contains(purpose))?;
         // Whoever names one of them means both: who asks chooses among them.
-        let of = |purpose| self.root.forbids(&Asker { purpose: Some(purpose), ..*asker }, now);
-        let expression = simplify(Expression::Any(EMERGENCIES.map(of).into()));
+        let mut all: Vec<Expression> = Vec::new();
+        for purpose in EMERGENCIES {
+            let of = simplify(self.root.forbids(&Asker { purpose: Some(purpose), ..*asker }, now));
+            if !all.contains(&of) {
+                all.push(of);
+            }
+        }
+        let expression = simplify(Expression::Any(all));
         (expression != Expression::Any(Vec::new())).then_some(expression)
     }
 

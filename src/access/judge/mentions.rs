@@ -6,10 +6,8 @@
 use crate::fhir::json::{Object, Value};
 use crate::fhir::reference::strip_base;
 use crate::fhir::{LogicalId, ResourceType};
+use crate::search::request::untold;
 
-/// What an author's reference begins with that does not tell who it is: what is contained, what is not told
-/// where it is, and somebody's role.
-const UNTOLD: [&str; 3] = ["#", "urn:", "PractitionerRole"];
 /// Elements of an author that refer to who it is.
 const OWN: [&str; 2] = ["actor", "who"];
 
@@ -77,7 +75,7 @@ impl Sought<'_> {
         match reference.get("reference") {
             Some(text) => text.as_str().is_some_and(|text| {
                 let path = self.path(text);
-                self.names(text) || UNTOLD.iter().any(|untold| path.starts_with(untold))
+                self.names(text) || untold(self.target.0).iter().any(|it| path.starts_with(it))
             }),
             None => reference.contains("identifier"),
         }
@@ -205,8 +203,8 @@ mod tests {
             (r#"{"contained":[{"author":{"reference":"Patient/a"}}]}"#, false, true),
             (r#"{"author":{"reference":"Patient/b"}}"#, false, false),
             (r#"{"author":{"reference":"http://y/fhir/Patient/a"}}"#, false, false),
-            (r#"{"author":{"reference":"PractitionerRole/r"}}"#, false, true),
-            (r#"{"author":{"reference":"http://x/fhir/PractitionerRole/r"}}"#, false, true),
+            (r#"{"author":{"reference":"PractitionerRole/r"}}"#, false, false),
+            (r#"{"author":{"reference":"http://x/fhir/PractitionerRole/r"}}"#, false, false),
             (r##"{"author":{"reference":"#r"}}"##, false, true),
             (r#"{"author":{"reference":"urn:uuid:7"}}"#, false, true),
             (r#"{"author":{"identifier":{"value":"r"}}}"#, false, true),

@@ -223,10 +223,8 @@ fn nobody_is_denied_ones_own() {
 #[test]
 fn who_denies_by_too_much_is_kept_back_whole() {
     let named = |count: usize| {
-        let instance = |at: usize| {
-            Expression::Resource("Observation".parse().expect("a type"), id(&format!("o{at}")))
-        };
-        Expression::All(vec![Expression::Any((0..count).map(instance).collect())])
+        let code = |at: usize| Expression::Code { system: None, code: at.to_string().into() };
+        Expression::All(vec![Expression::Any((0..count).map(code).collect())])
     };
     let denial = |(patient, of)| Denial { patient, of, is_binding: false };
     for (counts, whole) in [

@@ -181,6 +181,16 @@ pub enum Filter {
     Unshared,
 }
 
+/// What an author's reference begins with that does not tell whether it is one of this type: what is contained, what
+/// is not told where it is, and what leads to one.
+pub fn untold(of: ResourceType) -> &'static [&'static str] {
+    match of.as_str() {
+        "Organization" | "Practitioner" => &["#", "urn:", "PractitionerRole"],
+        "PractitionerRole" => &["#", "urn:", "Organization/", "Practitioner/"],
+        _ => &["#", "urn:"],
+    }
+}
+
 impl Filter {
     /// One of them holds.
     fn any(mut filters: Vec<Self>) -> Self {

@@ -207,7 +207,7 @@ const PLACES: &[(&str, &str, Author)] = &[
     (
         "Observation",
         r#""status":"final","code":{"text":"x"},"note":[{"authorReference":HERE,"text":"x"}]"#,
-        Author::No,
+        Author::Possible,
     ),
     (
         "ServiceRequest",

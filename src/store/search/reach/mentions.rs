@@ -4,6 +4,7 @@
 
 use crate::fhir::reference::after_scheme;
 use crate::fhir::{LogicalId, ResourceType};
+use crate::search::request::untold;
 
 use super::super::compile::{Compiler, Row};
 use super::super::sql::Cond;
@@ -24,18 +25,12 @@ impl Compiler<'_, '_> {
         let base = self.parameters.extractor.base().to_owned();
         let ours = format!("{}/", after_scheme(&base).unwrap_or(&base));
         let ours = self.binds.text(ours);
-        let id = id.as_str().replace('.', "\\.");
-        // A version and a fragment may follow; with a query it is a search.
-        let mut named = if is_certain {
-            format!("^{of}/{id}(/_history/[A-Za-z0-9.-]{{1,64}})?(#[^?]*)?$")
-        } else {
-            format!("^{of}/{id}([/|#?]|$)")
-        };
+        // A version and a fragment may follow; with a query it is a search. The pattern is the same for whoever is
+        // meant: PostgreSQL keeps few of them compiled.
+        let behind =
+            if is_certain { "^(/_history/[A-Za-z0-9.-]{1,64})?(#[^?]*)?$" } else { "^([/|#?]|$)" };
         let may_be_author = !is_certain && !under.is_empty();
-        if may_be_author {
-            named.push_str("|^(#|urn:|PractitionerRole)");
-        }
-        let named = self.binds.text(named);
+        let whom = self.binds.text(format!("{of}/{id}"));
         let paths = paths(under, is_certain);
         let (path, found) = (self.alias(), self.alias());
         let text = if may_be_author {
@@ -45,17 +40,25 @@ impl Compiler<'_, '_> {
         };
         let rest = format!("substr({text}, strpos({text}, '://') + 3)");
         // What begins with # is about what is contained, whatever follows.
-        let names = format!(
+        let told = format!(
             "CASE WHEN {text} LIKE '%://%' AND left({text}, 1) <> '#' AND starts_with({rest}, {ours}) \
-             THEN substr({rest}, length({ours}) + 1) ELSE {text} END ~ {named}"
+             THEN substr({rest}, length({ours}) + 1) ELSE {text} END"
+        );
+        let untold = if may_be_author {
+            format!(" OR {told} ~ '^({})'", untold(*of).join("|"))
+        } else {
+            String::new()
+        };
+        let holds = format!(
+            "(starts_with({told}, {whom}) AND substr({told}, length({whom}) + 1) ~ '{behind}'{untold})"
         );
         let holds = if may_be_author {
             format!(
                 "jsonb_typeof({found}.v) = 'object' AND CASE jsonb_typeof({found}.v->'reference') \
-                 WHEN 'string' THEN {names} ELSE NOT {found}.v ? 'reference' END"
+                 WHEN 'string' THEN {holds} ELSE NOT {found}.v ? 'reference' END"
             )
         } else {
-            format!("jsonb_typeof({found}.v) = 'string' AND {names}")
+            format!("jsonb_typeof({found}.v) = 'string' AND {holds}")
         };
         self.resource_holds(row, |res| {
             format!(
