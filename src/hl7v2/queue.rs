@@ -123,7 +123,7 @@ impl Receiver {
         let (mut meters, mut renewed) = (Meters::default(), Watch::now());
         let (mut counted, mut looked) = (None, None);
         loop {
-            meters.refresh(&self).await;
+            meters.refresh(self).await;
             if renewed.elapsed() > RENEW {
                 renewed = Watch::now();
                 self.renew().await;

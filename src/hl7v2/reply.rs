@@ -267,15 +267,14 @@ impl Pending {
                 }
             }
         };
-        let (code, ack) = match found {
-            Some(found) => found,
-            None => {
-                if flush == Flush::Soon {
-                    receiver.store.keep_message(id).await?;
-                }
-                let issue = Issue::error(Condition::Locked).named("retry");
-                (Code::AE, receiver.answer(Some(&heading), Code::AE, &[issue]))
+        let (code, ack) = if let Some(found) = found {
+            found
+        } else {
+            if flush == Flush::Soon {
+                receiver.store.keep_message(id).await?;
             }
+            let issue = Issue::error(Condition::Locked).named("retry");
+            (Code::AE, receiver.answer(Some(&heading), Code::AE, &[issue]))
         };
         let is_wanted = match heading.mode {
             Mode::Original => true,

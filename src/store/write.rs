@@ -206,7 +206,9 @@ impl WriteTx {
             let staged = std::mem::take(&mut self.staged);
             if let Some(companion) = companion {
                 let unit = Unit { staged, rows };
-                return self.store.0.effects.submit(&self.store, unit, companion).await;
+                // Most writes have none, and do not carry what these need.
+                let effect = self.store.0.effects.submit(&self.store, unit, companion);
+                return Box::pin(effect).await;
             }
             // One version, or what cannot collide, shares its statement with others.
             let is_new = |staged: &Staged| staged.operation == Operation::Created;
