@@ -207,8 +207,8 @@ impl WriteTx {
             if let Some(companion) = companion {
                 let unit = Unit { staged, rows };
                 // Most writes have none, and do not carry what these need.
-                let effect = self.store.0.effects.submit(&self.store, unit, companion);
-                return Box::pin(effect).await;
+                let effects = &self.store.0.effects;
+                return Box::pin(effects.submit(&self.store, unit, companion)).await;
             }
             // One version, or what cannot collide, shares its statement with others.
             let is_new = |staged: &Staged| staged.operation == Operation::Created;
