@@ -41,6 +41,7 @@ mod tests {
     use super::*;
 
     async fn panicking() {
+        tokio::task::yield_now().await;
         panic!("planted");
     }
 

@@ -99,10 +99,10 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Written, Error> {
         if options.new_ids.is_none() {
-            return self.create(resource, options.of_write(), caller).await;
+            return Box::pin(self.create(resource, options.of_write(), caller)).await;
         }
         let identity = options.new_identity(index, resource.resource_type, &*self.ids);
-        self.create_chosen(&identity, resource, options.of_write(), caller).await
+        Box::pin(self.create_chosen(&identity, resource, options.of_write(), caller)).await
     }
 
     async fn batch_entry(

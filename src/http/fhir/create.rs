@@ -34,7 +34,7 @@ pub(in crate::http) async fn create(mut exchange: Exchange) -> Result<Response<B
     let (options, caller) = (exchange.write_options(provenance.as_ref()), &exchange.caller);
     let written = match &criteria {
         Some(criteria) => Box::pin(engine.create_unless(resource, criteria, options, caller)).await,
-        None => engine.create(resource, options, caller).await,
+        None => Box::pin(engine.create(resource, options, caller)).await,
     };
     answer::written(&exchange, &written.map_err(|error| sent.failure(error))?, form)
 }
