@@ -136,7 +136,8 @@ fn token(of: ResourceType, name: &str, code: &'static str) -> Filter {
 
 /// How far callers may reach: whose, and by which label, codes and denials.
 fn restrictions(of: ResourceType) -> Vec<Restriction> {
-    let kinds: [fn(Arc<[i64]>) -> Members; 9] = [
+    type Kind = fn(Arc<[i64]>) -> Members;
+    let kinds: [Kind; 9] = [
         |_| Members::Everyone,
         Members::Collections,
         Members::Context,
@@ -203,9 +204,10 @@ fn compare(of: ResourceType, value: &Value<'_>, extractor: &Extractor, counts: &
         let found = judged(&restriction, (&version.identity, &seen), extractor);
         let shown = String::from_utf8_lossy(&text);
         assert_eq!(found, expected, "{restriction:?}\n{shown}\n{}", seen.to_text());
-        match expected[0] {
-            true => counts.shown += 1,
-            false => counts.withheld += 1,
+        if expected[0] {
+            counts.shown += 1;
+        } else {
+            counts.withheld += 1;
         }
     }
 }
