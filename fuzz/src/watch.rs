@@ -11,7 +11,7 @@ use crate::{Options, corpus, worker};
 const CASE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Longest until the first one: definitions are loaded before it.
-const BEGIN_LIMIT: Duration = Duration::from_secs(60);
+const BEGIN_LIMIT: Duration = Duration::from_mins(1);
 
 /// Most memory that a child may hold, in KiB.
 const MEMORY_LIMIT: u64 = 1024 * 1024;
