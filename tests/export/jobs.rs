@@ -67,7 +67,7 @@ async fn an_export_that_takes_too_long_fails() {
     let exporter = Exporter::new(&server.client);
     assert_eq!(exporter.export("/$export?_type=Patient").await.names(), ["Patient/p"]);
     let slow = "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS \
-          'BEGIN PERFORM pg_sleep(5); RETURN NEW; END'; \
+          'BEGIN PERFORM pg_sleep(3); RETURN NEW; END'; \
         CREATE TRIGGER slow BEFORE INSERT ON export_part FOR EACH ROW EXECUTE FUNCTION wait()";
     server.database.run(slow).await;
     let place = exporter.place("/$export?_type=Patient").await;
