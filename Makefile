@@ -21,7 +21,6 @@ test: deps ## Everything needed, then all tests.
 	@.ci/deps test
 	cargo test
 	cargo test -p kiln-conformance
-	cargo test -p kiln-fuzz
 
 test-long: deps ## The tests with the full numbers of rounds and cases, optimised; takes long.
 	@.ci/deps test
