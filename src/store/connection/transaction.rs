@@ -80,8 +80,13 @@ impl Transaction {
         let mut first = pin!(maybe_done(self.execute(first.0, first.1)));
         let mut last = pin!(maybe_done(self.execute(last.0, last.1)));
         for sent in [&mut first, &mut last] {
-            let is_done = poll_fn(|cx| Poll::Ready(sent.as_mut().poll(cx).is_ready())).await;
-            if is_done && let Some(Err(error)) = sent.as_mut().take_output() {
+            poll_fn(|cx| {
+                let _ = sent.as_mut().poll(cx);
+                Poll::Ready(())
+            })
+            .await;
+            let has_failed = matches!(sent.as_mut().output_mut(), Some(Err(_)));
+            if has_failed && let Some(Err(error)) = sent.as_mut().take_output() {
                 return Err(error);
             }
         }
