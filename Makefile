@@ -19,23 +19,21 @@ run: deps ## Everything needed, then the server on loopback with demo data (AUTH
 
 test: deps ## Everything needed, then all tests.
 	@.ci/deps test
-	cargo test
+	cargo test -p kiln -p kiln-fuzz
 	cargo test -p kiln-conformance
 
 test-long: deps ## The tests with the full numbers of rounds and cases, optimised; takes long.
 	@.ci/deps test
-	KILN_TEST_LONG=1 cargo test --release
+	KILN_TEST_LONG=1 cargo test --release -p kiln -p kiln-fuzz
 	KILN_TEST_LONG=1 cargo test --release -p kiln-conformance
-	KILN_TEST_LONG=1 cargo test --release -p kiln-fuzz
 
 interop: ## SMART clients and senders of messages of other makers, and a browser, against servers of their own.
 	tests/interop/run
 
 lint: ## Format, lints, documents without warnings, licences.
 	cargo fmt --all --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy -p kiln -p kiln-fuzz --all-targets -- -D warnings
 	cargo clippy -p kiln-conformance --all-targets -- -D warnings
-	cargo clippy -p kiln-fuzz --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 	.ci/audit
 

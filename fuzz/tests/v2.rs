@@ -28,43 +28,43 @@ fn fuzz(target: &str, cases: u64) {
     assert!(if is_long { done > 0 } else { done == cases }, "{told}");
 }
 
-/// Covers in part: v2 B42.
+/// Covers: v2 B42.
 #[test]
 fn no_message_breaks_the_reader_or_its_answer() {
     fuzz("v2", 4_000);
 }
 
-/// Covers in part: v2 B42.
+/// Covers: v2 B42.
 #[test]
 fn no_stream_breaks_the_frames() {
     fuzz("v2-frame", 10_000);
 }
 
-/// Covers in part: v2 B42.
+/// Covers: v2 B42.
 #[test]
 fn no_text_breaks_the_escapes() {
     fuzz("v2-escape", 10_000);
 }
 
-/// Covers in part: v2 B42.
+/// Covers: v2 B42.
 #[test]
 fn no_text_breaks_dates() {
     fuzz("v2-date", 10_000);
 }
 
-/// Covers in part: v2 B42.
+/// Covers: v2 B42.
 #[test]
 fn no_message_breaks_what_maps_make() {
     fuzz("v2-draft", 2_000);
 }
 
-/// Covers in part: v2 B42.
+/// Covers: v2 B42.
 #[test]
 fn no_profile_of_a_sender_breaks_the_compiler_of_maps() {
     fuzz("v2-map", 1_000);
 }
 
-/// Covers in part: v2 B42.
+/// Covers: v2 B42.
 #[test]
 fn no_file_of_maps_breaks_their_compiler() {
     fuzz("v2-maps", 2_000);

@@ -17,6 +17,7 @@ use super::caller::{Actor, Caller};
 use super::interaction::{Interaction, Kind};
 use super::ledger::{Attempted, CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};
 use super::misses::{self, Misses};
+use super::pace::Pace;
 use super::permit::Permit;
 use super::principal::Principal;
 use super::unaudited::{Draft, Told, Unaudited};
@@ -25,9 +26,6 @@ use super::unaudited::{Draft, Told, Unaudited};
 const TRIES: u32 = 24;
 /// The same where it is likely that trying is in vain.
 const FEW_TRIES: u32 = 2;
-/// What is not there and what is out of reach are told at multiples of this, so that the time does not
-/// tell one from the other.
-const EVEN: Duration = Duration::from_millis(4);
 
 /// The one way to FHIR data.
 pub struct Gate<U> {
@@ -35,12 +33,13 @@ pub struct Gate<U> {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     misses: Misses,
+    pace: Pace,
 }
 
 impl<U: Units> Gate<U> {
     /// A gate before `units`.
     pub fn new(units: U, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
-        Self { units, clock, ids, misses: Misses::default() }
+        Self { units, clock, ids, misses: Misses::default(), pace: Pace::default() }
     }
 
     /// Runs `work` under a permit for `interaction` and records what happened.
@@ -90,7 +89,7 @@ impl<U: Units> Gate<U> {
                 let refused = self.refuse(caller, group, error, alone(interaction)).await;
                 if is_even {
                     self.miss(caller).await?;
-                    even_out(began).await;
+                    self.pace.even_out(began).await;
                 }
                 refused
             }
@@ -298,13 +297,6 @@ impl<U: Units> Gate<U> {
             disclosed: Disclosed::default(),
         }
     }
-}
-
-/// Waits until a multiple of [`EVEN`] after `began`.
-async fn even_out(began: Instant) {
-    let past = began.elapsed().as_nanos() % EVEN.as_nanos();
-    let left = EVEN.saturating_sub(Duration::from_nanos(u64::try_from(past).unwrap_or(0)));
-    tokio::time::sleep(left).await;
 }
 
 /// An interaction that got nowhere.

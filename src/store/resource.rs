@@ -369,6 +369,10 @@ pub(super) async fn find_current(
             let reached = search::reached(store, reader, &[found.rid], permit).await?;
             reached.contains(&found.rid).then_some(found)
         }
+        None if !frame.is_exact() => {
+            search::looked_in_vain(store, reader, permit).await?;
+            None
+        }
         found => found,
     };
     found.map(|found| cut(store, found, permit)).transpose()
@@ -441,8 +445,13 @@ async fn find_version(
     let code = identity.resource_type.code();
     let rows =
         reader.query(VERSION, &[&TENANT, &code, &id.as_str(), &frame.bind(), &version.0]).await?;
-    let found = current(rows.first().ok_or_else(missing)?, identity.clone())?;
-    let found = cut(store, found, permit)?;
+    let Some(row) = rows.first() else {
+        if !frame.is_exact() {
+            search::looked_in_vain(store, reader, permit).await?;
+        }
+        return Err(missing());
+    };
+    let found = cut(store, current(row, identity.clone())?, permit)?;
     if !frame.is_exact() {
         let reached = search::reached(store, reader, &[found.rid], permit).await?;
         if !reached.contains(&found.rid) || !store.admits(&found.version, permit)? {

@@ -57,7 +57,7 @@ pub use definitions::Definitions;
 pub(super) use existing::readable_among;
 pub(super) use probe::Counts;
 pub(in crate::store) use reach::ATTACHING;
-pub(super) use reach::{reached, reached_of};
+pub(super) use reach::{looked_in_vain, reached, reached_of};
 pub(in crate::store) use source::bulk;
 
 /// Every static statement of a search, for the test that prepares them.

@@ -25,6 +25,9 @@ use super::compile::{Compiler, Row};
 use super::run::parameters;
 use super::sql::{Bind, Cond};
 
+/// A key that no row has.
+const NO_ROW: i64 = -1;
+
 /// What of a type may be found under `permit`: as a match, on the way to one, or along with one.
 /// `None`: none of them may be searched for.
 pub(super) fn searchable(
@@ -56,6 +59,16 @@ pub(in crate::store) async fn reached(
 ) -> Result<HashSet<i64>, Error> {
     let Some(limits) = permit.limits() else { return Ok(rids.iter().copied().collect()) };
     reached_of(store, reader, (permit.resource_type()?, rids), limits, permit).await
+}
+
+/// The same of no row: what is not there takes the trips of what is there and out of reach, so that the time
+/// does not tell one from the other.
+pub(in crate::store) async fn looked_in_vain(
+    store: &Store,
+    reader: Reader<'_>,
+    permit: &Permit<'_>,
+) -> Result<(), Error> {
+    reached(store, reader, &[NO_ROW], permit).await.map(drop)
 }
 
 /// The same of any type, within limits of it.
