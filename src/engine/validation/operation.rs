@@ -166,20 +166,21 @@ struct Judge<'e> {
 }
 
 impl Judge<'_> {
-    /// The stored resource that the answer depends on, once the question is found to have one.
+    /// The stored resource that the answer depends on, once the question is found to have one. What is
+    /// wrong with it tells what it is: that is for who may read it, not for who may only write.
     async fn stored(
         &self,
         seen: &mut Seen<'_>,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<Option<Version>>, Error> {
+        let Some(identity) = self.asked.stored() else {
+            self.check_profiles()?;
+            return Ok(Unaudited::nothing().map(|()| None));
+        };
+        let reading = permit.derive(Kind::Read, identity.resource_type)?;
         self.check_profiles()?;
-        match self.asked.stored() {
-            Some(identity) => {
-                let stored = seen.current(&identity.id, permit).await;
-                Ok(self.engine.or_defined(stored, (identity, None), permit)?.map(Some))
-            }
-            None => Ok(Unaudited::nothing().map(|()| None)),
-        }
+        let stored = seen.current(&identity.id, &reading).await;
+        Ok(self.engine.or_defined(stored, (identity, None), &reading)?.map(Some))
     }
 
     /// What there is to tell of what was given, or else of what is stored.

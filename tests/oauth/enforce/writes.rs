@@ -87,6 +87,41 @@ async fn who_may_create_and_not_read_is_shown_nothing() {
     server.stop().await;
 }
 
+/// What is wrong with a stored resource tells that it is there, and what it is.
+///
+/// Covers: security E5.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_write_and_not_read_validates_what_is_sent_alone() {
+    let server = filled().await;
+    let lab = content("Observation/a-lab");
+    let (sent, named) = (fresh("Observation", lab), body("Observation/a-lab", lab));
+    for scope in ["system/Observation.c", "system/Observation.u", "system/Observation.cu"] {
+        let (writer, _stop) = Token::new(&server, scope).client().await;
+        for id in ["a-lab", "nothing"] {
+            let url = format!("/Observation/{id}/$validate");
+            for query in ["", "?mode=delete", "?profile=http://hl7.org/fhir/StructureDefinition/bp"]
+            {
+                let request = format!("{}-{id}-{}", &scope[19..], query.len());
+                let call = writer.call("GET", &format!("{url}{query}"));
+                call.header("X-Request-Id", &request).send().await.expect(403);
+                let rows = format!(
+                    "SELECT count(*) FROM ledger WHERE request_id = '{request}' AND outcome = 4"
+                );
+                assert_eq!(server.database.number(&rows).await, 1, "{request}");
+            }
+            // Without a mode what is sent is not there to be created or replaced.
+            writer.post(&url, named.clone()).await.expect(403);
+        }
+        writer.post("/Observation/$validate?mode=create", sent.clone()).await.expect(200);
+        let url = "/Observation/a-lab/$validate?mode=update";
+        writer.post(url, named.clone()).await.expect(200);
+    }
+    let (reader, _stop) = Token::new(&server, "system/Observation.r").client().await;
+    reader.get("/Observation/a-lab/$validate").await.expect(200);
+    reader.get("/Observation/nothing/$validate").await.expect(404);
+    server.stop().await;
+}
+
 /// Covers: security W6, W7, X12.
 /// Covers: security W8.
 #[tokio::test(flavor = "multi_thread")]
