@@ -14,6 +14,7 @@ mod exports;
 mod launch;
 mod open_policy;
 mod pages;
+mod proxied;
 mod sessions;
 mod strangers;
 mod suite;
