@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::spec::search_parameter::SearchParameters;
 use crate::store::oauth::authorization::{self, Waiting};
-use crate::store::oauth::client::{self, Client};
+use crate::store::oauth::client::{self, Client, ClientKind};
 use crate::store::oauth::decision::{self, Decision};
 use crate::store::oauth::grant::{self, NewCode, NewGrant};
 use crate::store::oauth::launch;
@@ -238,10 +238,11 @@ impl Authority {
     /// [`Error::Unavailable`] without a database.
     pub async fn remembered(
         &self,
-        pending: &Pending,
+        ticket: &Ticket,
         account: &Account,
     ) -> Result<Option<ScopeSet>, Error> {
-        if pending.wants_consent {
+        let pending = &ticket.pending;
+        if pending.wants_consent || !is_known(&ticket.client, &pending.redirect_uri) {
             return Ok(None);
         }
         let patient = pending.patient.as_deref();
@@ -364,6 +365,13 @@ impl Authority {
     pub fn style_url(&self) -> String {
         format!("{}/style", self.settings.issuer)
     }
+}
+
+/// Whether who asks in the name of a client can be nobody else: it proves itself, or the answer goes to a
+/// host that is its own. A scheme or a port of the user's device may be anybody's there (RFC 8252 section
+/// 8.6, RFC 6749 section 10.2).
+fn is_known(client: &Client, redirect_uri: &str) -> bool {
+    client.kind != ClientKind::Public || redirect_uri.starts_with("https://")
 }
 
 fn is_about_patient(granted: &ScopeSet) -> bool {

@@ -1,6 +1,6 @@
 //! From an app's question to its code: login, patient, consent, and what is told when it is no.
 
-use kiln::oauth::client::{AppType, Client};
+use kiln::oauth::client::{AppType, Client, ClientKind};
 
 use super::browser::{
     Browser, REDIRECT, SCOPES, app, exchange, form, hidden, location, noted, parameter, question,
@@ -311,6 +311,47 @@ async fn a_form_grants_what_is_ticked_and_never_more() {
     assert_eq!(noted(&server, 44, 4, "app: ").await, 1);
     // A no is not remembered as a yes.
     ask(&mut browser, &server, &same).await.expect(200);
+    server.stop().await;
+}
+
+/// Whoever could ask in the name of the app on the user's device gets nothing without the user.
+///
+/// Covers: security L2, L15.
+#[tokio::test]
+async fn what_was_agreed_to_is_asked_again_where_the_app_may_be_another() {
+    let server = world().await;
+    let local = vec!["http://127.0.0.1/cb".to_owned(), "org.example.chart:/cb".to_owned()];
+    for (id, kind) in [("native", ClientKind::Public), ("known", ClientKind::Secret)] {
+        let app_type = AppType::Native;
+        let client = Client { app_type, kind, redirect_uris: local.clone(), ..app(id, SCOPES) };
+        register(&server, &client).await;
+    }
+    let mut browser = Browser::new(&server);
+    let login = browser.open("/auth/login").await;
+    browser.log_in(&login, "pat").await.expect(200);
+    for (client, url, is_remembered) in [
+        ("app", REDIRECT, true),
+        ("native", "http://127.0.0.1:5123/cb", false),
+        ("native", "org.example.chart:/cb", false),
+        ("known", "http://127.0.0.1:5123/cb", true),
+    ] {
+        let asked =
+            |prompt| question(&server, client, &[("redirect_uri", url), ("prompt", prompt)]);
+        let again = format!("/auth/authorize?{}", asked(""));
+        let consent = browser.open(&again).await.expect(200);
+        assert!(consent.text().contains("Allow access?"), "{client} {url}: {consent:?}");
+        allow(&mut browser, &consent).await;
+        let answer = browser.open(&again).await;
+        let silent = browser.open(&format!("/auth/authorize?{}", asked("none"))).await.expect(303);
+        if is_remembered {
+            assert!(parameter(&answer, "code").is_some(), "{client} {url}: {answer:?}");
+            assert!(parameter(&silent, "code").is_some(), "{client} {url}: {silent:?}");
+        } else {
+            assert!(answer.text().contains("Allow access?"), "{client} {url}: {answer:?}");
+            let error = parameter(&silent, "error");
+            assert_eq!(error.as_deref(), Some("consent_required"), "{client} {url}: {silent:?}");
+        }
+    }
     server.stop().await;
 }
 

@@ -155,7 +155,7 @@ impl Visit {
         account: &Account,
     ) -> Result<Response<Body>, Failure> {
         let pending = &ticket.pending;
-        let remembered = self.authority.remembered(pending, account).await;
+        let remembered = self.authority.remembered(ticket, account).await;
         if let Some(granted) = remembered.map_err(Failure::Interaction)? {
             let (authority, visitor) = (&self.authority, &self.visitor);
             let granted = (&granted, None);
