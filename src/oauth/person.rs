@@ -54,8 +54,8 @@ impl Authority {
             Some(user) => (self.store.panels(user).await?, self.store.organizations(user).await?),
             None => (Panels::default(), Vec::new()),
         };
-        let asker =
-            Asker { user: fhir_user.as_ref(), organizations: &organizations, purpose: None };
+        let purpose = self.persons.roles.purpose(&account.roles);
+        let asker = Asker { user: fhir_user.as_ref(), organizations: &organizations, purpose };
         let denials = self.store.denials(&asker, self.clock.now()).await?;
         let user = User {
             account: account.id,
@@ -71,7 +71,7 @@ impl Authority {
             user: Some(user),
             scopes: roles.scopes(scopes),
             patient: None,
-            purpose: None,
+            purpose: purpose.map(str::to_owned),
             reason: reason.map(str::to_owned),
             survivor: None,
             is_emergency: false,
