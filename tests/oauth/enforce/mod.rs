@@ -8,6 +8,7 @@ mod masked;
 mod named;
 mod property;
 mod provisions;
+mod purpose;
 mod reads;
 mod roles;
 mod rules;
