@@ -11,6 +11,7 @@ mod emergency;
 mod encounter;
 mod enforce;
 mod exports;
+mod faults;
 mod launch;
 mod open_policy;
 mod pages;
