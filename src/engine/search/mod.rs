@@ -14,7 +14,8 @@ mod criteria;
 mod resolve;
 mod traverse;
 
-use std::time::Duration;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, utf8_percent_encode};
 
@@ -228,7 +229,7 @@ impl Engine {
         self.refuse_undated_events(target, query)?;
         let events = self.events_asked(target, &request, &mut paging, &mut issues)?;
         let path = path(target);
-        Ok(Asked { path, request, paging, issues, beside, events })
+        Ok(Asked { path, request, paging, issues, looked_up: None, beside, events })
     }
 
     /// Looks up what the store cannot compare, once it is decided that the caller may ask.
@@ -238,7 +239,13 @@ impl Engine {
             return Err(Error::Forbidden);
         }
         traverse::check(&asked.request.filters, permit)?;
-        self.resolver().resolve(&mut asked.request)
+        let began = Instant::now();
+        let count = self.resolver().resolve(&mut asked.request)?;
+        if asked.request.explain && count > 0 {
+            let took = began.elapsed();
+            asked.looked_up = Some(format!("{count} look-ups of words and codes, took {took:?}"));
+        }
+        Ok(())
     }
 
     /// What a search that narrows an export comes down to. Strictly: what is passed over would widen it.
@@ -274,7 +281,7 @@ impl Engine {
     }
 
     fn resolver(&self) -> Resolver<'_> {
-        Resolver { lookups: &self.lookups, extractor: &self.extractor }
+        Resolver { lookups: &self.lookups, extractor: &self.extractor, asked: Cell::new(0) }
     }
 
     pub(super) fn parse_search(
@@ -301,13 +308,15 @@ struct Asked {
     request: SearchRequest,
     paging: Paging,
     issues: Vec<Issue>,
+    /// What was looked up before the database was asked, where that is to be told.
+    looked_up: Option<String>,
     beside: Option<Beside>,
     events: Option<EventsRequest>,
 }
 
 impl Asked {
     fn answer(self, page: SearchPage) -> Searched {
-        let Self { path, request, mut issues, .. } = self;
+        let Self { path, request, mut issues, looked_up, .. } = self;
         let told = |code, text: String| Issue {
             severity: Severity::Information,
             ..Issue::error(code, text)
@@ -317,7 +326,8 @@ impl Asked {
             issues.push(Issue { severity: Severity::Warning, ..told(IssueCode::Incomplete, text) });
         }
         if let Some(explanation) = &page.explanation {
-            issues.extend(explain(explanation).map(|text| told(IssueCode::Informational, text)));
+            let all = explain(explanation).chain(looked_up);
+            issues.extend(all.map(|text| told(IssueCode::Informational, text)));
         }
         Searched { path, shown: request.shown, page, issues }
     }
