@@ -32,7 +32,8 @@ pub(super) fn code_now(secret: &[u8], steps: i64) -> String {
     totp::code_of(secret, totp::step_at(now.as_secs() as i64) + steps)
 }
 
-/// Covers: security M3, L18.
+/// Covers: security L18.
+/// Covers in part: security M3.
 #[tokio::test]
 async fn who_knows_the_password_gets_in_and_failures_wait() {
     let server = server().await;
