@@ -1,12 +1,12 @@
 //! The consents in force, kept in memory and brought up to date before each use.
 //!
-//! Whether there is something new is told by a mark over what was made last: a version that commits
-//! after another of a later time changes it too. What changed since is read with an overlap, and now
-//! and then whatever the mark says, for commits that come later than it looks back.
+//! What is new is told by transactions, never by times: clocks of nodes differ, and go back. A look reads
+//! what was touched by those that had not ended at the look before.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant as Clock};
+
+use tokio_postgres::Row;
 
 use crate::access::consent::{Asker, Denial, Directive, Expression, References};
 use crate::error::Error;
@@ -17,14 +17,27 @@ use crate::store::connection::Reader;
 use crate::store::rows::{JsonText, Timestamptz};
 use crate::store::{Store, TENANT, failure};
 
-/// The mark of a type: $1 tenant, $2 type. When the newest version was made, and how many resources have
-/// one of the ten seconds before, with how many versions in all: each commit there adds to one of them.
-const MARK: &str = "SELECT max(lu), count(*), sum(vid) FROM res WHERE tid = $1 AND rt = $2 AND lu >= \
-     (SELECT lu FROM res WHERE tid = $1 AND rt = $2 ORDER BY lu DESC, rid DESC LIMIT 1) - interval '10 s'";
+/// When a look is taken, and each consent it finds, with its content while it is active; one row without a
+/// consent where there is none. 29 is Consent, as the index has it.
+macro_rules! look {
+    ($which:literal) => {
+        concat!(
+            "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_postmaster_start_time(), \
+             r.rid, CASE WHEN r.op <> 'D' AND r.body->>'status' = 'active' THEN r.body END \
+             FROM (SELECT) look LEFT JOIN res r ON r.tid = $1 AND r.rt = 29",
+            $which
+        )
+    };
+}
 
-/// What was made since: $3.
-const CHANGED: &str = "SELECT rid, lu, CASE WHEN op <> 'D' AND body->>'status' = 'active' THEN body END \
-     FROM res WHERE tid = $1 AND rt = $2 AND lu >= $3";
+/// All consents: $1 tenant.
+const ALL: &str = look!("");
+
+/// What was touched since a look, $2. What says that it was touched by transactions to come is of another
+/// cluster, from which it was restored, and was read by then.
+const CHANGED: &str = look!(
+    " AND r.xid >= $2::bigint::text::xid8 AND r.xid < pg_snapshot_xmax(pg_current_snapshot())"
+);
 
 /// The active consents of a patient: $3.
 const OF_PATIENT: &str = "SELECT DISTINCT r.id FROM comp c JOIN res r ON r.rid = c.rid \
@@ -35,12 +48,7 @@ const OF_PATIENT: &str = "SELECT DISTINCT r.id FROM comp c JOIN res r ON r.rid =
 const MOST_RELATED: usize = 32;
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[CHANGED, MARK, OF_PATIENT];
-
-/// How long what was read counts when nothing seems new.
-const FRESH: Duration = Duration::from_secs(4);
-/// How far back is read again.
-const OVERLAP_MICROS: i64 = 120_000_000;
+pub(super) const STATEMENTS: &[&str] = &[ALL, CHANGED, OF_PATIENT];
 
 /// Where references of a resource are: wherever one may be.
 const ANYWHERE: &str = "strict $.**";
@@ -52,12 +60,32 @@ pub(in crate::store) struct Directives(Mutex<Known>);
 #[derive(Clone, Debug, Default)]
 struct Known {
     all: Arc<HashMap<i64, Directive>>,
-    mark: Option<Mark>,
-    read: Option<Clock>,
+    look: Option<Look>,
 }
 
-/// What [`MARK`] tells: the time of the newest in microseconds, resources, versions.
-type Mark = (i64, i64, i64);
+/// When one looked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Look {
+    /// All transactions before this one had ended.
+    horizon: i64,
+    /// Since when the database runs, in microseconds.
+    running: i64,
+}
+
+impl Look {
+    fn of(rows: &[Row]) -> Result<Self, Error> {
+        let row = rows.first().ok_or_else(|| Error::internal("a look has a row"))?;
+        let horizon = row.try_get(0).map_err(failure::error)?;
+        let running: Timestamptz = row.try_get(1).map_err(failure::error)?;
+        Ok(Self { horizon, running: running.0.as_micros() })
+    }
+
+    /// Whether transactions are those of the look before, and more. Where another server took the place of
+    /// that one, from a copy or an older state, its transactions may be others.
+    fn follows(self, before: Self) -> bool {
+        self.running == before.running && self.horizon >= before.horizon
+    }
+}
 
 impl Store {
     /// What patients deny to somebody at this moment, and what of it they forbid in an emergency too, where
@@ -129,55 +157,56 @@ impl Store {
     }
 
     async fn directives(&self) -> Result<Arc<HashMap<i64, Directive>>, Error> {
-        let of: ResourceType = "Consent".parse().map_err(Error::internal)?;
         let pipeline = self.0.readers.pipeline().await?;
         let reader = Reader::Shared(&pipeline);
-        let rows = reader.query(MARK, &[&TENANT, &of.code()]).await?;
-        let mark = rows.first().map(mark).transpose()?.flatten();
         let known = self.0.directives.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_fresh = known.read.is_some_and(|read| read.elapsed() < FRESH);
-        if is_fresh && known.mark == mark {
-            return Ok(known.all);
+        let changed = match known.look {
+            Some(before) => {
+                let rows = reader.query(CHANGED, &[&TENANT, &before.horizon]).await?;
+                Look::of(&rows)?.follows(before).then_some(rows)
+            }
+            None => None,
+        };
+        let (rows, mut all) = match changed {
+            Some(rows) => (rows, known.all.clone()),
+            None => (reader.query(ALL, &[&TENANT]).await?, Arc::default()),
+        };
+        let look = Some(Look::of(&rows)?);
+        self.take_in(&rows, &mut all)?;
+        let changed = (!Arc::ptr_eq(&all, &known.all)).then(|| contradicting(&all)).flatten();
+        if let Some((consents, patients)) = changed {
+            let text = "active consents contradict each other; what one denies counts";
+            tracing::warn!(consents, patients, "{text}");
         }
-        let since = known.mark.map_or(i64::MIN / 4, |(at, ..)| at - OVERLAP_MICROS);
-        let read = Clock::now();
-        let since = Timestamptz(Instant::from_micros(since.max(0)));
-        let rows = reader.query(CHANGED, &[&TENANT, &of.code(), &since]).await?;
-        let mut all = (*known.all).clone();
+        let known = Known { all: all.clone(), look };
+        *self.0.directives.0.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(all)
+    }
+
+    /// Puts what a look has found in the place of what was known of it.
+    fn take_in(&self, rows: &[Row], all: &mut Arc<HashMap<i64, Directive>>) -> Result<(), Error> {
         let base = self.parameters()?.extractor.base().to_owned();
-        for row in &rows {
-            let rid: i64 = row.try_get(0).map_err(failure::error)?;
-            let body: Option<JsonText<'_>> = row.try_get(2).map_err(failure::error)?;
+        for row in rows {
+            let rid: Option<i64> = row.try_get(2).map_err(failure::error)?;
+            let Some(rid) = rid else { continue };
+            let body: Option<JsonText<'_>> = row.try_get(3).map_err(failure::error)?;
             let directive = match body {
                 Some(body) => {
                     Directive::read(&json::parse(body.0).map_err(Error::internal)?, &base)
                 }
                 None => None,
             };
+            if all.get(&rid) == directive.as_ref() {
+                continue;
+            }
+            let all = Arc::make_mut(all);
             match directive {
                 Some(directive) => all.insert(rid, directive),
                 None => all.remove(&rid),
             };
         }
-        let changed = (all != *known.all).then(|| contradicting(&all)).flatten();
-        if let Some((consents, patients)) = changed {
-            let text = "active consents contradict each other; what one denies counts";
-            tracing::warn!(consents, patients, "{text}");
-        }
-        let all = Arc::new(all);
-        let known = Known { all: all.clone(), mark, read: Some(read) };
-        *self.0.directives.0.lock().unwrap_or_else(PoisonError::into_inner) = known;
-        Ok(all)
+        Ok(())
     }
-}
-
-/// `None`: there is nothing of the type.
-fn mark(row: &tokio_postgres::Row) -> Result<Option<Mark>, Error> {
-    let newest: Option<Timestamptz> = row.try_get(0).map_err(failure::error)?;
-    let Some(newest) = newest else { return Ok(None) };
-    let (resources, versions) = (row.try_get(1), row.try_get(2));
-    let both = (resources.map_err(failure::error)?, versions.map_err(failure::error)?);
-    Ok(Some((newest.0.as_micros(), both.0, both.1)))
 }
 
 /// How many consents contradict another one of the same patient, and of how many patients they are; nothing
@@ -203,6 +232,25 @@ fn contradicting(all: &HashMap<i64, Directive>) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_index_of_consents_has_their_number() {
+        let consent: ResourceType = "Consent".parse().expect("a type");
+        for statement in [ALL, CHANGED] {
+            assert!(statement.contains(&format!("r.rt = {}", consent.code())), "{statement}");
+        }
+    }
+
+    #[test]
+    fn a_look_follows_one_of_the_same_server_that_has_not_gone_back() {
+        let before = Look { horizon: 7, running: 1 };
+        for ((horizon, running), expected) in
+            [((7, 1), true), ((9, 1), true), ((6, 1), false), ((9, 2), false), ((9, 0), false)]
+        {
+            let look = Look { horizon, running };
+            assert_eq!(look.follows(before), expected, "{look:?}");
+        }
+    }
 
     #[test]
     fn a_permit_beside_a_denial_contradicts_it() {

@@ -82,11 +82,45 @@ async fn a_consent_that_is_committed_after_a_later_one_counts_at_once() {
     }
     let (before, _stop) = doctor(&server).await;
     before.get("/Observation/a-lab").await.expect(404);
-    // As a writer leaves it who commits after another one whose version has a later time.
-    let withdraw = "UPDATE res SET vid = vid + 1, body = jsonb_set(body, '{status}', '\"draft\"')";
-    server.database.run(&format!("{withdraw} WHERE id = 'first'")).await;
+    // Of a writer who began before another one, and ends after that one was seen.
+    let writer = connect(&server.database.superuser).await;
+    let withdraw = "BEGIN; UPDATE res SET vid = vid + 1, xid = pg_current_xact_id(), \
+        body = jsonb_set(body, '{status}', '\"draft\"') WHERE id = 'first'";
+    writer.batch_execute(withdraw).await.expect("withdraws");
+    let third = body("Consent/third", &consent(r#"{"type":"permit"}"#));
+    server.client.put("/Consent/third", third).await.expect(201);
+    let (meanwhile, _stop) = doctor(&server).await;
+    meanwhile.get("/Observation/a-lab").await.expect(404);
+    writer.batch_execute("COMMIT").await.expect("commits");
     let (after, _stop) = doctor(&server).await;
     after.get("/Observation/a-lab").await.expect(200);
+    server.stop().await;
+}
+
+/// Covers: security S5.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_counts_at_once_after_a_clock_went_back_too() {
+    let server = filled().await;
+    let deny = |code: &str| {
+        let code = format!(r#"[{{"coding":[{{"system":"urn:c","code":"{code}"}}]}}]"#);
+        consent(&format!(r#"{{"type":"permit","provision":[{{"type":"deny","code":{code}}}]}}"#))
+    };
+    server.client.put("/Consent/ahead", body("Consent/ahead", &deny("k"))).await.expect(201);
+    // As of a node whose clock is an hour ahead, or as from before a step back.
+    let ahead = "UPDATE res SET lu = lu + interval '1 h', xid = pg_current_xact_id() \
+        WHERE id = 'ahead'";
+    server.database.run(ahead).await;
+    let (before, _stop) = doctor(&server).await;
+    before.get("/Observation/a-lab").await.expect(404);
+    before.get("/Observation/a-vital").await.expect(200);
+    server.client.put("/Consent/now", body("Consent/now", &deny("p"))).await.expect(201);
+    let (after, _stop) = doctor(&server).await;
+    after.get("/Observation/a-lab").await.expect(404);
+    after.get("/Observation/a-vital").await.expect(404);
+    // And what is taken back is.
+    server.client.delete("/Consent/now").await.expect(204);
+    let (again, _stop) = doctor(&server).await;
+    again.get("/Observation/a-vital").await.expect(200);
     server.stop().await;
 }
 
