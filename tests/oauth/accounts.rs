@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
+use kiln::clock::{Clock as _, SystemClock};
 use kiln::oauth::login::totp;
+use kiln::store::oauth::attempt;
 use secrecy::ExposeSecret as _;
 
 use super::browser::{Browser, PASSWORD, hidden, location, noted, server, server_with, user};
@@ -70,6 +72,30 @@ async fn who_knows_the_password_gets_in_and_failures_wait() {
     // Nobody else is kept out by that.
     user(&server, "sam", "patient", None).await;
     other.log_in(&page, "sam").await.expect(200);
+    server.stop().await;
+}
+
+/// Covers: security M3.
+#[tokio::test]
+async fn a_clock_that_went_back_makes_nobody_wait_longer() {
+    let server = server().await;
+    let store = server.store();
+    let start = SystemClock.now();
+    let key = b"who".as_slice();
+    for failures in 1..=attempt::FREE + 20 {
+        // Each as late as it has to be.
+        let at = start.plus_millis(i64::from(failures * attempt::LONGEST_S) * 1000);
+        assert_eq!(attempt::begin(store, key, at).await.expect("counts"), Ok(failures));
+    }
+    // The clock goes back to where it began.
+    let longest = i64::from(attempt::LONGEST_S);
+    let wait = attempt::begin(store, key, start).await.expect("counts").expect_err("waits");
+    assert!((1..=longest).contains(&wait), "{wait}");
+    let early = start.plus_millis((longest - 10) * 1000);
+    let wait = attempt::begin(store, key, early).await.expect("counts").expect_err("waits");
+    assert!((1..=10).contains(&wait), "{wait}");
+    let late = start.plus_millis((longest + 1) * 1000);
+    attempt::begin(store, key, late).await.expect("counts").expect("may try again");
     server.stop().await;
 }
 

@@ -15,8 +15,17 @@ const BEGIN: &str = concat!(
      WHERE a.failures < $3 OR a.last + least($4, power(2, least(a.failures - $3, 20))) * \
      interval '1 second' <= excluded.last RETURNING failures"
 );
-const WAIT: &str =
-    concat!("SELECT failures, ", micros!("last"), " FROM login_attempt WHERE key = $1");
+/// A failure that is yet to come, because a clock went back or another one is ahead, is one of now: the wait
+/// for it begins, and is no longer than any.
+const WAIT: &str = concat!(
+    "WITH back AS (UPDATE login_attempt SET last = ",
+    moment!("$2"),
+    " WHERE key = $1 AND last > ",
+    moment!("$2"),
+    ") SELECT failures, least(",
+    micros!("last"),
+    ", $2) FROM login_attempt WHERE key = $1"
+);
 const CLEAR: &str = "DELETE FROM login_attempt WHERE key = $1";
 /// What is a day old has no effect any more.
 const SWEEP: &str =
@@ -43,7 +52,8 @@ pub async fn begin(store: &Store, key: &[u8], now: Instant) -> Result<Result<i32
     if let Some(failures) = query.await.map_err(failure::sqlx_error)? {
         return Ok(Ok(failures));
     }
-    let query = sqlx::query_as(WAIT).bind(key).fetch_optional(&store.0.admin);
+    let query = sqlx::query_as(WAIT).bind(key).bind(now.as_micros());
+    let query = query.fetch_optional(&store.0.admin);
     let found: Option<(i32, i64)> = query.await.map_err(failure::sqlx_error)?;
     let (failures, last) = found.unwrap_or((FREE, now.as_micros()));
     let wait = 1_i64 << (failures - FREE).clamp(0, 20);
