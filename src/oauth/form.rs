@@ -2,6 +2,8 @@
 //!
 //! Spec: RFC 6749 section 3.2, security T3
 
+use serde_json::Value;
+
 use crate::fhir::query::Query;
 
 use super::refusal::Refusal;
@@ -45,9 +47,35 @@ impl Form {
     }
 }
 
+/// Whether a text of a document, or the name of a member, has a NUL: the database keeps no such text, and
+/// no such document.
+pub fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::Array(all) => all.iter().any(has_nul),
+        Value::Object(all) => all.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Value::String(text) => text.contains('\0'),
+        Value::Bool(_) | Value::Null | Value::Number(_) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nul_is_found_wherever_it_is() {
+        for (text, expected) in [
+            (r#"{"a":["b",1,null,true]}"#, false),
+            (r#"{"a":"\\u0000"}"#, false),
+            (r#""\u0000""#, true),
+            (r#"{"a":"b\u0000c"}"#, true),
+            (r#"{"a\u0000":1}"#, true),
+            (r#"[{"a":[{"b":["\u0000"]}]}]"#, true),
+        ] {
+            let value = serde_json::from_str(text).expect("JSON");
+            assert_eq!(has_nul(&value), expected, "{text}");
+        }
+    }
 
     #[test]
     fn a_parameter_stands_once_and_its_value_is_not_shown() {

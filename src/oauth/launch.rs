@@ -16,6 +16,7 @@ use crate::store::oauth::client;
 use crate::store::oauth::launch::{self, NewLaunch};
 
 use super::Authority;
+use super::form::has_nul;
 use super::login::Account;
 use super::secret::Fresh;
 
@@ -99,7 +100,11 @@ impl Asked {
         add("intent", self.intent.clone().map(Value::from));
         add("need_patient_banner", self.need_patient_banner.map(Value::from));
         add("tenant", self.tenant.clone().map(Value::from));
-        Ok(Value::Object(told))
+        let told = Value::Object(told);
+        if has_nul(&told) {
+            return Err(NoLaunch::Invalid("a text has a NUL"));
+        }
+        Ok(told)
     }
 }
 

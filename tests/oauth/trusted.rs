@@ -129,6 +129,13 @@ async fn a_signed_token_counts_when_everything_about_it_is_right() {
         (with(json!({ "kid": "r" }), json!({})), 401),
         (with(json!({ "typ": "logout+jwt" }), json!({})), 401),
         (with(json!({ "crit": ["b64"] }), json!({})), 401),
+        // No name that the database does not keep.
+        (with(json!({}), json!({ "client_id": "a\0" })), 401),
+        (with(json!({}), json!({ "sub": "a\0" })), 401),
+        (with(json!({}), json!({ "patient": "a\0" })), 401),
+        (with(json!({}), json!({ "fhirUser": "Patient/a\0" })), 401),
+        (with(json!({ "kid": "\0" }), json!({})), 401),
+        (with(json!({}), json!({ "scope": "system/Patient.rs \0" })), 200),
         (made(&Key::ec(), json!({}), json!({})), 401),
         (format!("{}A", with(json!({}), json!({}))), 401),
     ] {
@@ -146,6 +153,69 @@ fn job(key: &Key, kid: &str, issuer: &str) -> String {
         "scope": "system/Patient.rs system/Observation.rs", "exp": now + 300, "iat": now,
     });
     key.sign(&json!({ "alg": key.algorithm(), "kid": kid, "typ": "at+jwt" }), &claims)
+}
+
+/// A server that trusts another for tokens of patients, and the key that signs these.
+async fn of_patients() -> (TestServer, Key) {
+    let key = Key::ec();
+    let published = Published::start(&json!({ "keys": [key.jwk("k")] })).await;
+    let here = trusting(&[
+        ("trusted.other.issuer", ISSUER),
+        ("trusted.other.jwks_uri", &published.url),
+        ("trusted.other.audience", AUDIENCE),
+        ("trusted.other.scopes", "patient/Patient.rs"),
+    ])
+    .await;
+    (here, key)
+}
+
+/// The token of a patient's app.
+fn of_patient(key: &Key, id: &str) -> String {
+    let now = SystemClock.now().as_micros() / 1_000_000;
+    let claims = json!({
+        "iss": ISSUER, "aud": AUDIENCE, "sub": "somebody", "client_id": "app", "patient": id,
+        "scope": "patient/Patient.rs", "exp": now + 300, "iat": now,
+    });
+    key.sign(&json!({ "alg": key.algorithm(), "kid": "k", "typ": "at+jwt" }), &claims)
+}
+
+/// Covers: security S10.
+#[tokio::test]
+async fn what_consents_come_down_to_for_an_outside_token_is_on_record() {
+    let (here, key) = of_patients().await;
+    let consent = r#"{"resourceType":"Consent","id":"yes","status":"active","scope":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"patient-privacy"}]},"category":[{"text":"privacy"}],"patient":{"reference":"Patient/p1"},"policyRule":{"text":"ours"},"provision":{"type":"permit"}}"#;
+    store(&here, &[consent]).await;
+    let token = of_patient(&key, "p1");
+    read(&here, &token).await.expect(200);
+    read(&here, &token).await.expect(200);
+    get(&here, "/Patient/p2", &of_patient(&key, "p2")).await.expect(200);
+    let decided = format!(
+        "SELECT count(*) FROM ledger WHERE interaction = 67 AND outcome = 0 \
+         AND client = '{ISSUER}#app'"
+    );
+    assert_eq!(here.database.number(&decided).await, 1);
+    let named = format!("{decided} AND 'Consent/yes' = ANY (entities)");
+    assert_eq!(here.database.number(&named).await, 1);
+    here.stop().await;
+}
+
+/// Covers: security E20.
+#[tokio::test]
+async fn an_outside_token_of_a_merged_record_leads_to_the_one_that_took_its_place() {
+    let (here, key) = of_patients().await;
+    for (id, kind) in [("old", "replaced-by"), ("seen", "seealso")] {
+        let link = format!(r#"{{"other":{{"reference":"Patient/p1"}},"type":"{kind}"}}"#);
+        let old =
+            format!(r#"{{"resourceType":"Patient","id":"{id}","active":false,"link":[{link}]}}"#);
+        store(&here, &[&old]).await;
+    }
+    for (id, status) in [("old", 200), ("seen", 404), ("p2", 404)] {
+        let token = of_patient(&key, id);
+        get(&here, &format!("/Patient/{id}"), &token).await.expect(200);
+        read(&here, &token).await.expect(status);
+    }
+    get(&here, "/Patient/p2", &of_patient(&key, "old")).await.expect(404);
+    here.stop().await;
 }
 
 /// A server of a state.

@@ -10,6 +10,8 @@ use ring::signature::{
 };
 use serde_json::{Map, Value};
 
+use crate::oauth::form::has_nul;
+
 /// Most keys of one client.
 const MAX_KEYS: usize = 50;
 /// Smallest modulus, in bits.
@@ -78,6 +80,9 @@ impl Jwks {
     /// What is wrong with it.
     pub fn parse(text: &[u8]) -> Result<Self, &'static str> {
         let value: Value = serde_json::from_slice(text).map_err(|_| "is not JSON")?;
+        if has_nul(&value) {
+            return Err("has a NUL");
+        }
         let keys = value.get("keys").and_then(Value::as_array).ok_or("has no `keys`")?;
         if keys.is_empty() || keys.len() > MAX_KEYS {
             return Err("has no key, or too many");
@@ -255,6 +260,8 @@ mod tests {
             "[]".to_owned(),
             "x".to_owned(),
             r#"{"keys":[1]}"#.to_owned(),
+            set(&[rsa("a", 256, r#","alg":"\u0000""#)]),
+            set(&[rsa("a", 256, r#","\u0000":1"#)]),
         ] {
             assert!(Jwks::parse(text.as_bytes()).is_err(), "{text:.60}");
         }

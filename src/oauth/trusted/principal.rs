@@ -25,17 +25,11 @@ impl Authority {
         text: &str,
         now: i64,
     ) -> Result<Known, Rejected> {
-        let client = claims.client().or(claims.sub.as_deref()).ok_or(Rejected::Unknown)?;
-        // Names of theirs are not names of ours.
-        let client = format!("{}#{client}", outside.issuer);
-        let patient = match claims.context.patient.as_deref().map(str::parse::<LogicalId>) {
+        let client = client_of(outside, claims)?;
+        let patient = self.outside_patient(claims)?;
+        let survivor = match &patient {
+            Some((id, _)) => self.store.survivor(id).await?,
             None => None,
-            Some(Ok(id)) => {
-                let hash = self.store.hasher().patient(&id);
-                Some((id, hash))
-            }
-            // A patient that is none must not become the absence of one.
-            Some(Err(_)) => return Err(Rejected::Unknown),
         };
         let user = self.outside_user(outside, claims).await?;
         let who = user.as_ref().and_then(|user| user.fhir_user.as_ref());
@@ -48,7 +42,7 @@ impl Authority {
         let scopes = self.outside_scopes(outside, &claims.scope);
         let token = id_of(text);
         let grant = Grant {
-            survivor: None,
+            survivor,
             is_emergency: false,
             token,
             user,
@@ -64,6 +58,7 @@ impl Authority {
         };
         let principal = Principal::from_grant(grant, &self.persons.roles);
         let principal = principal.map_err(|_| Rejected::Unknown)?;
+        self.record_decision(&principal).await?;
         let end = claims.exp.unwrap_or((now + UNTOLD) as f64);
         // Further than any token counts, and still a time.
         let end = (end as i64).clamp(0, now.saturating_add(1_000_000_000));
@@ -73,6 +68,15 @@ impl Authority {
             expires: Instant::from_micros(end.saturating_mul(1_000_000)),
             grant: token,
         })
+    }
+
+    /// The patient in context, with its hash.
+    fn outside_patient(&self, claims: &Claims) -> Result<Option<(LogicalId, i64)>, Rejected> {
+        let Some(text) = claims.context.patient.as_deref() else { return Ok(None) };
+        // A patient that is none must not become the absence of one.
+        let id: LogicalId = text.parse().map_err(|_| Rejected::Unknown)?;
+        let hash = self.store.hasher().patient(&id);
+        Ok(Some((id, hash)))
     }
 
     /// What of the scopes counts here: nothing beyond the configuration, and nothing about our own
@@ -125,6 +129,16 @@ impl Authority {
         let (of, id) = below.unwrap_or(text).split_once('/')?;
         Some((of.parse().ok()?, id.parse().ok()?))
     }
+}
+
+/// What the client is called here: names of theirs are not names of ours.
+fn client_of(outside: &Server, claims: &Claims) -> Result<String, Rejected> {
+    let client = claims.client().or(claims.sub.as_deref()).ok_or(Rejected::Unknown)?;
+    // Nobody is on record by a name that the database does not keep.
+    if client.contains('\0') || claims.sub.as_deref().is_some_and(|sub| sub.contains('\0')) {
+        return Err(Rejected::Unknown);
+    }
+    Ok(format!("{}#{client}", outside.issuer))
 }
 
 /// An id that a text always has: its hash, in the form of ids that are made otherwise.

@@ -170,6 +170,10 @@ pub async fn by_identity(
     issuer: &str,
     subject: &str,
 ) -> Result<Option<Account>, Error> {
+    // No text of the database has NUL.
+    if subject.contains('\0') {
+        return Ok(None);
+    }
     let query = sqlx::query_as(BY_IDENTITY).bind(issuer).bind(subject);
     query.fetch_optional(&store.0.admin).await.map_err(failure::sqlx_error)
 }
