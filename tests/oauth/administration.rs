@@ -13,7 +13,7 @@ use crate::harness::server::TestServer;
 use crate::oauth::browser::store;
 
 /// A server with a listener for administration, a service that administers, and its token.
-async fn administered(settings: &[(&str, &str)]) -> (TestServer, Client, String) {
+pub(super) async fn administered(settings: &[(&str, &str)]) -> (TestServer, Client, String) {
     let own = [("administration.listen", "127.0.0.1:0")];
     let all: Vec<_> = own.iter().chain(settings).copied().collect();
     let server = server_with(&all).await;
@@ -35,7 +35,13 @@ async fn service_token(server: &TestServer, id: &str, secret: &str, scope: &str)
 }
 
 /// One act: a request with a token, and a body where there is one.
-async fn act(client: &Client, token: &str, method: &str, path: &str, body: &Value) -> Answer {
+pub(super) async fn act(
+    client: &Client,
+    token: &str,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> Answer {
     let url = format!("{}{path}", client.root());
     let call = client.call(method, &url).header("Authorization", &format!("Bearer {token}"));
     let call = match body {

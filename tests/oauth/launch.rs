@@ -9,7 +9,7 @@ use crate::harness::server::TestServer;
 
 const LAUNCH: i16 = 48;
 
-async fn world() -> TestServer {
+pub(super) async fn world() -> TestServer {
     let server = server().await;
     store(
         &server,
@@ -29,14 +29,14 @@ async fn world() -> TestServer {
     server
 }
 
-async fn inside(server: &TestServer, name: &str) -> Browser {
+pub(super) async fn inside(server: &TestServer, name: &str) -> Browser {
     let mut browser = Browser::new(server);
     let login = browser.open("/auth/login").await;
     browser.log_in(&login, name).await.expect(200);
     browser
 }
 
-async fn launch(server: &TestServer, browser: &Browser, body: &str) -> Answer {
+pub(super) async fn launch(server: &TestServer, browser: &Browser, body: &str) -> Answer {
     let cookie = browser.jar.iter().map(|(name, value)| format!("{name}={value}"));
     let cookie = cookie.collect::<Vec<_>>().join("; ");
     let call = server.client.call("POST", &format!("{}/auth/launch", server.client.root()));

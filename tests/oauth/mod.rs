@@ -12,6 +12,7 @@ mod encounter;
 mod enforce;
 mod exports;
 mod launch;
+mod nul;
 mod open_policy;
 mod pages;
 mod sessions;
