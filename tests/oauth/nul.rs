@@ -1,6 +1,6 @@
 //! A NUL in whatever a client, an app or a person says: the database keeps none, so it is refused before.
 //!
-//! Covers in part: security H6.
+//! Covers: security H6.
 
 use kiln::http::oauth::routes;
 use serde_json::{Value, json};

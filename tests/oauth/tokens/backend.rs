@@ -249,9 +249,12 @@ async fn keys_that_cannot_be_had_let_nobody_in() {
         client.id = format!("job-{at}");
         register(&server, &client).await;
         let claims = json!({ "iss": client.id, "sub": client.id });
-        let answer = token(&server, &ec.assertion(root, &json!({}), &claims)).await;
-        refused(&answer, 401, "invalid_client");
-        assert_eq!(place.asked(), 1, "{status}");
+        // Each assertion is refused, and the place asked for the first alone.
+        for _ in 0..3 {
+            let answer = token(&server, &ec.assertion(root, &json!({}), &claims)).await;
+            refused(&answer, 401, "invalid_client");
+            assert_eq!(place.asked(), 1, "{status}");
+        }
     }
     server.stop().await;
 }
@@ -311,6 +314,12 @@ async fn keys_are_kept_no_longer_than_they_may_be() {
         token(&server, &ec.assertion(root, &json!({}), &claims)).await.expect(200);
         tokio::time::sleep(Duration::from_millis(wait)).await;
         token(&server, &ec.assertion(root, &json!({}), &claims)).await.expect(200);
+        assert_eq!(place.asked(), asked, "{control}");
+        // Whoever makes up ids of keys has nobody asked.
+        for _ in 0..3 {
+            let made_up = ec.assertion(root, &json!({ "kid": "made-up" }), &claims);
+            refused(&token(&server, &made_up).await, 401, "invalid_client");
+        }
         assert_eq!(place.asked(), asked, "{control}");
     }
     server.stop().await;
