@@ -49,14 +49,16 @@ impl Authority {
         session: Uuid,
         (scopes, reason): (&str, Option<&str>),
     ) -> Result<Principal, Error> {
-        let fhir_user = fhir_user(account);
+        let (fhir_user, now) = (fhir_user(account), self.clock.now());
         let (panels, organizations) = match &fhir_user {
-            Some(user) => (self.store.panels(user).await?, self.store.organizations(user).await?),
+            Some(user) => {
+                (self.store.panels(user, now).await?, self.store.organizations(user, now).await?)
+            }
             None => (Panels::default(), Vec::new()),
         };
         let asker =
             Asker { user: fhir_user.as_ref(), organizations: &organizations, purpose: None };
-        let denials = self.store.denials(&asker, self.clock.now()).await?;
+        let denials = self.store.denials(&asker, now).await?;
         let user = User {
             account: account.id,
             name: account.name.clone(),

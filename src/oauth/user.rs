@@ -22,9 +22,11 @@ impl Authority {
     pub(super) async fn grant_of(&self, token: &Token) -> Result<Option<Grant>, Error> {
         let grant = &token.granted.grant;
         let Some(account) = self.user_of(token).await? else { return Ok(None) };
-        let who = account.as_ref().and_then(fhir_user);
+        let (who, now) = (account.as_ref().and_then(fhir_user), self.clock.now());
         let (panels, organizations) = match &who {
-            Some(who) => (self.store.panels(who).await?, self.store.organizations(who).await?),
+            Some(who) => {
+                (self.store.panels(who, now).await?, self.store.organizations(who, now).await?)
+            }
             None => (Panels::default(), Vec::new()),
         };
         let purpose = grant.purpose.as_deref();

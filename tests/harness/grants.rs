@@ -102,16 +102,16 @@ impl<'s> Token<'s> {
 
     /// With the panels of its user, and under the consents of patients, as they are stored now.
     pub(crate) async fn with_what_is_stored(mut self) -> Self {
-        let store = self.server.store();
+        let (store, now) = (self.server.store(), SystemClock.now());
         let who = self.user.as_ref().and_then(|user| user.fhir_user.clone());
         let mut organizations = Vec::new();
         if let (Some(user), Some(who)) = (&mut self.user, &who) {
-            user.panels = store.panels(who).await.expect("panels");
-            organizations = store.organizations(who).await.expect("organizations");
+            user.panels = store.panels(who, now).await.expect("panels");
+            organizations = store.organizations(who, now).await.expect("organizations");
         }
         let asker =
             Asker { user: who.as_ref(), organizations: &organizations, purpose: self.purpose };
-        let denials = store.denials(&asker, SystemClock.now()).await.expect("consents");
+        let denials = store.denials(&asker, now).await.expect("consents");
         self.denials(denials.to_vec())
     }
 

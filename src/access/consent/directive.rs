@@ -190,10 +190,7 @@ impl Provision {
 
     fn matches(&self, asker: &Asker<'_>, now: Instant) -> Expression {
         let mut all = vec![self.of.clone()];
-        let is_now = |period: DateRange| {
-            period.low.is_none_or(|low| low <= now) && period.high.is_none_or(|high| now < high)
-        };
-        all.push(truth(self.period.map_or(Some(true), |period| Some(is_now(period)))));
+        all.push(truth(Some(self.period.is_none_or(|period| period.has(now)))));
         all.push(truth(self.is_about_reading));
         if !self.purposes.is_empty() {
             let is_one = |purpose: &str| self.purposes.iter().any(|it| **it == *purpose);

@@ -122,14 +122,14 @@ impl Authority {
         if !self.settings.heeds_bans {
             return Ok(false);
         }
-        let who = fhir_user(account);
+        let (who, now) = (fhir_user(account), self.clock.now());
         let organizations = match &who {
-            Some(who) => self.store.organizations(who).await?,
+            Some(who) => self.store.organizations(who, now).await?,
             None => Vec::new(),
         };
         let purpose = Some(purpose);
         let asker = Asker { user: who.as_ref(), organizations: &organizations, purpose };
-        let denials = self.store.denials(&asker, self.clock.now()).await?;
+        let denials = self.store.denials(&asker, now).await?;
         let whose = self.store.hasher().patient(patient);
         let survivor = self.store.survivor(patient).await?;
         let is_theirs = |denial: &Denial| {

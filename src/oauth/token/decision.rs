@@ -84,7 +84,7 @@ impl Authority {
     ) -> Result<(), Error> {
         let user = party.grant().and_then(|grant| grant.user.as_ref());
         let organizations = match user.and_then(|user| user.fhir_user.as_ref()) {
-            Some(who) => self.store.organizations(who).await?,
+            Some(who) => self.store.organizations(who, self.clock.now()).await?,
             None => Vec::new(),
         };
         let request = RequestContext {

@@ -34,7 +34,7 @@ impl Authority {
         let user = self.outside_user(outside, claims).await?;
         let who = user.as_ref().and_then(|user| user.fhir_user.as_ref());
         let organizations = match who {
-            Some(who) => self.store.organizations(who).await?,
+            Some(who) => self.store.organizations(who, self.clock.now()).await?,
             None => Vec::new(),
         };
         let asker = Asker { user: who, organizations: &organizations, purpose: None };
@@ -109,7 +109,7 @@ impl Authority {
             Some(text) => Some(self.outside_resource(text).ok_or(Rejected::Unknown)?),
         };
         let panels = match &fhir_user {
-            Some(who) => self.store.panels(who).await?,
+            Some(who) => self.store.panels(who, self.clock.now()).await?,
             None => Panels::default(),
         };
         let name = format!("{}#{}", outside.issuer, subject.unwrap_or("somebody"));

@@ -52,6 +52,11 @@ impl DateRange {
         spans.chain(bounds).reduce(Self::around)
     }
 
+    /// Whether a moment lies in it.
+    pub fn has(self, moment: Instant) -> bool {
+        self.low.is_none_or(|low| low <= moment) && self.high.is_none_or(|high| moment < high)
+    }
+
     /// The shortest span that has both in it.
     #[must_use]
     pub fn around(self, other: Self) -> Self {

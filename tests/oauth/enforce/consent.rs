@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kiln::access::consent::Asker;
+use kiln::clock::{Clock as _, SystemClock};
 use kiln::fhir::{Instant, LogicalId, ResourceType};
 
 use crate::harness::client::Client;
@@ -176,7 +177,11 @@ async fn a_panel_is_whom_teams_and_organizations_care_for() {
     let id = |text: &str| -> LogicalId { text.parse().expect("an id") };
     let hash = |text: &str| server.store().hasher().patient(&id(text));
     let doc = (ResourceType::PRACTITIONER, id("doc"));
-    let empty = server.store().panels(&doc).await.expect("panels");
+    let store = server.store();
+    let panels = async |who: &(ResourceType, LogicalId)| {
+        store.panels(who, SystemClock.now()).await.expect("panels")
+    };
+    let empty = panels(&doc).await;
     assert!(empty.care_team.is_empty() && empty.organization.is_empty() && empty.own.is_empty());
     for (path, content) in [
         (
@@ -194,12 +199,85 @@ async fn a_panel_is_whom_teams_and_organizations_care_for() {
     ] {
         server.client.put(&format!("/{path}"), body(path, content)).await.expect(201);
     }
-    let panels = server.store().panels(&doc).await.expect("panels");
-    assert_eq!((panels.care_team, panels.organization), (vec![hash("a")], vec![hash("a")]));
+    let both = panels(&doc).await;
+    assert_eq!((both.care_team, both.organization), (vec![hash("a")], vec![hash("a")]));
     let mother = (ResourceType::RELATED_PERSON, id("a-mother"));
-    assert_eq!(server.store().panels(&mother).await.expect("panels").own, [hash("a")]);
+    assert_eq!(panels(&mother).await.own, [hash("a")]);
     let itself = (ResourceType::PATIENT, id("b"));
-    assert_eq!(server.store().panels(&itself).await.expect("panels").own, [hash("b")]);
+    assert_eq!(panels(&itself).await.own, [hash("b")]);
+    server.stop().await;
+}
+
+const PAST: &str = r#""period":{"start":"2019","end":"2020-05-01T10:00:00Z"},"#;
+const NOW: &str = r#""period":{"start":"2020-05-01"},"#;
+const FUTURE: &str = r#""period":{"start":"2024-06-02"},"#;
+const INACTIVE: &str = r#""active":false,"#;
+
+/// How somebody has patient a: by a resource with these members more, and by its participants.
+fn care(path: &str, more: &str, participants: &[(&str, &str)]) -> String {
+    let rest = match path {
+        "CareTeam/t" => {
+            let members = participants.iter().map(|(who, period)| {
+                format!(r#"{{{period}"member":{{"reference":"Practitioner/{who}"}}}}"#)
+            });
+            let members = members.collect::<Vec<_>>().join(",");
+            let subject = r#""subject":{"reference":"Patient/a"}"#;
+            format!(r#""status":"active",{subject},"participant":[{members}]"#)
+        }
+        "PractitionerRole/r" => {
+            let whose = r#""practitioner":{"reference":"Practitioner/doc"}"#;
+            format!(r#"{whose},"organization":{{"reference":"Organization/ward"}}"#)
+        }
+        "RelatedPerson/m" => r#""patient":{"reference":"Patient/a"}"#.to_owned(),
+        _ => r#""link":[{"target":{"reference":"Patient/a"}}]"#.to_owned(),
+    };
+    format!("{more}{rest}")
+}
+
+/// Who cared for somebody once, or will, does not now.
+///
+/// Covers: security E18.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panel_is_of_those_whose_periods_are_now() {
+    let server = filled().await;
+    let now = Instant::parse("2024-06-01T12:00:00Z").expect("an instant");
+    let id = |text: &str| -> LogicalId { text.parse().expect("an id") };
+    let whole = vec![server.store().hasher().patient(&id("a"))];
+    let cases: &[(&str, &str, &[(&str, &str)], bool)] = &[
+        ("CareTeam/t", "", &[("doc", "")], true),
+        ("CareTeam/t", NOW, &[("doc", "")], true),
+        ("CareTeam/t", PAST, &[("doc", "")], false),
+        ("CareTeam/t", FUTURE, &[("doc", "")], false),
+        ("CareTeam/t", "", &[("doc", NOW)], true),
+        ("CareTeam/t", "", &[("doc", PAST), ("other", NOW)], false),
+        ("CareTeam/t", "", &[("doc", FUTURE), ("other", "")], false),
+        ("CareTeam/t", "", &[("doc", PAST), ("doc", "")], true),
+        ("CareTeam/t", PAST, &[("doc", NOW)], false),
+        ("PractitionerRole/r", "", &[], true),
+        ("PractitionerRole/r", NOW, &[], true),
+        ("PractitionerRole/r", PAST, &[], false),
+        ("PractitionerRole/r", FUTURE, &[], false),
+        ("RelatedPerson/m", "", &[], true),
+        ("RelatedPerson/m", NOW, &[], true),
+        ("RelatedPerson/m", PAST, &[], false),
+        ("RelatedPerson/m", FUTURE, &[], false),
+        ("RelatedPerson/m", INACTIVE, &[], false),
+        ("Person/p", "", &[], true),
+        ("Person/p", INACTIVE, &[], false),
+    ];
+    for (path, more, participants, expected) in cases {
+        let content = care(path, more, participants);
+        let stored = server.client.put(&format!("/{path}"), body(path, &content)).await;
+        assert!([200, 201].contains(&stored.status), "{content}: {stored:?}");
+        let is_own = !path.starts_with("CareTeam") && !path.starts_with("Practitioner");
+        let who = if is_own { *path } else { "Practitioner/doc" };
+        let (of, name) = who.split_once('/').expect("a reference");
+        let who = (of.parse().expect("a type"), id(name));
+        let panels = server.store().panels(&who, now).await.expect("panels");
+        let found = [panels.care_team, panels.organization, panels.own].concat();
+        assert_eq!(found == whole, *expected, "{path} {content}: {found:?}");
+        assert!(*expected || found.is_empty(), "{path} {content}: {found:?}");
+    }
     server.stop().await;
 }
 
