@@ -33,9 +33,10 @@ configuration! {
         listen: SocketAddr = Text("127.0.0.1:8080"),
         /// The base that clients see, when a proxy stands in front. Default: the listener's address with /fhir.
         base_url: Option<String> = Unset("https://fhir.example.org/fhir"),
-        /// Addresses or networks of proxies, such as `10.0.0.0/8`: without base_url, what they say of
-        /// the host that a client asked (Forwarded, X-Forwarded-Host, -Proto and -Prefix) counts.
-        /// What comes from this machine is believed always.
+        /// Addresses or networks of proxies, such as `10.0.0.0/8`. Who asks is whom they tell
+        /// (X-Forwarded-For): by that address attempts are counted, and the ledger has it. Without
+        /// base_url, what they say of the host that a client asked (Forwarded, X-Forwarded-Host, -Proto
+        /// and -Prefix) counts too. What comes from this machine is believed always.
         trusted_proxies: Vec<Network> = List,
         /// Largest request body in bytes, also after decompression: 10 MiB. A parsed body takes
         /// about four times its size in memory; the largest of a hundred Synthea patients has

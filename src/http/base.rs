@@ -2,7 +2,7 @@
 //!
 //! Spec: RFC 7239, rest 1.8
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::http::header::{FORWARDED, HOST, HeaderMap};
 use axum::http::{Uri, request};
@@ -38,12 +38,20 @@ pub(super) fn client(settings: &Settings, parts: &request::Parts) -> Option<IpAd
     if !is_proxy(proxies, peer) {
         return Some(peer);
     }
-    // Each proxy adds whom it saw: the last that is no proxy of ours asked.
-    let told = parts.headers.get_all("x-forwarded-for").iter().filter_map(|it| it.to_str().ok());
-    let told: Vec<IpAddr> =
-        told.flat_map(|it| it.split(',')).filter_map(|it| it.trim().parse().ok()).collect();
-    let asked = told.iter().rev().map(IpAddr::to_canonical).find(|it| !is_proxy(proxies, *it));
+    // Each proxy adds whom it saw: the last that is no proxy of ours asked. What stands before a part
+    // that nobody can read may be anybody's word.
+    let told = parts.headers.get_all("x-forwarded-for").iter();
+    let told = told.flat_map(|it| it.to_str().unwrap_or_default().split(','));
+    let told: Vec<&str> = told.map(str::trim).collect();
+    let mut readable = told.iter().rev().map_while(|it| address(it));
+    let asked = readable.find(|it| !is_proxy(proxies, *it));
     Some(asked.unwrap_or(peer))
+}
+
+/// The address in a part of X-Forwarded-For; some proxies write the port too.
+fn address(text: &str) -> Option<IpAddr> {
+    let with_port = || text.parse::<SocketAddr>().ok().map(|it| it.ip());
+    text.parse::<IpAddr>().ok().or_else(with_port).map(|it| it.to_canonical())
 }
 
 /// Whether the other end of a connection is one of these proxies, or this machine.
@@ -100,7 +108,6 @@ fn is_path(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
     use std::time::Duration;
 
     use axum::extract::ConnectInfo;
@@ -170,6 +177,7 @@ mod tests {
         }
     }
 
+    /// Covers: security A3.
     #[test]
     fn who_asks_is_the_last_address_that_is_no_proxy() {
         for (peer, told, expected) in [
@@ -178,6 +186,12 @@ mod tests {
             ("192.0.2.9", Some("203.0.113.9"), "203.0.113.9"),
             ("192.0.2.9", Some("10.0.0.1, 203.0.113.9, 192.0.2.8"), "203.0.113.9"),
             ("192.0.2.9", Some("nonsense"), "192.0.2.9"),
+            ("192.0.2.9", Some("203.0.113.9, nonsense"), "192.0.2.9"),
+            ("192.0.2.9", Some("10.0.0.1, 203.0.113.9:4711"), "203.0.113.9"),
+            ("192.0.2.9", Some("[2001:db8::7]:4711"), "2001:db8::7"),
+            ("192.0.2.9", Some("::ffff:203.0.113.9"), "203.0.113.9"),
+            ("::ffff:192.0.2.9", Some("203.0.113.9"), "203.0.113.9"),
+            ("::ffff:198.51.100.1", Some("203.0.113.9"), "198.51.100.1"),
             ("127.0.0.1", None, "127.0.0.1"),
         ] {
             let mut request = Request::get("/");
@@ -188,6 +202,9 @@ mod tests {
             let (parts, ()) = request.extension(ConnectInfo(from)).body(()).unwrap().into_parts();
             let found = client(&settings(None), &parts).map(|it| it.to_string());
             assert_eq!(found.as_deref(), Some(expected), "{peer} {told:?}");
+            // The ledger has the same.
+            let kept = caller::context(&settings(None), &parts, "id", "/".to_owned()).source;
+            assert_eq!(kept.map(|it| it.to_string()).as_deref(), Some(expected), "{peer} {told:?}");
         }
     }
 

@@ -14,7 +14,7 @@ use crate::error::Error;
 
 use super::base;
 use super::outcome::Failure;
-use super::server::Server;
+use super::server::{Server, Settings};
 
 /// Finds the principal behind a request.
 pub trait Authenticator: Send + Sync {
@@ -88,12 +88,12 @@ impl Authenticator for Open {
 /// # Errors
 /// Those of the authenticator.
 pub(super) async fn of(
-    authenticator: &dyn Authenticator,
+    server: &Server,
     parts: &request::Parts,
     request_id: &HeaderValue,
 ) -> Result<Caller, Error> {
-    let principal = authenticator.authenticate(&parts.headers).await?;
-    Ok(Caller::new(principal, context(parts, request_id)))
+    let principal = server.authenticator.authenticate(&parts.headers).await?;
+    Ok(Caller::new(principal, whole_context(&server.settings, parts, request_id)))
 }
 
 /// Puts on record that whoever sent `parts` is not known, as often as its address may ask: beyond
@@ -112,23 +112,38 @@ pub(super) async fn turn_away(
     if !is_stranger {
         return error.into();
     }
-    let source = base::client(&server.settings, parts);
-    if let Err(throttled) = server.authenticator.turn_away(source) {
+    let request = whole_context(&server.settings, parts, request_id);
+    if let Err(throttled) = server.authenticator.turn_away(request.source) {
         return throttled.into();
     }
-    let request = Arc::new(RequestContext { source, ..context(parts, request_id) });
+    let request = Arc::new(request);
     let actor = Actor { name: "anonymous".to_owned(), request };
     Failure::Interaction(server.engine.turned_away(interaction, &actor, error).await)
 }
 
-/// What the ledger keeps of a request.
-fn context(parts: &request::Parts, request_id: &HeaderValue) -> RequestContext {
-    let uri = &parts.uri;
+/// What the ledger keeps of a request to the FHIR endpoint.
+fn whole_context(
+    settings: &Settings,
+    parts: &request::Parts,
+    request_id: &HeaderValue,
+) -> RequestContext {
+    let asked = shown(parts.uri.path_and_query().map_or("/", |text| text.as_str())).into_owned();
+    context(settings, parts, request_id.to_str().unwrap_or_default(), asked)
+}
+
+/// What the ledger keeps of a request: of its path and query what may be seen, and the address of who
+/// asks, which a known proxy tells.
+pub(super) fn context(
+    settings: &Settings,
+    parts: &request::Parts,
+    id: &str,
+    path_and_query: String,
+) -> RequestContext {
     RequestContext {
-        id: request_id.to_str().unwrap_or_default().to_owned(),
+        id: id.to_owned(),
         method: method_name(&parts.method),
-        path_and_query: shown(uri.path_and_query().map_or("/", |text| text.as_str())).into_owned(),
-        source: source(parts),
+        path_and_query,
+        source: base::client(settings, parts),
     }
 }
 
@@ -148,7 +163,7 @@ pub(super) fn source(parts: &request::Parts) -> Option<IpAddr> {
     parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
 }
 
-pub(super) fn method_name(method: &Method) -> &'static str {
+fn method_name(method: &Method) -> &'static str {
     match method.as_str() {
         "DELETE" => "DELETE",
         "GET" => "GET",

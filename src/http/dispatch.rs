@@ -263,7 +263,7 @@ impl Start {
         };
         let resource_type = target.member.or(target.resource_type);
         let interaction = crate::access::Interaction { kind, resource_type };
-        let caller = match caller::of(&*server.authenticator, &parts, id).await {
+        let caller = match caller::of(&server, &parts, id).await {
             Ok(caller) => caller,
             Err(error) => {
                 return Err(caller::turn_away(&server, &parts, id, interaction, error).await);

@@ -8,7 +8,7 @@ use kiln::oauth::secret;
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use crate::harness::client::{Answer, Client};
+use crate::harness::client::{Answer, Call, Client};
 use crate::harness::server::TestServer;
 
 /// A password that nobody tries first.
@@ -22,6 +22,8 @@ pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 pub(crate) struct Browser {
     client: Client,
     pub(crate) jar: BTreeMap<String, String>,
+    /// Of whom a proxy on the way says that it asks.
+    forwarded: Option<String>,
 }
 
 impl Browser {
@@ -31,7 +33,20 @@ impl Browser {
 
     /// One that goes to the endpoint of a client.
     pub(crate) fn of(client: Client) -> Self {
-        Self { client, jar: BTreeMap::new() }
+        Self { client, jar: BTreeMap::new(), forwarded: None }
+    }
+
+    /// One behind a proxy that saw it at an address.
+    pub(crate) fn behind_proxy(server: &TestServer, address: &str) -> Self {
+        Self { forwarded: Some(address.to_owned()), ..Self::new(server) }
+    }
+
+    fn call(&self, method: &str, path: &str) -> Call<'_> {
+        let call = self.client.call(method, &self.url(path)).header("Cookie", &self.cookies());
+        match &self.forwarded {
+            Some(address) => call.header("X-Forwarded-For", address),
+            None => call,
+        }
     }
 
     fn url(&self, path: &str) -> String {
@@ -61,15 +76,14 @@ impl Browser {
 
     /// Asks for a page; redirects are not followed.
     pub(crate) async fn get(&mut self, path: &str) -> Answer {
-        let call = self.client.call("GET", &self.url(path)).header("Cookie", &self.cookies());
-        let answer = call.send().await;
+        let answer = self.call("GET", path).send().await;
         self.keep(&answer);
         answer
     }
 
     /// Sends a form; redirects are not followed.
     pub(crate) async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
-        let call = self.client.call("POST", &self.url(path)).header("Cookie", &self.cookies());
+        let call = self.call("POST", path);
         let call = call.header("Content-Type", "application/x-www-form-urlencoded");
         let answer = call.body(form(fields)).send().await;
         self.keep(&answer);

@@ -15,6 +15,7 @@ mod launch;
 mod nul;
 mod open_policy;
 mod pages;
+mod proxied;
 mod sessions;
 mod strangers;
 mod suite;

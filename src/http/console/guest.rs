@@ -10,7 +10,7 @@ use crate::access::{Caller, Principal, RequestContext};
 use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::http::body;
-use crate::http::caller::{method_name, source};
+use crate::http::caller;
 use crate::http::cors::origin;
 use crate::http::dispatch::Asked;
 use crate::http::oauth::pages::html::Html;
@@ -70,12 +70,8 @@ impl Guest {
         let sent = Query::parse(&raw).map_err(Error::from)?;
         let asked = parts.extensions.get::<Asked>().cloned();
         let id = asked.as_ref().and_then(|asked| asked.id.to_str().ok()).unwrap_or_default();
-        let request = RequestContext {
-            id: id.to_owned(),
-            method: method_name(&parts.method),
-            path_and_query: parts.uri.path().to_owned(),
-            source: source(&parts),
-        };
+        let path = parts.uri.path().to_owned();
+        let request = caller::context(&server.settings, &parts, id, path);
         let caller = Caller::new(Principal::open(), request);
         let name = asked.and_then(|asked| asked.name).unwrap_or_default().into_string();
         Ok(Ok(Self { server, caller, sent, name, csrf: None }))

@@ -10,16 +10,16 @@ use axum::http::{Response, StatusCode, request};
 
 use crate::access::RequestContext;
 use crate::error::Error;
-use crate::http::caller::{method_name, source};
+use crate::http::body;
+use crate::http::caller;
 use crate::http::cors::OfClient;
 use crate::http::dispatch::Asked;
 use crate::http::outcome::Failure;
 use crate::http::server::Server;
-use crate::http::{base, body};
 use crate::oauth::Authority;
 use crate::oauth::client::{Basic, Client};
 use crate::oauth::form::Form;
-use crate::oauth::limits::Rate;
+use crate::oauth::limits::{self, Rate};
 use crate::oauth::refusal::Refusal;
 
 use super::failure;
@@ -46,16 +46,11 @@ impl Call {
         let authority =
             authority.ok_or_else(|| Error::internal("an endpoint without its server"))?;
         let asked = parts.extensions.get::<Asked>();
-        let id = asked.and_then(|asked| asked.id.to_str().ok()).unwrap_or_default().to_owned();
-        let context = RequestContext {
-            id,
-            method: method_name(&parts.method),
-            // Without a query, which may hold what nobody should see.
-            path_and_query: parts.uri.path().to_owned(),
-            source: source(&parts),
-        };
-        let address = base::client(&server.settings, &parts);
-        let address = address.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
+        let id = asked.and_then(|asked| asked.id.to_str().ok()).unwrap_or_default();
+        // Without a query, which may hold what nobody should see.
+        let path = parts.uri.path().to_owned();
+        let context = caller::context(&server.settings, &parts, id, path);
+        let address = limits::party_of(context.source);
         Ok(Self { authority, context: Arc::new(context), parts, address })
     }
 

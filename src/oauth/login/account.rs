@@ -1,8 +1,8 @@
 //! Logging in: names, passwords, one-time links, and how often they may be tried.
 //!
 //! A wrong name and a wrong password cost the same time and are answered alike. Failures are counted
-//! by name and address together: each after the fifth doubles the wait, up to a quarter of an hour,
-//! and nobody can lock another one out from elsewhere.
+//! by name and address (of version 6: its network) together: each after the fifth doubles the wait, up
+//! to a quarter of an hour, and nobody can lock another one out from elsewhere.
 
 use std::net::IpAddr;
 
@@ -17,6 +17,7 @@ use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::Instant;
 use crate::oauth::Authority;
+use crate::oauth::limits;
 use crate::oauth::secret::Fresh;
 use crate::store::oauth::account::{self, NewAccount};
 use crate::store::oauth::{attempt, factor, grant, session};
@@ -80,7 +81,7 @@ pub fn folded(name: &str) -> Option<String> {
 
 /// What failures are counted by.
 fn attempt_key(what: &str, whose: &str, from: Option<IpAddr>) -> [u8; 32] {
-    let from = from.map(|it| it.to_canonical().to_string()).unwrap_or_default();
+    let from = from.map(|it| limits::party_of(Some(it))).unwrap_or_default();
     Sha256::digest(format!("{what}\n{whose}\n{from}")).into()
 }
 
@@ -291,5 +292,7 @@ mod tests {
         assert_eq!(key("a", "192.0.2.1"), key("a", "::ffff:192.0.2.1"));
         assert_ne!(key("a", "192.0.2.1"), key("b", "192.0.2.1"));
         assert_ne!(key("a", "192.0.2.1"), key("a", "192.0.2.2"));
+        assert_eq!(key("a", "2001:db8::1"), key("a", "2001:db8::2:1"));
+        assert_ne!(key("a", "2001:db8::1"), key("a", "2001:db8:0:1::1"));
     }
 }

@@ -11,10 +11,10 @@ use crate::access::{Caller, Principal, RequestContext};
 use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::http::body;
-use crate::http::caller::{method_name, source};
+use crate::http::caller;
 use crate::http::dispatch::Asked;
 use crate::http::outcome::Failure;
-use crate::http::server::Server;
+use crate::http::server::{Server, Settings};
 use crate::oauth::Authority;
 use crate::oauth::login::{Account, Browser, Stage, Visitor, handle};
 
@@ -74,7 +74,7 @@ impl Visit {
         let authority = authority.ok_or_else(|| Error::internal("a page without its server"))?;
         let sent = Query::parse(&raw).map_err(Error::from)?;
         let asked = parts.extensions.get::<Asked>().cloned();
-        let visitor = Visitor(Arc::new(context(parts, asked.as_ref())));
+        let visitor = Visitor(Arc::new(context(&server.settings, parts, asked.as_ref())));
         let cookie = cookie(parts, &cookie_name(&authority));
         let browser = authority.browser(cookie.as_deref()).await?;
         let name = asked.and_then(|asked| asked.name).unwrap_or_default().into_string();
@@ -157,19 +157,14 @@ impl Visit {
 
 /// What the ledger keeps of a request to a page: the path without what it names, and no query, which
 /// may hold what opens something.
-fn context(parts: &request::Parts, asked: Option<&Asked>) -> RequestContext {
+fn context(settings: &Settings, parts: &request::Parts, asked: Option<&Asked>) -> RequestContext {
     let path = parts.uri.path();
     let path = match asked.and_then(|asked| asked.name.as_deref()) {
         Some(_) => path.rsplit_once('/').map_or(path, |(before, _)| before),
         None => path,
     };
     let id = asked.and_then(|asked| asked.id.to_str().ok()).unwrap_or_default();
-    RequestContext {
-        id: id.to_owned(),
-        method: method_name(&parts.method),
-        path_and_query: path.to_owned(),
-        source: source(parts),
-    }
+    caller::context(settings, parts, id, path.to_owned())
 }
 
 /// Whether browsers reach us by TLS; without it, only those of this machine do.
