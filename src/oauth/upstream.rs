@@ -2,18 +2,19 @@
 //!
 //! The provider says who somebody is; which account that is was said by an operator, by issuer and
 //! subject alone: a name or an address that a provider tells links nothing. A second factor that an
-//! account needs is asked for here all the same.
+//! account needs is asked for here all the same. An app that wants a new login, or one that is not too
+//! old, gets it at the provider, which has to say when it was.
 //!
-//! Spec: OpenID Connect Core section 3.1, RFC 7636, RFC 9207; security M7
+//! Spec: OpenID Connect Core section 3.1, RFC 7636, RFC 9207; security L19, M7
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant as Watch};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use openidconnect::core::{
-    CoreAuthenticationFlow, CoreClient, CoreIdTokenClaims, CoreJsonWebKeySet,
+    CoreAuthPrompt, CoreAuthenticationFlow, CoreClient, CoreIdTokenClaims, CoreJsonWebKeySet,
     CoreJwsSigningAlgorithm, CoreProviderMetadata, CoreTokenResponse,
 };
 use openidconnect::{
@@ -29,16 +30,20 @@ use crate::access::Outcome;
 use crate::access::interaction::Kind;
 use crate::config;
 use crate::error::Error;
+use crate::fhir::Instant;
 use crate::outbound::Outbound;
 use crate::store::oauth::account;
 use crate::store::oauth::session::{self, Upstream};
 
+use super::authorize::Pending;
 use super::login::{Browser, Visitor};
 use super::secret::Fresh;
 use super::{Authority, login::handle};
 
 /// How long a person has at the provider.
 const WAIT_MILLIS: i64 = 10 * 60 * 1_000;
+/// How far the clock of a provider may be behind; besides, it tells whole seconds.
+const LEEWAY_MILLIS: i64 = 10_000;
 /// How long what a provider publishes is kept.
 const KEPT: Duration = Duration::from_mins(10);
 /// Largest document of a provider, in bytes.
@@ -62,7 +67,7 @@ pub struct Provider {
     secret: Option<SecretString>,
     /// What the login page calls it.
     pub label: String,
-    known: Mutex<Option<(Instant, CoreProviderMetadata)>>,
+    known: Mutex<Option<(Watch, CoreProviderMetadata)>>,
 }
 
 /// Why nobody was logged in.
@@ -77,6 +82,9 @@ pub enum NotKnown {
     /// The provider says no.
     #[error("the provider did not log the user in")]
     Refused,
+    /// The login at the provider is older than the app wants, or nobody knows how old.
+    #[error("the provider does not say that the user logged in as late as the app wants")]
+    TooOld,
     /// No account is linked with whom the provider names.
     #[error("no account is linked with this user of the provider")]
     Unlinked,
@@ -137,7 +145,7 @@ impl Provider {
         let keys: CoreJsonWebKeySet = document(outbound, metadata.jwks_uri().as_str()).await?;
         let metadata = metadata.set_jwks(keys);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = Some((Instant::now(), metadata.clone()));
+        *known = Some((Watch::now(), metadata.clone()));
         Ok(metadata)
     }
 
@@ -175,7 +183,34 @@ fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
+/// How old a login may be for a request, in seconds. Whoever is to log in anew is to do so now: asked in
+/// this way, a provider has to say when it was.
+fn longest_age(pending: &Pending) -> Option<u64> {
+    if pending.wants_login { Some(0) } else { pending.max_age.map(i64::unsigned_abs) }
+}
+
+/// When a user logged in, by what a provider `told`; none where that is not what the request wants.
+fn logged_in_at(pending: Option<&Pending>, told: Option<Instant>, now: Instant) -> Option<Instant> {
+    let told = told.map(|told| told.min(now));
+    let Some(pending) = pending else { return Some(told.unwrap_or(now)) };
+    let Some(told) = told else { return longest_age(pending).is_none().then_some(now) };
+    if told.plus_millis(LEEWAY_MILLIS).as_micros() >= pending.begun {
+        return Some(told.max(Instant::from_micros(pending.begun)));
+    }
+    pending.accepts_login(Some(told.as_micros())).then_some(told)
+}
+
 impl Authority {
+    /// The request that goes on after a login at the provider.
+    async fn waiting(
+        &self,
+        browser: &Browser,
+        request: Option<&str>,
+    ) -> Result<Option<Pending>, Error> {
+        let Some(handle) = request else { return Ok(None) };
+        Ok(self.ticket(handle, browser).await?.map(|ticket| ticket.pending))
+    }
+
     /// Where the provider sends people back to.
     fn callback(&self) -> String {
         format!("{}/callback", self.settings.issuer)
@@ -192,6 +227,7 @@ impl Authority {
     ) -> Result<String, NotKnown> {
         let Some(outside) = &self.provider else { return Err(NotKnown::Refused) };
         let client = outside.ready(&self.outbound, self.callback()).await?;
+        let waiting = self.waiting(browser, request).await?;
         let [state, nonce, verifier] = [0; 3].map(|_| Fresh::new("", &*self.ids));
         let kept = Upstream {
             issuer: outside.issuer.clone(),
@@ -207,10 +243,16 @@ impl Authority {
         session::add_upstream(&self.store, &state.hash, session, &kept, expires).await?;
         let state = CsrfToken::new(state.text.expose_secret().to_owned());
         let nonce = Nonce::new(kept.nonce);
-        let (url, ..) = client
+        let mut question = client
             .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || state, || nonce)
-            .set_pkce_challenge(challenge)
-            .url();
+            .set_pkce_challenge(challenge);
+        if waiting.as_ref().is_some_and(|pending| pending.wants_login) {
+            question = question.add_prompt(CoreAuthPrompt::Login);
+        }
+        if let Some(seconds) = waiting.as_ref().and_then(longest_age) {
+            question = question.set_max_age(Duration::from_secs(seconds));
+        }
+        let (url, ..) = question.url();
         Ok(url.to_string())
     }
 
@@ -260,10 +302,14 @@ impl Authority {
         let subject = claims.subject().as_str();
         let found = account::by_identity(&self.store, &outside.issuer, subject).await?;
         let found = found.filter(|account| !account.is_disabled).ok_or(NotKnown::Unlinked)?;
+        let waiting = self.waiting(browser, asked.request.as_deref()).await?;
+        let seconds = claims.auth_time().map(|at| at.timestamp());
+        let told = seconds.map(|it| Instant::from_micros(it.saturating_mul(1_000_000)));
+        let at = logged_in_at(waiting.as_ref(), told, now).ok_or(NotKnown::TooOld)?;
         let actor = visitor.actor(&found);
         self.gate.note(Kind::Login, &actor, Outcome::Success, "by an outside provider").await?;
         let proved = vec!["provider".to_owned()];
-        let browser = self.begin_session(found, proved, Some(browser)).await?;
+        let browser = self.begin_session_at(at, found, proved, Some(browser)).await?;
         Ok(Returned { browser, request: asked.request })
     }
 }
@@ -328,5 +374,59 @@ impl Provider {
             return Err(refused(fetched.status));
         }
         serde_json::from_slice(&fetched.body).map_err(|_| refused(fetched.status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending(begun: i64, wants_login: bool, max_age: Option<i64>) -> Option<Pending> {
+        let written = serde_json::json!({
+            "client": "app",
+            "redirect_uri": "https://app.example/cb",
+            "scopes": "openid",
+            "aud": "https://kiln.example/fhir",
+            "challenge": "c",
+            "is_silent": false,
+            "wants_login": wants_login,
+            "wants_consent": false,
+            "max_age": max_age,
+            "begun": begun * 1_000_000,
+            "has_no_patient": false,
+            "has_no_encounter": false,
+        });
+        Some(serde_json::from_value(written).expect("a request"))
+    }
+
+    /// Covers: security L19.
+    #[test]
+    fn a_login_at_a_provider_is_as_old_as_it_says() {
+        let moment = |seconds: i64| Instant::from_micros(seconds * 1_000_000);
+        let (begun, now) = (1_000, 1_060);
+        let any = pending(begun, false, None);
+        let young = pending(begun, false, Some(300));
+        let anew = pending(begun, true, None);
+        for (pending, told, expected) in [
+            (&None, None, Some(now)),
+            (&None, Some(5), Some(5)),
+            (&None, Some(9_999), Some(now)),
+            (&any, None, Some(now)),
+            (&any, Some(5), Some(5)),
+            (&young, None, None),
+            (&young, Some(699), None),
+            (&young, Some(700), Some(700)),
+            (&young, Some(995), Some(begun)),
+            (&young, Some(1_030), Some(1_030)),
+            (&anew, None, None),
+            (&anew, Some(989), None),
+            (&anew, Some(990), Some(begun)),
+            (&anew, Some(1_030), Some(1_030)),
+        ] {
+            let found = logged_in_at(pending.as_ref(), told.map(moment), moment(now));
+            assert_eq!(found, expected.map(moment), "{pending:?} {told:?}");
+        }
+        let ages = [&any, &young, &anew].map(|it| it.as_ref().and_then(longest_age));
+        assert_eq!(ages, [None, Some(300), Some(0)]);
     }
 }

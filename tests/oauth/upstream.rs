@@ -3,8 +3,10 @@
 use kiln::oauth::client::Client as App;
 
 use super::browser::{
-    Browser, app, hidden, location, noted, parameter, register, server, server_with, ticked, user,
+    Browser, app, hidden, location, noted, parameter, question, register, server, server_with,
+    ticked, user,
 };
+use crate::harness::client::Answer;
 use crate::harness::server::TestServer;
 
 /// A provider, and a server that lets its users in.
@@ -35,24 +37,43 @@ async fn at_provider(provider: &TestServer, browser: &mut Browser) -> String {
     for name in ["state", "nonce", "code_challenge"] {
         assert!(parameter(&away, name).is_some_and(|it| it.len() == 43), "{name}: {away:?}");
     }
+    for name in ["prompt", "max_age"] {
+        assert_eq!(parameter(&away, name), None, "{away:?}");
+    }
+    answered(provider, &mut Browser::new(provider), &location(&away)).await
+}
+
+/// Asks the provider what `url` asks, logs in there when it wants so, and gives the address that leads back.
+async fn answered(provider: &TestServer, outside: &mut Browser, url: &str) -> String {
     // Kiln wants to hear which FHIR base it is about, which other providers do not know.
     let base = percent_encoding::utf8_percent_encode(
         &provider.client.base(),
         percent_encoding::NON_ALPHANUMERIC,
     )
     .to_string();
-    let asked = format!("{}&aud={base}", location(&away));
-    let mut outside = Browser::new(provider);
-    let page = outside.open(&asked).await.expect(200);
-    let consent = outside.log_in(&page, "outside").await;
-    // It was agreed to before: there is nothing to ask.
-    if consent.status == 303 {
-        return location(&consent);
+    let mut page = outside.open(&format!("{url}&aud={base}")).await;
+    if page.text().contains("name=\"password\"") {
+        page = outside.log_in(&page, "outside").await;
     }
-    let scopes = ticked(&consent);
+    // It was agreed to before: there is nothing to ask.
+    if page.status == 303 {
+        return location(&page);
+    }
+    let scopes = ticked(&page);
     let mut fields = vec![("decision", "allow")];
     fields.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
-    location(&outside.submit(&consent, "/auth/consent", &fields).await.expect(303))
+    location(&outside.submit(&page, "/auth/consent", &fields).await.expect(303))
+}
+
+/// An account here that the user of the provider is linked with.
+async fn link(provider: &TestServer, here: &TestServer) {
+    let subject = kiln::store::oauth::account::all(provider.store()).await.unwrap()[0].id;
+    let account = user(here, "pat", "patient", None).await;
+    let issuer = format!("{}/auth", provider.client.root());
+    for subject in [subject.to_string(), subject.simple().to_string()] {
+        let linked = kiln::store::oauth::account::identify;
+        linked(here.store(), &issuer, &subject, account).await.unwrap();
+    }
 }
 
 /// M7
@@ -69,13 +90,7 @@ async fn a_user_of_a_provider_logs_in_as_the_account_it_is_linked_with() {
     assert!(answer.text().contains("not linked"), "{answer:?}");
     assert_eq!(noted(&here, 40, 4, "no account is linked").await, 1);
 
-    let subject = kiln::store::oauth::account::all(provider.store()).await.unwrap()[0].id;
-    let account = user(&here, "pat", "patient", None).await;
-    let issuer = format!("{}/auth", provider.client.root());
-    for subject in [subject.to_string(), subject.simple().to_string()] {
-        let linked = kiln::store::oauth::account::identify;
-        linked(here.store(), &issuer, &subject, account).await.unwrap();
-    }
+    link(&provider, &here).await;
     let back = at_provider(&provider, &mut browser).await;
     let before = browser.jar.clone();
     let inside = browser.get(&back).await.expect(303);
@@ -110,6 +125,56 @@ async fn an_answer_to_another_browser_or_from_another_provider_is_none() {
     let login = browser.open("/auth/login").await;
     assert!(!hidden(&login, "csrf").is_empty());
     browser.post("/auth/upstream", &[("csrf", "x")]).await.expect(403);
+    here.stop().await;
+    provider.stop().await;
+}
+
+/// Where a login at the provider leads that an app asks for with a wish.
+async fn wished(here: &TestServer, browser: &mut Browser, wish: (&str, &str)) -> Answer {
+    let asked = question(here, "pages", &[("scope", "openid"), wish]);
+    let login = browser.open(&format!("/auth/authorize?{asked}")).await.expect(200);
+    browser.submit(&login, "/auth/upstream", &[]).await.expect(303)
+}
+
+/// Covers: security L19.
+#[tokio::test]
+async fn an_app_that_wants_a_new_login_gets_one_at_the_provider() {
+    let (provider, here) = world().await;
+    link(&provider, &here).await;
+    register(&here, &app("pages", "openid")).await;
+    let mut outside = Browser::new(&provider);
+    let mut browser = Browser::new(&here);
+    let away = wished(&here, &mut browser, ("prompt", "login")).await;
+    let wishes = ["prompt", "max_age"].map(|name| parameter(&away, name));
+    assert_eq!(wishes, [Some("login".to_owned()), Some("0".to_owned())], "{away:?}");
+    let back = answered(&provider, &mut outside, &location(&away)).await;
+    let consent = browser.open(&back).await.expect(200);
+    assert!(consent.text().contains("/auth/consent"), "{consent:?}");
+
+    // A provider that was not told of the wish says how old its login is.
+    let old = "UPDATE auth_session SET auth_at = now() - interval '1 hour'";
+    provider.database.run(old).await;
+    for (wish, sent) in [(("prompt", "login"), "0"), (("max_age", "600"), "600")] {
+        let mut browser = Browser::new(&here);
+        let away = wished(&here, &mut browser, wish).await;
+        assert_eq!(parameter(&away, "max_age").as_deref(), Some(sent), "{away:?}");
+        let url = location(&away).replace("&prompt=login", "");
+        let url = url.replace(&format!("&max_age={sent}"), "");
+        let back = answered(&provider, &mut outside, &url).await;
+        let answer = browser.get(&back).await.expect(403);
+        assert!(answer.text().contains("does not say that you did"), "{answer:?}");
+        assert_eq!(location(&browser.get("/auth/apps").await.expect(303)), "/auth/login");
+    }
+    assert_eq!(noted(&here, 40, 4, "as late as the app wants").await, 2);
+
+    // Where that is young enough, the session here is as old as the login there.
+    let mut browser = Browser::new(&here);
+    let away = wished(&here, &mut browser, ("max_age", "7200")).await;
+    let back = answered(&provider, &mut outside, &location(&away)).await;
+    let consent = browser.open(&back).await.expect(200);
+    assert!(consent.text().contains("/auth/consent"), "{consent:?}");
+    let as_old = "SELECT count(*) FROM auth_session WHERE auth_at < now() - interval '50 minutes'";
+    assert_eq!(here.database.number(as_old).await, 1);
     here.stop().await;
     provider.stop().await;
 }

@@ -158,8 +158,19 @@ impl Authority {
         factors: Vec<String>,
         before: Option<&Browser>,
     ) -> Result<Browser, Error> {
+        self.begin_session_at(self.clock.now(), account, factors, before).await
+    }
+
+    /// The same of who proved them then, elsewhere.
+    pub(in crate::oauth) async fn begin_session_at(
+        &self,
+        auth_at: Instant,
+        account: Account,
+        factors: Vec<String>,
+        before: Option<&Browser>,
+    ) -> Result<Browser, Error> {
         let is_complete = factors.len() > 1 || !self.needs_factor(&account);
-        self.begin(Some(account), factors, is_complete, before).await
+        self.begin(Some((account, auth_at)), factors, is_complete, before).await
     }
 
     /// Whether an account may not do without a second factor.
@@ -174,14 +185,14 @@ impl Authority {
 
     async fn begin(
         &self,
-        account: Option<Account>,
+        person: Option<(Account, Instant)>,
         factors: Vec<String>,
         is_complete: bool,
         before: Option<&Browser>,
     ) -> Result<Browser, Error> {
         let Fresh { text, hash } = Fresh::new("", &*self.ids);
         let since = self.since();
-        let auth_at = account.as_ref().map(|_| since.now);
+        let (account, auth_at) = person.unzip();
         let id = self.ids.ordered();
         let account_id = account.as_ref().map(|it| it.id);
         let new = NewSession {
