@@ -9,6 +9,7 @@
 //! leads to a patient.
 
 mod glimpse;
+mod measured;
 mod mentions;
 
 use std::cell::RefCell;
@@ -19,7 +20,6 @@ use crate::fhir::reference::Target;
 use crate::fhir::{Identity, LogicalId, ResourceType};
 use crate::search::extract::{Extractor, IndexEntry, IndexValue, ReferenceValue};
 use crate::search::request::compare::{AskedReference, AskedToken, AskedUri, Comparison, Part};
-use crate::search::request::prefix::Prefix;
 use crate::search::request::{Filter, Test};
 use crate::search::values::date::DateRange;
 
@@ -257,9 +257,15 @@ fn compare(asked: &Comparison, value: &IndexValue<'_>) -> Option<bool> {
             AskedToken::OfType { .. } | AskedToken::Begins(_) => None,
         },
         (Comparison::Reference(asked), IndexValue::Reference(value)) => refers(asked, value),
-        // What a consent says of a time: they overlap, though it be at a point.
-        (Comparison::Date { prefix: Prefix::Ap, range }, IndexValue::Date(value)) => {
-            Some(overlap(*range, *value))
+        // What a consent says of a time is asked by `ap`: they overlap, though it be at a point.
+        (Comparison::Date { prefix, range }, IndexValue::Date(value)) => {
+            Some(measured::is_date(*prefix, *range, *value))
+        }
+        (Comparison::Number { prefix, asked }, IndexValue::Number(value)) => {
+            Some(measured::is_number(*prefix, asked, *value))
+        }
+        (Comparison::Quantity { prefix, asked, unit }, IndexValue::Quantity(value)) => {
+            Some(measured::is_quantity(*prefix, asked, unit, value))
         }
         (Comparison::Uri(asked), IndexValue::Uri(value)) => {
             is_uri(asked, (value.url, value.version))
@@ -268,7 +274,15 @@ fn compare(asked: &Comparison, value: &IndexValue<'_>) -> Option<bool> {
             IndexValue::String { folded, .. } => Some(folded.starts_with(&**text)),
             _ => Some(false),
         },
-        (Comparison::Token(_) | Comparison::Reference(_) | Comparison::Uri(_), _) => Some(false),
+        (
+            Comparison::Date { .. }
+            | Comparison::Number { .. }
+            | Comparison::Quantity { .. }
+            | Comparison::Reference(_)
+            | Comparison::Token(_)
+            | Comparison::Uri(_),
+            _,
+        ) => Some(false),
         _ => None,
     }
 }

@@ -18,7 +18,10 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use crate::fhir::ResourceType;
-use crate::fhir::query::Query;
+use crate::fhir::datetime::DateTime;
+use crate::fhir::query::{self, Query};
+use crate::search::request::prefix::Prefix;
+use crate::search::values::number::Asked;
 use crate::spec::search_parameter::{SearchParameters, SearchType};
 
 pub use special::Special;
@@ -27,6 +30,8 @@ pub use special::Special;
 const MAX_BYTES: usize = 16 * 1024;
 /// Most scopes that are kept.
 const MAX_SCOPES: usize = 500;
+/// The parameter of when a version was stored.
+const LAST_UPDATED: &str = "_lastUpdated";
 /// Most criteria of one scope.
 const MAX_CRITERIA: usize = 20;
 
@@ -205,6 +210,11 @@ impl Criteria {
         self.pairs.iter().map(|(name, value)| (&**name, &**value))
     }
 
+    /// As they were asked for.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether nothing need hold.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
@@ -219,8 +229,10 @@ impl Criteria {
                 Some(of) => known.find(of, name),
                 None => known.find_common(name),
             }?;
-            let is_value = !value.is_empty() && value.split(',').all(|part| !part.is_empty());
-            if !is_value || !is_plain(parameter.search_type) || parameter.expression.is_none() {
+            let kind = parameter.search_type;
+            let are_plain = value.split(',').all(|part| !part.is_empty() && is_plain(kind, part));
+            // When a version was stored is not told by what it says.
+            if !are_plain || parameter.expression.is_none() || name == LAST_UPDATED {
                 return None;
             }
             pairs.push((name.into(), value.into()));
@@ -251,12 +263,21 @@ impl Criteria {
     }
 }
 
-/// Whether a resource can be held against such a parameter by itself.
-fn is_plain(search_type: SearchType) -> bool {
-    matches!(
-        search_type,
-        SearchType::Reference | SearchType::String | SearchType::Token | SearchType::Uri
-    )
+/// Whether a resource can be held against a value of such a parameter by itself, at any time alike.
+fn is_plain(search_type: SearchType, value: &str) -> bool {
+    let (prefix, rest) = Prefix::split(value);
+    match search_type {
+        // About when something is depends on when that is asked.
+        SearchType::Date => {
+            prefix != Prefix::Ap && DateTime::parse_search(&query::date_text(rest)).is_some()
+        }
+        SearchType::Number => Asked::parse(rest).is_some(),
+        SearchType::Quantity => {
+            rest.split('|').next().is_some_and(|number| Asked::parse(number).is_some())
+        }
+        SearchType::Reference | SearchType::String | SearchType::Token | SearchType::Uri => true,
+        SearchType::Composite | SearchType::Special => false,
+    }
 }
 
 impl ResourceScope {

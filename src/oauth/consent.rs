@@ -7,7 +7,8 @@
 
 use crate::access::scope::{Actions, Context, ResourceScope, ScopeSet, SmartScope, Special};
 use crate::fhir::ResourceType;
-use crate::spec::search_parameter::SearchParameters;
+use crate::search::request::prefix::Prefix;
+use crate::spec::search_parameter::{SearchParameters, SearchType};
 
 /// Where categories are defined.
 const CONDITION: &str = "http://terminology.hl7.org/CodeSystem/condition-category";
@@ -43,11 +44,11 @@ pub struct Choice {
 }
 
 /// The boxes of what is asked for.
-pub fn choices(asked: &ScopeSet) -> Vec<Choice> {
-    asked.iter().map(choice).collect()
+pub fn choices(asked: &ScopeSet, known: &SearchParameters) -> Vec<Choice> {
+    asked.iter().map(|scope| choice(scope, known)).collect()
 }
 
-fn choice(scope: &SmartScope) -> Choice {
+fn choice(scope: &SmartScope, known: &SearchParameters) -> Choice {
     let text = scope.to_string();
     match scope {
         SmartScope::Special(special) => Choice {
@@ -58,7 +59,7 @@ fn choice(scope: &SmartScope) -> Choice {
         },
         SmartScope::Resource(resource) => Choice {
             scope: text,
-            words: words(resource),
+            words: words(resource, known),
             warning: resource.resource_type.is_none().then_some(
                 "This is all data, now and in the future, also of kinds that do not exist yet.",
             ),
@@ -85,7 +86,7 @@ fn words_of_special(special: Special) -> &'static str {
     }
 }
 
-fn words(scope: &ResourceScope) -> String {
+fn words(scope: &ResourceScope, known: &SearchParameters) -> String {
     let whose = match scope.context {
         Context::Patient => "of this patient",
         Context::System => "of everybody",
@@ -95,16 +96,48 @@ fn words(scope: &ResourceScope) -> String {
         None => "all data",
         Some(of) => plain(of),
     };
-    let criteria: Vec<String> = scope
-        .criteria
-        .iter()
-        .map(|(name, value)| format!("{name} is {}", value.rsplit('|').next().unwrap_or(value)))
-        .collect();
+    let criterion = |(name, value): (&str, &str)| {
+        let parameter = match scope.resource_type {
+            Some(of) => known.find(of, name),
+            None => known.find_common(name),
+        };
+        let kind = parameter.map_or(SearchType::Token, |parameter| parameter.search_type);
+        let values: Vec<String> = value.split(',').map(|value| compared(kind, value)).collect();
+        format!("{name} {}", values.join(" or "))
+    };
+    let criteria: Vec<String> = scope.criteria.iter().map(criterion).collect();
     let only = match criteria.as_slice() {
         [] => String::new(),
         some => format!(", only where {}", some.join(" and ")),
     };
     format!("{} {what} {whose}{only}", verbs(scope.actions))
+}
+
+/// How something compares with a value: `is laboratory`, `is more than 5 mg`.
+fn compared(kind: SearchType, value: &str) -> String {
+    let is_date = kind == SearchType::Date;
+    let has_prefix = is_date || matches!(kind, SearchType::Number | SearchType::Quantity);
+    let (prefix, rest) = if has_prefix { Prefix::split(value) } else { (Prefix::Eq, value) };
+    let relation = match prefix {
+        Prefix::Ap => "is about",
+        Prefix::Eq => "is",
+        Prefix::Ne => "is not",
+        Prefix::Ge if is_date => "is in or after",
+        Prefix::Ge => "is at least",
+        Prefix::Gt | Prefix::Sa if is_date => "is after",
+        Prefix::Gt | Prefix::Sa => "is more than",
+        Prefix::Le if is_date => "is in or before",
+        Prefix::Le => "is at most",
+        Prefix::Eb | Prefix::Lt if is_date => "is before",
+        Prefix::Eb | Prefix::Lt => "is less than",
+    };
+    match (kind, rest.split_once('|')) {
+        (SearchType::Quantity, Some((number, unit))) => {
+            let unit = unit.rsplit('|').next().unwrap_or_default();
+            format!("{relation} {number} {unit}").trim_end().to_owned()
+        }
+        _ => format!("{relation} {}", rest.rsplit('|').next().unwrap_or(rest)),
+    }
 }
 
 /// `See`, `See and change`, ...
@@ -165,7 +198,7 @@ fn plain(of: ResourceType) -> &'static str {
     }
 }
 
-/// The parts of a scope that has categories and does not name one.
+/// The parts of a scope that has categories and does not name one. What else it asks for holds for each.
 fn parts(scope: &ResourceScope) -> Vec<(String, String)> {
     let has_category = scope.criteria.iter().any(|(name, _)| name == "category");
     let known: &[(&str, &str, &str)] = match scope.resource_type.map(ResourceType::as_str) {
@@ -175,8 +208,10 @@ fn parts(scope: &ResourceScope) -> Vec<(String, String)> {
     };
     let of = scope.resource_type.map_or("", ResourceType::as_str);
     let (context, actions) = (scope.context.as_str(), scope.actions);
+    let criteria = scope.criteria.text();
+    let and = if criteria.is_empty() { "" } else { "&" };
     let part = |(system, code, words): &(&str, &str, &str)| {
-        let scope = format!("{context}/{of}.{actions}?category={system}|{code}");
+        let scope = format!("{context}/{of}.{actions}?{criteria}{and}category={system}|{code}");
         (scope, format!("only {words}"))
     };
     known.iter().map(part).collect()
@@ -186,7 +221,7 @@ fn parts(scope: &ResourceScope) -> Vec<(String, String)> {
 /// whose parts are ticked is granted in these parts, even where its own box is ticked too.
 pub fn granted(asked: &ScopeSet, ticked: &[&str], known: &SearchParameters) -> ScopeSet {
     let mut granted = ScopeSet::default();
-    for (scope, choice) in asked.iter().zip(choices(asked)) {
+    for (scope, choice) in asked.iter().zip(choices(asked, known)) {
         let is_ticked = |text: &str| ticked.contains(&text);
         let parts: Vec<&str> =
             choice.parts.iter().map(|(part, _)| part.as_str()).filter(|it| is_ticked(it)).collect();
@@ -216,4 +251,44 @@ pub fn remembered(
         return None;
     }
     Some(asked.intersect(&granted)).filter(|scopes| !scopes.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Spec;
+
+    #[test]
+    fn criteria_are_told_in_words_and_hold_for_each_part() {
+        let spec = Spec::r4().expect("definitions");
+        let known = &spec.search_parameters;
+        for (asked, words) in [
+            ("patient/Observation.rs?category=http://x|laboratory", "category is laboratory"),
+            ("patient/Observation.rs?code=http://x|a,http://x|b", "code is a or is b"),
+            (
+                "patient/Observation.rs?date=ge2024&date=lt2025-02",
+                "date is in or after 2024 and date is before 2025-02",
+            ),
+            (
+                "patient/Observation.rs?value-quantity=gt5.4|http://unitsofmeasure.org|mg",
+                "value-quantity is more than 5.4 mg",
+            ),
+            ("patient/Observation.rs?value-quantity=le5", "value-quantity is at most 5"),
+            ("patient/RiskAssessment.rs?probability=ap0.8", "probability is about 0.8"),
+            // Of a code, nothing is a prefix.
+            ("patient/Observation.rs?code=lt5", "code is lt5"),
+        ] {
+            let choices = choices(&ScopeSet::parse(asked, known), known);
+            let [choice] = &choices[..] else { panic!("{asked}: {choices:?}") };
+            assert!(choice.words.ends_with(&format!(", only where {words}")), "{choice:?}");
+        }
+        let asked = ScopeSet::parse("patient/Observation.rs?date=ge2024", known);
+        let labs = "patient/Observation.rs?date=ge2024&category=http://terminology.hl7.org/CodeSystem/observation-category|laboratory";
+        let given = granted(&asked, &[labs], known);
+        assert_eq!(given.to_string(), labs);
+        assert!(given.is_within(&asked), "{given}");
+        // Nobody gets more than was asked for.
+        let all = labs.replace("date=ge2024&", "");
+        assert!(granted(&asked, &[&all], known).is_empty());
+    }
 }

@@ -47,7 +47,7 @@ impl Prefix {
     }
 
     /// The prefix of a value and what follows it.
-    pub(super) fn split(text: &str) -> (Self, &str) {
+    pub fn split(text: &str) -> (Self, &str) {
         let found = Self::ALL.into_iter().find(|prefix| text.starts_with(prefix.as_str()));
         found.map_or((Self::Eq, text), |prefix| (prefix, &text[2..]))
     }

@@ -49,7 +49,7 @@ fn one(html: Html, app: &App, visit: &Visit, csrf: &str) -> Html {
     let date = |at: crate::fhir::Instant| at.to_string().chars().take(10).collect::<String>();
     let scopes = visit.authority.persons.roles.scopes(&app.scopes.join(" "));
     html.element("<li><h2>", &app.name, "</h2>\n<ul>\n")
-        .each(consent::choices(&scopes), |html, choice| {
+        .each(consent::choices(&scopes, visit.authority.parameters()), |html, choice| {
             html.element("<li>", &choice.words, "</li>\n")
         })
         .raw("</ul>\n<p class=\"soft\">Since ")

@@ -109,7 +109,7 @@ async fn page(
         .raw("<form method=\"post\" action=\"/auth/consent\">\n")
         .hidden("csrf", &browser.csrf())
         .hidden("request", ticket.handle.expose_secret());
-    let choices = consent::choices(&asked);
+    let choices = consent::choices(&asked, visit.authority.parameters());
     let is_about_data = |choice: &&(usize, &Choice)| choice.1.scope.contains('/');
     let numbered: Vec<(usize, &Choice)> = choices.iter().enumerate().collect();
     let (data, other): (Vec<_>, Vec<_>) =
