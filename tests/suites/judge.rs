@@ -7,11 +7,15 @@ use std::sync::Arc;
 use kiln::access::Restriction;
 use kiln::access::judge::{Purpose, Subject};
 use kiln::access::restriction::{Clause, Limits, Members, Withheld};
+use kiln::fhir::datetime::Zone;
 use kiln::fhir::json::{self, Object, Value};
 use kiln::fhir::{Identity, Instant, LogicalId, Operation, ResourceType, Version, VersionId};
 use kiln::search::extract::Extractor;
-use kiln::search::request::compare::{AskedToken, Comparison};
+use kiln::search::request::compare::{AskedToken, AskedUnit, Comparison};
+use kiln::search::request::prefix::Prefix;
 use kiln::search::request::{Filter, ParameterKey, Test};
+use kiln::search::values::date::DateRange;
+use kiln::search::values::number::Asked;
 use kiln::search::values::token::{Case, Code};
 use kiln::spec::search_parameter::SearchType;
 
@@ -134,7 +138,24 @@ fn token(of: ResourceType, name: &str, code: &'static str) -> Filter {
     })
 }
 
-/// How far callers may reach: whose, and by which label, codes and denials.
+/// Tests of a date and of a quantity, which not all types have.
+fn measured(of: ResourceType) -> Vec<Filter> {
+    let test = |name: &str, search_type, comparison| {
+        Filter::Test(Test {
+            parameters: vec![ParameterKey { resource_type: of, code: name.into() }],
+            search_type,
+            any: vec![comparison],
+        })
+    };
+    let range = DateRange::of_date_time("2010", Zone::UTC).expect("a year");
+    let asked = Asked::parse("5").expect("a number");
+    let quantity = Comparison::Quantity { prefix: Prefix::Ge, asked, unit: AskedUnit::Any };
+    let date = test("date", SearchType::Date, Comparison::Date { prefix: Prefix::Ge, range });
+    let value = test("value-quantity", SearchType::Quantity, quantity);
+    vec![Filter::Any(vec![date, value])]
+}
+
+/// How far callers may reach: whose, and by which label, codes, measures and denials.
 fn restrictions(of: ResourceType) -> Vec<Restriction> {
     type Kind = fn(Arc<[i64]>) -> Members;
     let kinds: [Kind; 9] = [
@@ -162,6 +183,7 @@ fn restrictions(of: ResourceType) -> Vec<Restriction> {
             (vec![], vec![everybodys.clone()]),
             (vec![token(of, "status", "final")], vec![theirs.clone()]),
             (vec![known.clone()], vec![]),
+            (measured(of), vec![]),
         ] {
             let clauses =
                 vec![Clause { members: members(mine.clone()), criteria: criteria.into() }];

@@ -5,6 +5,7 @@ mod consent;
 mod cost;
 mod labels;
 mod masked;
+mod measured;
 mod named;
 mod property;
 mod provisions;
