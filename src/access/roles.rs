@@ -309,13 +309,29 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn who_keeps_the_record_treats_nobody_and_says_so() {
+    fn extractor() -> Arc<Extractor> {
         let spec = Arc::new(Spec::r4().expect("the embedded pack"));
         let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("its codes");
         let settings = Settings { base: "".into(), units: Box::new(Ucum), zone: Zone::UTC };
-        let extractor = Extractor::new(spec, codes, settings).expect("all of R4 compiles");
-        let extractor = Arc::new(extractor);
+        Arc::new(Extractor::new(spec, codes, settings).expect("all of R4 compiles"))
+    }
+
+    #[test]
+    fn the_roles_of_the_readme_are_roles() {
+        let readme = include_str!("../../README.md");
+        let (_, text) = readme.split_once("```toml\n[roles.").expect("a file of roles");
+        let (text, _) = text.split_once("```").expect("its end");
+        let roles = Roles::load(Some(&format!("[roles.{text}")), extractor()).expect(text);
+        assert_eq!(roles.names().collect::<Vec<_>>(), [EMERGENCY, "nurse"]);
+        let built_in = Roles::load(None, extractor()).expect("those that are built in");
+        for name in built_in.names() {
+            assert!(readme.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
+    fn who_keeps_the_record_treats_nobody_and_says_so() {
+        let extractor = extractor();
         for (name, scope, keeps, expected) in [
             ("privacy", "user/Consent.cruds", "keeps = true", ""),
             ("desk", "user/Patient.rs", "keeps = true", ""),
