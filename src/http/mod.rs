@@ -15,7 +15,7 @@ pub mod caller;
 mod capability;
 mod compression;
 pub mod condition;
-mod console;
+pub mod console;
 mod cors;
 mod dispatch;
 pub mod exchange;

@@ -20,9 +20,12 @@ async fn who_lacks_the_second_factor_gets_nowhere_else() {
     let csrf = hidden(&half, "csrf");
     // Every page, with a request and without: half a login leads to the second factor alone (M4).
     let factor = ["/auth/factors", "/auth/second-factor"];
-    for route in kiln::http::oauth::routes::all() {
+    let pages = kiln::http::oauth::routes::all().into_iter().chain(kiln::http::console::all());
+    let mut seen = 0;
+    for route in pages {
         let path = route.path.replace("{name}", "x");
-        let is_ours = path.starts_with("/auth/") && !path.contains("assets");
+        let is_of_messages = path.starts_with("/v2");
+        let is_ours = (path.starts_with("/auth/") || is_of_messages) && !path.contains("assets");
         if !is_ours || factor.contains(&path.as_str()) {
             continue;
         }
@@ -63,9 +66,14 @@ async fn who_lacks_the_second_factor_gets_nowhere_else() {
             status => (400..500).contains(&status),
         };
         assert!(is_kept_out, "{} {path}: {answer:?}", route.method);
+        if is_of_messages {
+            assert_eq!(answer.status, 303, "{} {path}: {answer:?}", route.method);
+            seen += 1;
+        }
         assert!(!to.contains("code="), "{path}");
         assert_eq!(browser.jar, was, "{path} gave another session");
     }
+    assert_eq!(seen, 4, "pages of messages");
     server.stop().await;
 }
 

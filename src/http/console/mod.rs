@@ -34,7 +34,7 @@ use crate::fhir::IssueCode;
 const STYLE: &str = include_str!("console.css");
 
 /// Every page.
-pub(in crate::http) fn all() -> Vec<Route> {
+pub fn all() -> Vec<Route> {
     vec![
         page!(GET "/v2" list::show),
         page!(POST "/v2" list::send),

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeSet;
 
-use kiln::http::routes;
-use kiln::http::table::Audit;
+use kiln::http::table::{Audit, Route};
+use kiln::http::{console, oauth, routes};
 
 use super::client::{SECRET, granted, public, send, server, service, text, tokens};
 use crate::harness::client::Answer;
-use crate::oauth::browser::{register, store, user};
+use crate::oauth::browser::{location, register, store, user};
 
 /// What needs no credentials. The pages of the authorization server know their callers themselves.
 const OPEN: &[&str] = &[
@@ -25,6 +25,11 @@ const OPEN: &[&str] = &[
 ];
 
 const PATIENT: &str = r#"{"resourceType":"Patient","id":"p1","active":true}"#;
+
+/// All routes of the listener.
+fn everything() -> impl Iterator<Item = Route> {
+    routes::all(true).into_iter().chain(oauth::routes::all()).chain(console::all())
+}
 
 /// Fails when a browser may guess what an answer is.
 #[track_caller]
@@ -49,7 +54,7 @@ async fn no_route_lets_in_who_has_no_token_that_counts() {
     let garbage = format!("Bearer kiln_at_{}", "a".repeat(43));
     let root = server.client.root();
     let mut open = BTreeSet::new();
-    for route in routes::all(true).into_iter().chain(kiln::http::oauth::routes::all()) {
+    for route in everything() {
         let (method, path) = (route.method.as_str(), route.path);
         if route.audit == Audit::Public {
             open.insert(path);
@@ -83,6 +88,46 @@ async fn no_route_lets_in_who_has_no_token_that_counts() {
         }
     }
     assert_eq!(open, OPEN.iter().copied().collect());
+    server.stop().await;
+}
+
+/// Pages of messages lead to the login, and do nothing, whatever token comes along: they go by sessions.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_page_of_messages_lets_in_who_has_not_logged_in() {
+    let server = server().await;
+    register(&server, &service("job", "system/*.cruds system/__messages")).await;
+    let fields = [
+        ("grant_type", "client_credentials"),
+        ("scope", "system/*.cruds system/__messages"),
+        ("client_id", "job"),
+        ("client_secret", SECRET),
+    ];
+    let answer = send(&server, "/auth/token", &fields).await.expect(200);
+    let live = format!("Bearer {}", text(&answer, "access_token"));
+    let garbage = format!("Bearer kiln_at_{}", "a".repeat(43));
+    let root = server.client.root();
+    let mut asked = 0;
+    for route in console::all().into_iter().filter(|route| !route.path.contains("/assets/")) {
+        let (method, path) = (route.method.as_str(), route.path);
+        for token in [None, Some(&garbage), Some(&live)] {
+            let mut call = server.client.call(method, &url(root, path, "Patient"));
+            if let Some(token) = token {
+                call = call.header("Authorization", token);
+            }
+            if method == "POST" {
+                call = call.header("Content-Type", "application/x-www-form-urlencoded");
+                call = call.body("do=discard&reason=x&csrf=x");
+            }
+            let answer = call.send().await;
+            // A form that is not of a page of ours is refused before anything else.
+            let expected = if method == "POST" { (403, "") } else { (303, "/auth/login") };
+            let told = (answer.status, location(&answer));
+            assert_eq!((told.0, told.1.as_str()), expected, "{method} {path}: {answer:?}");
+            guarded(&answer, path);
+            asked += 1;
+        }
+    }
+    assert_eq!(asked, 12);
     server.stop().await;
 }
 
@@ -179,6 +224,9 @@ const PAGES: &[&str] = &[
     "/auth/second-factor",
     "/auth/setup/{name}",
     "/auth/upstream",
+    "/v2",
+    "/v2/assets/{name}",
+    "/v2/view/{name}",
 ];
 
 /// Whatever asks for HTML is told its mistake in JSON, but on a page, where nothing of a request stands as
@@ -192,8 +240,7 @@ async fn mistakes_are_told_in_json_but_on_pages() {
     let accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
     let mark = "%3Cscript%3Ealert(1)%3C/script%3E";
     let mut told = 0;
-    let routes = routes::all(true).into_iter().chain(kiln::http::oauth::routes::all());
-    let mut asked: Vec<(String, String, bool)> = routes
+    let mut asked: Vec<(String, String, bool)> = everything()
         .map(|route| {
             let path = format!("{}?x={mark}&client_id={mark}", url(root, route.path, "Patient"));
             (route.method.to_string(), path, PAGES.contains(&route.path))
