@@ -16,7 +16,7 @@ const SECOND_FACTOR: i16 = 42;
 const ADMIN: i16 = 50;
 
 /// The secret of an app that is being set up, as the page shows it.
-pub(super) fn secret_of(page: &Answer) -> Vec<u8> {
+pub(crate) fn secret_of(page: &Answer) -> Vec<u8> {
     let text = page.text();
     let shown = text.split("<p class=\"code\">").nth(1).expect("a key").split('<').next().unwrap();
     let digits = shown.chars().filter(|it| !it.is_whitespace());
@@ -29,7 +29,7 @@ pub(super) fn secret_of(page: &Answer) -> Vec<u8> {
     bytes.map(|byte| u8::from_str_radix(std::str::from_utf8(byte).unwrap(), 2).unwrap()).collect()
 }
 
-pub(super) fn code_now(secret: &[u8], steps: i64) -> String {
+pub(crate) fn code_now(secret: &[u8], steps: i64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     totp::code_of(secret, totp::step_at(now.as_secs() as i64) + steps)
 }

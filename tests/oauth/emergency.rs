@@ -21,7 +21,7 @@ const DECISION: i16 = 67;
 const REASON: &str = "unconscious, no relatives to be reached";
 
 /// A token of an account.
-pub(super) async fn token(server: &TestServer, name: &str, scopes: &str) -> String {
+pub(crate) async fn token(server: &TestServer, name: &str, scopes: &str) -> String {
     token_for(server, name, scopes, None).await
 }
 

@@ -1,13 +1,13 @@
 //! The authorization server from outside: persons, pages, apps, tokens; and who may do what: scopes,
 //! roles, labels and consents, by every way to a resource.
 
-mod accounts;
+pub(crate) mod accounts;
 mod administration;
 mod authorize;
 pub(crate) mod browser;
 mod console;
 mod decisions;
-mod emergency;
+pub(crate) mod emergency;
 mod encounter;
 mod enforce;
 mod exports;
