@@ -20,10 +20,10 @@ use std::hash::{Hash, Hasher};
 use crate::fhir::ResourceType;
 use crate::fhir::datetime::DateTime;
 use crate::fhir::query::{self, Query};
-use crate::search::request::prefix::Prefix;
 use crate::search::values::number::Asked;
 use crate::spec::search_parameter::{SearchParameters, SearchType};
 
+pub use crate::search::request::prefix::Prefix;
 pub use special::Special;
 
 /// Longest scope parameter that is read.
@@ -263,9 +263,17 @@ impl Criteria {
     }
 }
 
+/// How a value of such a parameter is compared, and the value without what says so.
+pub fn prefixed(search_type: SearchType, value: &str) -> (Prefix, &str) {
+    match search_type {
+        SearchType::Date | SearchType::Number | SearchType::Quantity => Prefix::split(value),
+        _ => (Prefix::Eq, value),
+    }
+}
+
 /// Whether a resource can be held against a value of such a parameter by itself, at any time alike.
 fn is_plain(search_type: SearchType, value: &str) -> bool {
-    let (prefix, rest) = Prefix::split(value);
+    let (prefix, rest) = prefixed(search_type, value);
     match search_type {
         // About when something is depends on when that is asked.
         SearchType::Date => {

@@ -5,9 +5,10 @@
 //!
 //! Spec: security L11, L15, section 0.2 (granular scope selection).
 
-use crate::access::scope::{Actions, Context, ResourceScope, ScopeSet, SmartScope, Special};
+use crate::access::scope::{
+    self, Actions, Context, Prefix, ResourceScope, ScopeSet, SmartScope, Special,
+};
 use crate::fhir::ResourceType;
-use crate::search::request::prefix::Prefix;
 use crate::spec::search_parameter::{SearchParameters, SearchType};
 
 /// Where categories are defined.
@@ -116,8 +117,7 @@ fn words(scope: &ResourceScope, known: &SearchParameters) -> String {
 /// How something compares with a value: `is laboratory`, `is more than 5 mg`.
 fn compared(kind: SearchType, value: &str) -> String {
     let is_date = kind == SearchType::Date;
-    let has_prefix = is_date || matches!(kind, SearchType::Number | SearchType::Quantity);
-    let (prefix, rest) = if has_prefix { Prefix::split(value) } else { (Prefix::Eq, value) };
+    let (prefix, rest) = scope::prefixed(kind, value);
     let relation = match prefix {
         Prefix::Ap => "is about",
         Prefix::Eq => "is",

@@ -6,7 +6,6 @@
 //! Spec: <https://hl7.org/fhir/R4/search.html#prefix>
 
 use crate::fhir::Instant;
-use crate::fhirpath::Decimal;
 use crate::search::extract::QuantityValue;
 use crate::search::request::compare::AskedUnit;
 use crate::search::request::prefix::Prefix;
@@ -47,22 +46,18 @@ pub(super) fn is_date(prefix: Prefix, asked: DateRange, own: DateRange) -> bool 
 /// Whether a range of numbers is what is asked for: `eq`, `ne` and `ap` go by the digits of the question, the
 /// others by its value.
 pub(super) fn is_number(prefix: Prefix, asked: &Asked, own: NumberRange) -> bool {
-    let begins_before = |bound: Decimal| own.low.is_none_or(|low| low < bound);
-    let begins_by = |bound: Decimal| own.low.is_none_or(|low| low <= bound);
-    let ends_after = |bound: Decimal| own.high.is_none_or(|high| high > bound);
-    let ends_from = |bound: Decimal| own.high.is_none_or(|high| high >= bound);
+    let Asked { value, low: from, high: to, about } = *asked;
+    let (low, high) = (own.low, own.high);
     match prefix {
-        Prefix::Ap => ends_from(asked.about.0) && begins_by(asked.about.1),
-        Prefix::Eb => begins_before(asked.value) && !ends_from(asked.value),
-        Prefix::Eq => {
-            !begins_before(asked.low) && begins_before(asked.high) && !ends_from(asked.high)
-        }
-        Prefix::Ge => ends_from(asked.value),
-        Prefix::Gt => ends_after(asked.value),
-        Prefix::Le => begins_by(asked.value),
-        Prefix::Lt => begins_before(asked.value),
-        Prefix::Ne => begins_before(asked.low) || ends_from(asked.high),
-        Prefix::Sa => !begins_by(asked.value),
+        Prefix::Ap => high.is_none_or(|it| it >= about.0) && low.is_none_or(|it| it <= about.1),
+        Prefix::Eb => low.is_none_or(|it| it < value) && high.is_some_and(|it| it < value),
+        Prefix::Eq => low.is_some_and(|it| it >= from && it < to) && high.is_some_and(|it| it < to),
+        Prefix::Ge => high.is_none_or(|it| it >= value),
+        Prefix::Gt => high.is_none_or(|it| it > value),
+        Prefix::Le => low.is_none_or(|it| it <= value),
+        Prefix::Lt => low.is_none_or(|it| it < value),
+        Prefix::Ne => low.is_none_or(|it| it < from) || high.is_none_or(|it| it >= to),
+        Prefix::Sa => low.is_some_and(|it| it > value),
     }
 }
 
@@ -130,16 +125,13 @@ mod tests {
         }
     }
 
-    fn decimal(text: &str) -> Decimal {
-        Decimal::parse(text).expect(text)
+    fn range(low: Option<&str>, high: Option<&str>) -> NumberRange {
+        let end = |end: Option<&str>| end.map(|text| Asked::parse(text).expect(text).value);
+        NumberRange { low: end(low), high: end(high) }
     }
 
     #[test]
     fn a_number_is_held_against_digits_and_against_a_value() {
-        let range = |low: Option<&str>, high: Option<&str>| NumberRange {
-            low: low.map(decimal),
-            high: high.map(decimal),
-        };
         for (asked, low, high, expected) in [
             ("100", Some("100"), Some("100"), "ap eq ge le"),
             ("100", Some("99.5"), Some("99.5"), "ap eb eq le lt"),
@@ -162,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_quantity_is_compared_in_the_unit_that_is_asked_for() {
-        let exact = |text| NumberRange::exact(decimal(text));
+        let exact = |text| range(Some(text), Some(text));
         let base = Some(InBase { range: exact("0.005"), unit: "g".into() });
         let milligrams = QuantityValue {
             range: exact("5"),
