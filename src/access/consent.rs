@@ -7,6 +7,7 @@
 //! Spec: R4 Consent (<https://hl7.org/fhir/R4/consent.html>)
 
 mod directive;
+pub mod purpose;
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,8 @@
 //!
 //! A role is a list of scopes of users, the panel of patients they are about, the confidentiality up
 //! to which data are shown, whether a second factor is needed, whether it lets somebody administer the
-//! server (`administers = true`), and whether it is for who keeps consents and the record and treats
+//! server (`administers = true`), what it uses data for (`purpose`, a code of v3-PurposeOfUse, which
+//! consents are told and the record tells), and whether it is for who keeps consents and the record and treats
 //! nobody (`keeps = true`): then what patients deny does not count, and their Consents may be written.
 //! So such a role has no scopes beside those of consents, the record and who patients are; and a role
 //! that is called as one of these says whether it is one. What a token grants a user is what its scopes
@@ -15,6 +16,7 @@
 //! panel = "care-team"
 //! clearance = "R"
 //! second_factor = true
+//! purpose = "TREAT"
 //! ```
 
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ use thiserror::Error;
 
 use crate::search::extract::Extractor;
 
+use super::consent::purpose;
 use super::scope::{Actions, Context, ResourceScope, ScopeSet, SmartScope};
 
 /// The roles of a server without a file of its own.
@@ -100,6 +103,8 @@ pub struct Role {
     pub administers: bool,
     /// Whether it is for who keeps consents and the record, and treats nobody.
     pub keeps: bool,
+    /// What who has the role uses data for.
+    pub purpose: Option<&'static str>,
 }
 
 /// Whose data a role is about.
@@ -146,6 +151,16 @@ pub enum RolesError {
         /// The scope.
         scope: String,
     },
+    /// What a role uses data for is no purpose of use, or that of an emergency, which no role is.
+    #[error(
+        "role {role}: {code:?} is no purpose of use (v3-PurposeOfUse) that a role has; BTG and ETREAT are of who breaks the glass"
+    )]
+    Purpose {
+        /// The role.
+        role: String,
+        /// The code.
+        code: String,
+    },
     /// A role whose name says what its file does not.
     #[error(
         "role {0}: say `keeps = true`, or `keeps = false` where what patients deny counts for it"
@@ -177,6 +192,7 @@ struct Entry {
     #[serde(default)]
     administers: bool,
     keeps: Option<bool>,
+    purpose: Option<String>,
 }
 
 impl Clearance {
@@ -228,9 +244,17 @@ impl Roles {
                     _ => return Err(RolesError::Scope { role: name, scope: text }),
                 }
             }
+            let purpose = match entry.purpose {
+                Some(code) => match purpose::find(&code) {
+                    Some(purpose) => Some(purpose),
+                    None => return Err(RolesError::Purpose { role: name, code }),
+                },
+                None => None,
+            };
             let Entry { panel, clearance, administers, second_factor, .. } = entry;
             let needs_second_factor = second_factor;
-            let role = Role { scopes, panel, clearance, needs_second_factor, administers, keeps };
+            let role =
+                Role { scopes, panel, clearance, needs_second_factor, administers, keeps, purpose };
             roles.insert(name, role);
         }
         Ok(Self { roles, extractor })
@@ -254,6 +278,14 @@ impl Roles {
     /// Whether somebody with these roles may administer the server.
     pub fn administer<'r>(&self, names: impl IntoIterator<Item = &'r str>) -> bool {
         names.into_iter().filter_map(|name| self.get(name)).any(|role| role.administers)
+    }
+
+    /// What somebody with these roles uses data for. `None` where none of them says it, and where they
+    /// say different things: then nobody can tell which of them it is.
+    pub fn purpose(&self, names: &[String]) -> Option<&'static str> {
+        let mut told = names.iter().filter_map(|name| self.get(name)?.purpose);
+        let first = told.next()?;
+        told.all(|other| other == first).then_some(first)
     }
 
     /// Whether scopes let a user with these roles do everything with the data of everybody, however
@@ -326,6 +358,41 @@ mod tests {
         let built_in = Roles::load(None, extractor()).expect("those that are built in");
         for name in built_in.names() {
             assert!(readme.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
+    fn people_have_the_purpose_that_their_roles_agree_on() {
+        let role = |(name, rest): (&str, &str)| {
+            format!(
+                "[roles.{name}]\nscopes = []\npanel = \"all\"\nclearance = \"N\"\n\
+                 second_factor = true\n{rest}\n"
+            )
+        };
+        let extractor = extractor();
+        let told = [
+            ("doctor", "purpose = \"TREAT\""),
+            ("nurse", "purpose = \"TREAT\""),
+            ("researcher", "purpose = \"HRESCH\""),
+            ("desk", ""),
+        ];
+        let text: String = told.into_iter().map(role).collect();
+        let roles = Roles::load(Some(&text), extractor.clone()).expect("roles");
+        for (names, expected) in [
+            (&["doctor"][..], Some("TREAT")),
+            (&["desk", "nurse", "doctor"], Some("TREAT")),
+            (&["doctor", "researcher"], None),
+            (&["desk"], None),
+            (&["unknown"], None),
+            (&[], None),
+        ] {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            assert_eq!(roles.purpose(&names), expected, "{names:?}");
+        }
+        for unfit in ["BTG", "ETREAT", "PATOBJ", "treat", ""] {
+            let text = role(("doctor", &format!("purpose = {unfit:?}")));
+            let error = Roles::load(Some(&text), extractor.clone()).expect_err(unfit);
+            assert!(error.to_string().contains("no purpose of use"), "{unfit}: {error}");
         }
     }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::access::consent::purpose;
 use crate::access::roles::Roles;
 use crate::access::{Caller, Principal, RequestContext};
 use crate::clock::{Clock, IdSource, SystemClock, SystemIds};
-use crate::config::{AuthMode, Config};
+use crate::config::{AuthMode, Config, ConfigError};
 use crate::oauth::keys::Keys;
 use crate::oauth::login::Persons;
 use crate::oauth::login::seal::Seal;
@@ -68,6 +69,7 @@ async fn of(
         first_role: FIRST_ROLE.to_owned(),
         roles: roles(config, extractor)?,
     };
+    check_purposes(config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let parts = Parts { store: store.clone(), clock, ids, persons, keys: Arc::new(keys) };
     let mut config = config.clone();
@@ -87,6 +89,20 @@ fn roles(config: &Config, extractor: &Arc<Extractor>) -> Result<Roles, StartErro
         None => None,
     };
     Roles::load(text.as_deref(), extractor.clone()).map_err(|error| fault(error.to_string()))
+}
+
+/// What tokens of outside servers are used for is what an operator can say.
+fn check_purposes(config: &Config) -> Result<(), StartError> {
+    for (name, server) in &config.trusted {
+        let unfit = server.purpose.as_deref().filter(|code| purpose::find(code).is_none());
+        if let Some(code) = unfit {
+            let reason = format!(
+                "`{name}` has the `purpose` {code:?}, which is no purpose of use (v3-PurposeOfUse) that tokens have; BTG and ETREAT are of who breaks the glass"
+            );
+            return Err(ConfigError::Rule { key: "trusted", reason }.into());
+        }
+    }
+    Ok(())
 }
 
 /// The authorization server for a command, with the database that it uses.

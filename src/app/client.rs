@@ -78,6 +78,9 @@ pub(super) struct AddArgs {
     /// A code system by whose codes it keeps state of its own, as Basic resources that no other client sees.
     #[arg(long = "state-system", value_name = "URI")]
     state_systems: Vec<String>,
+    /// What a service uses data for (v3-PurposeOfUse, as TREAT): consents are told, and the record tells it.
+    #[arg(long, value_name = "CODE")]
+    purpose: Option<String>,
     /// Scopes that it may be granted at most.
     #[arg(long, value_name = "SCOPES")]
     scope: String,
@@ -145,6 +148,7 @@ fn described(args: AddArgs) -> Result<NewClient, std::io::Error> {
         scopes: args.scope,
         jwks_uri: args.jwks_uri,
         state_systems: args.state_systems,
+        purpose: args.purpose,
     })
 }
 
@@ -173,6 +177,9 @@ async fn list(authority: &Authority, out: &mut impl Write) -> Done {
         }
         for system in &client.state_systems {
             writeln!(out, "  keeps state by codes of {system}")?;
+        }
+        if let Some(purpose) = &client.purpose {
+            writeln!(out, "  purpose of use: {purpose}")?;
         }
     }
     Ok(())

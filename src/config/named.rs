@@ -61,5 +61,8 @@ section! {
         scopes: Vec<String> = List,
         /// Roles that its users have here: what their scopes of user/ can do at most.
         roles: Vec<String> = List,
+        /// What its tokens are used for (v3-PurposeOfUse, but for BTG and ETREAT), which consents are told
+        /// and the record tells. Default: what the roles of its users say, and of services nothing.
+        purpose: Option<String> = Unset("TREAT"),
     }
 }

@@ -26,6 +26,7 @@ fn client(app_type: AppType, redirects: &[&str]) -> Client {
         disabled_at: None,
         is_registered: false,
         state_systems: Vec::new(),
+        purpose: None,
     }
 }
 

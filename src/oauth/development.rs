@@ -112,5 +112,6 @@ fn development(now: Instant) -> Client {
         disabled_at: None,
         is_registered: false,
         state_systems: Vec::new(),
+        purpose: None,
     }
 }

@@ -56,8 +56,8 @@ impl Authority {
             }
             None => (Panels::default(), Vec::new()),
         };
-        let asker =
-            Asker { user: fhir_user.as_ref(), organizations: &organizations, purpose: None };
+        let purpose = self.persons.roles.purpose(&account.roles);
+        let asker = Asker { user: fhir_user.as_ref(), organizations: &organizations, purpose };
         let denials = self.store.denials(&asker, now).await?;
         let user = User {
             account: account.id,
@@ -73,7 +73,7 @@ impl Authority {
             user: Some(user),
             scopes: roles.scopes(scopes),
             patient: None,
-            purpose: None,
+            purpose: purpose.map(str::to_owned),
             reason: reason.map(str::to_owned),
             survivor: None,
             is_emergency: false,

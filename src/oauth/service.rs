@@ -32,7 +32,8 @@ impl Authority {
         let roles = &self.persons.roles;
         let scopes = roles.scopes(scopes).intersect(&roles.scopes(&known.scopes));
         let state = self.app_state(&known.id).await?;
-        let asker = Asker { user: None, organizations: &[], purpose: None };
+        let asker = Asker { user: None, organizations: &[], purpose: known.purpose.as_deref() };
+        let denials = self.denials(&asker).await?;
         let grant = Grant {
             token,
             client: known.id,
@@ -40,11 +41,11 @@ impl Authority {
             scopes,
             patient: None,
             survivor: None,
-            purpose: None,
+            purpose: known.purpose,
             reason: None,
             is_emergency: false,
             is_fhir_user_readable: false,
-            denials: self.denials(&asker).await?,
+            denials,
             state,
         };
         // Scopes that need a user or a patient make nobody.

@@ -29,8 +29,13 @@ impl Authority {
             }
             None => (Panels::default(), Vec::new()),
         };
-        let purpose = grant.purpose.as_deref();
-        let asker = Asker { user: who.as_ref(), organizations: &organizations, purpose };
+        let of_roles = || self.persons.roles.purpose(&account.as_ref()?.roles);
+        let purpose = grant.purpose.clone().or_else(|| of_roles().map(str::to_owned));
+        let asker = Asker {
+            user: who.as_ref(),
+            organizations: &organizations,
+            purpose: purpose.as_deref(),
+        };
         let denials = self.denials(&asker).await?;
         let user = account.map(|account| User {
             account: account.id,
@@ -62,7 +67,7 @@ impl Authority {
             patient,
             survivor,
             is_emergency: grant.purpose.as_deref().is_some_and(emergency::is_purpose),
-            purpose: grant.purpose.clone(),
+            purpose,
             reason: grant.reason.clone(),
             is_fhir_user_readable,
             denials,

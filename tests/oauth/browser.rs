@@ -218,6 +218,7 @@ pub(crate) fn app(id: &str, scopes: &str) -> App {
         disabled_at: None,
         is_registered: false,
         state_systems: Vec::new(),
+        purpose: None,
     }
 }
 

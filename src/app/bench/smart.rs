@@ -206,6 +206,7 @@ fn service(authority: &Authority, id: &str, fresh: &Fresh) -> Client {
         disabled_at: None,
         is_registered: false,
         state_systems: Vec::new(),
+        purpose: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use secrecy::SecretString;
 
 use crate::access::Caller;
+use crate::access::consent::purpose;
 use crate::oauth::Authority;
 use crate::oauth::client::{check, origin_of};
 use crate::store::oauth::client::{self, AppType, Client, ClientKind};
@@ -36,10 +37,28 @@ pub struct NewClient {
     pub jwks_uri: Option<String>,
     /// Code systems by whose codes it keeps state of its own.
     pub state_systems: Vec<String>,
+    /// What it uses data for when it acts by itself, as a code of v3-PurposeOfUse.
+    pub purpose: Option<String>,
 }
 
 /// A client with its new secret, where it has one: the only time that it can be told.
 pub type WithSecret = (Client, Option<SecretString>);
+
+/// Whether what a client is to use data for is such, and the client acts by itself.
+fn check_purpose(client: &Client) -> Result<(), Fault> {
+    let Some(code) = &client.purpose else { return Ok(()) };
+    if !matches!(client.app_type, AppType::Backend | AppType::Ehr) {
+        let text = "a purpose of use is of a service: what people use data for, their roles say";
+        return Err(Fault::Invalid(text.to_owned()));
+    }
+    if purpose::find(code).is_none() {
+        let text = format!(
+            "{code:?} is no purpose of use (v3-PurposeOfUse) that a client has; BTG and ETREAT are of who breaks the glass"
+        );
+        return Err(Fault::Invalid(text));
+    }
+    Ok(())
+}
 
 impl Authority {
     /// Adds a client.
@@ -58,6 +77,7 @@ impl Authority {
             return Err(Fault::Invalid(format!("not a scope: {}", unknown.join(" "))));
         }
         check(&client)?;
+        check_purpose(&client)?;
         self.check_state(&client).await?;
         let taken = || Fault::Taken(format!("there is a client {} already", client.id));
         if client::find(&self.store, &client.id).await?.is_some() {
@@ -127,6 +147,7 @@ impl Authority {
             disabled_at: None,
             is_registered: false,
             state_systems: new.state_systems,
+            purpose: new.purpose,
         };
         Ok((client, secret))
     }

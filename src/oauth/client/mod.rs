@@ -286,6 +286,7 @@ mod tests {
             disabled_at: None,
             is_registered: false,
             state_systems: Vec::new(),
+            purpose: None,
         }
     }
 

@@ -99,6 +99,7 @@ impl Authority {
             disabled_at: None,
             is_registered: true,
             state_systems: Vec::new(),
+            purpose: None,
         })
     }
 

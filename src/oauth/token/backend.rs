@@ -45,7 +45,7 @@ impl Authority {
             session: None,
             auth_time: None,
             nonce: None,
-            purpose: None,
+            purpose: client.purpose.clone(),
             reason: None,
             created: now,
         };

@@ -22,6 +22,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use crate::access::roles::Roles;
 use crate::config;
 use crate::error::Error;
 
@@ -51,6 +52,7 @@ struct Server {
     audience: Option<String>,
     scopes: String,
     roles: Vec<String>,
+    purpose: Option<String>,
     keys: jwks::Cache,
     places: Semaphore,
 }
@@ -177,9 +179,16 @@ impl Server {
             audience: config.audience.clone(),
             scopes: config.scopes.join(" "),
             roles: config.roles.clone(),
+            purpose: config.purpose.clone(),
             keys: jwks::Cache::default(),
             places: Semaphore::new(AT_A_TIME),
         })
+    }
+
+    /// What its tokens are used for: what is configured, or else what the roles of its users say.
+    fn purpose<'s>(&'s self, roles: &Roles, is_of_user: bool) -> Option<&'s str> {
+        let of_roles = || roles.purpose(&self.roles).filter(|_| is_of_user);
+        self.purpose.as_deref().or_else(of_roles)
     }
 
     /// Whether what is said of a token makes it count here and now. Who was asked answers for this

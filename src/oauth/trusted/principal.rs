@@ -32,12 +32,13 @@ impl Authority {
             None => None,
         };
         let user = self.outside_user(outside, claims).await?;
+        let purpose = outside.purpose(&self.persons.roles, user.is_some());
         let who = user.as_ref().and_then(|user| user.fhir_user.as_ref());
         let organizations = match who {
             Some(who) => self.store.organizations(who, self.clock.now()).await?,
             None => Vec::new(),
         };
-        let asker = Asker { user: who, organizations: &organizations, purpose: None };
+        let asker = Asker { user: who, organizations: &organizations, purpose };
         let denials = self.store.denials(&asker, self.clock.now()).await?;
         let scopes = self.outside_scopes(outside, &claims.scope);
         let token = id_of(text);
@@ -49,7 +50,7 @@ impl Authority {
             is_fhir_user_readable: scopes.has(Special::OpenId) && scopes.has(Special::FhirUser),
             scopes,
             patient,
-            purpose: None,
+            purpose: purpose.map(str::to_owned),
             // Nobody outside is asked why, so nothing that is granted there is open here.
             reason: None,
             denials,

@@ -12,7 +12,7 @@ use super::{Hash, get, json_or_none, query, run, time, time_or_none};
 macro_rules! columns {
     () => {
         "id, kind, app_type, name, logo_uri, redirect_uris, origins, launch_uri, scopes, jwks, \
-         jwks_uri, secrets, created, disabled_at, is_registered, state_systems"
+         jwks_uri, secrets, created, disabled_at, is_registered, state_systems, purpose"
     };
 }
 
@@ -21,7 +21,7 @@ const LIST: &str = concat!("SELECT ", columns!(), " FROM oauth_client ORDER BY i
 const INSERT: &str = concat!(
     "INSERT INTO oauth_client (",
     columns!(),
-    ", registration) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+    ", registration) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
      ON CONFLICT (id) DO NOTHING"
 );
 const REGISTERED: &str = concat!(
@@ -139,6 +139,8 @@ pub struct Client {
     pub is_registered: bool,
     /// Code systems by whose codes it keeps state of its own.
     pub state_systems: Vec<String>,
+    /// What it uses data for when it acts by itself, as a code of v3-PurposeOfUse.
+    pub purpose: Option<String>,
 }
 
 /// The client of that id, disabled or not.
@@ -201,6 +203,7 @@ pub async fn insert_with(
             &disabled,
             &client.is_registered,
             &client.state_systems,
+            &client.purpose,
             &registration,
         ],
     )
@@ -315,5 +318,6 @@ fn client(row: &Row) -> Result<Client, Error> {
         disabled_at: time_or_none(row, "disabled_at")?,
         is_registered: get(row, "is_registered")?,
         state_systems: get(row, "state_systems")?,
+        purpose: get(row, "purpose")?,
     })
 }

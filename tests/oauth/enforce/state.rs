@@ -229,6 +229,7 @@ async fn a_system_is_that_of_one_app() {
             jwks: None,
             jwks_uri: None,
             state_systems: vec![system.to_owned()],
+            purpose: None,
         };
         let by = kiln::access::Caller::new(
             kiln::access::Principal::service("operator"),

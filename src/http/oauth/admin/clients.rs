@@ -32,6 +32,7 @@ struct Sent {
     jwks_uri: Option<String>,
     #[serde(default)]
     state_systems: Vec<String>,
+    purpose_of_use: Option<String>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -84,6 +85,7 @@ impl Sent {
             jwks: self.jwks.as_ref().map(Value::to_string),
             jwks_uri: self.jwks_uri,
             state_systems: self.state_systems,
+            purpose: self.purpose_of_use,
         })
     }
 }
@@ -155,6 +157,7 @@ fn told(client: &Client) -> Map<String, Value> {
         ("jwks", keys.unwrap_or(Value::Null)),
         ("jwks_uri", json!(client.jwks_uri)),
         ("state_systems", json!(client.state_systems)),
+        ("purpose_of_use", json!(client.purpose)),
         ("secrets", secrets.collect()),
         ("created", json!(client.created.to_string())),
         ("disabled_at", json!(client.disabled_at.map(|at| at.to_string()))),
