@@ -25,7 +25,7 @@ pub struct Grant {
     pub patient: Option<(LogicalId, i64)>,
     /// The patient whose record took the place of that one's, where both were merged.
     pub survivor: Option<i64>,
-    /// The purpose of use, from the token alone.
+    /// The purpose of use, by what stands behind the token: nobody says it of a request.
     pub purpose: Option<String>,
     /// Why a user to whom everything is open asked for it, as it is on record.
     pub reason: Option<String>,

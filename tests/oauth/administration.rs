@@ -151,8 +151,10 @@ async fn clients_are_made_shown_given_secrets_and_ended() {
     let nothing = Value::Null;
     let made = json!({
         "client_id": "loader", "client_name": "Loader", "application_type": "backend",
-        "scope": "system/Patient.rs",
+        "scope": "system/Patient.rs", "purpose_of_use": "HOPERAT",
     });
+    let unfit = json!({ "client_id": "glass", "application_type": "backend", "scope": "system/Patient.rs", "purpose_of_use": "BTG" });
+    act(&client, &token, "POST", "/admin/clients", &unfit).await.expect(400);
     let added = act(&client, &token, "POST", "/admin/clients", &made).await.expect(201);
     assert_eq!(added.header("cache-control").as_deref(), Some("no-store"));
     let first = text(&added, "client_secret");
@@ -163,6 +165,7 @@ async fn clients_are_made_shown_given_secrets_and_ended() {
     let path = "/admin/clients/loader";
     let shown = act(&client, &token, "GET", path, &nothing).await.expect(200);
     assert_eq!(shown.at("client_name").as_deref(), Some("Loader"));
+    assert_eq!(shown.at("purpose_of_use").as_deref(), Some("HOPERAT"));
     assert_eq!(shown.at("token_endpoint_auth_method").as_deref(), Some("client_secret_basic"));
     let listed = act(&client, &token, "GET", "/admin/clients", &nothing).await.expect(200);
     let ids: Vec<_> = listed
@@ -198,7 +201,7 @@ async fn clients_are_made_shown_given_secrets_and_ended() {
     }
     let refused = "SELECT count(*) FROM ledger WHERE interaction = 50 AND outcome <> 0 \
                    AND actor = 'client:ops' AND client = 'ops' AND token IS NOT NULL";
-    assert_eq!(server.database.number(refused).await, 2);
+    assert_eq!(server.database.number(refused).await, 3);
     server.stop().await;
 }
 

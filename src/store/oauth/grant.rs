@@ -104,7 +104,7 @@ pub struct NewGrant {
     pub auth_time: Option<Instant>,
     /// `nonce` of the request.
     pub nonce: Option<String>,
-    /// The purpose of use.
+    /// The purpose of use: of an emergency, or of a service. What people use data for their roles say.
     pub purpose: Option<String>,
     /// Why the user wants what is open to them: everything of everybody.
     pub reason: Option<String>,

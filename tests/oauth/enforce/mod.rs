@@ -9,6 +9,7 @@ mod measured;
 mod named;
 mod property;
 mod provisions;
+mod purpose;
 mod reads;
 mod roles;
 mod rules;

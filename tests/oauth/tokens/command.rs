@@ -51,8 +51,8 @@ fn secret_of(said: &str) -> String {
 async fn an_operator_registers_lists_changes_and_disables_clients() {
     let server = server().await;
     let scope = "system/Patient.rs";
-    let added =
-        said(&server, &["client", "add", "job", "--type", "backend", "--scope", scope]).await;
+    let job = ["client", "add", "job", "--type", "backend", "--scope", scope, "--purpose", "TREAT"];
+    let added = said(&server, &job).await;
     let first = secret_of(&added);
     let token = async |secret: &str| {
         let fields = [
@@ -73,6 +73,7 @@ async fn an_operator_registers_lists_changes_and_disables_clients() {
     token(&third).await.expect(200);
     let listed = said(&server, &["client", "list"]).await;
     assert!(listed.contains("job: job (backend, secret)"), "{listed}");
+    assert!(listed.contains("purpose of use: TREAT"), "{listed}");
     assert!(!listed.contains(&third), "{listed}");
     said(&server, &["client", "disable", "job"]).await;
     refused(&token(&third).await, 401, "invalid_client");
@@ -92,6 +93,24 @@ async fn mistakes_about_clients_are_named() {
         (&["client", "add", "a b", "--scope", "openid"], "client_id"),
         (&["client", "add", "a", "--scope", "openid", "--redirect", "http://a.org"], "redirect"),
         (&["client", "add", "a", "--scope", "openid", "--public", "--type", "backend"], "backend"),
+        (
+            &[
+                "client",
+                "add",
+                "a",
+                "--type",
+                "backend",
+                "--scope",
+                "system/*.rs",
+                "--purpose",
+                "BTG",
+            ],
+            "breaks the glass",
+        ),
+        (
+            &["client", "add", "a", "--public", "--scope", "user/*.rs", "--purpose", "TREAT"],
+            "of a service",
+        ),
         (&["client", "disable", "nobody"], "nobody"),
         (&["client", "rotate-secret", "nobody"], "nobody"),
         (&["token", "--scope", "patient/*.rs"], "patient"),
