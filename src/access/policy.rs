@@ -40,6 +40,8 @@ pub(super) struct Policy {
     is_service: bool,
     /// What patients deny, those together who deny the same.
     denied: Vec<(Arc<[i64]>, Expression)>,
+    /// Types that the operator wants asked for by name.
+    by_name: Arc<[ResourceType]>,
     extractor: Arc<Extractor>,
     /// What was worked out of it before: a grant asks the same again and again.
     reached: RwLock<HashMap<Interaction, Option<Restriction>>>,
@@ -101,6 +103,7 @@ impl Policy {
             foreign_state,
             is_service,
             denied,
+            by_name: roles.by_name().clone(),
             extractor,
             reached: RwLock::default(),
         })
@@ -177,8 +180,13 @@ impl Policy {
     ) -> Option<Vec<Clause>> {
         let mut is_covered = false;
         let mut clauses = Vec::new();
+        let is_by_name = interaction.resource_type.is_some_and(|of| self.by_name.contains(&of));
         for rule in &self.rules {
-            if rule.context == Context::Patient && !need::is_for_patients(interaction.kind) {
+            let is_of_patient = rule.context == Context::Patient;
+            if is_of_patient && !need::is_for_patients(interaction.kind) {
+                continue;
+            }
+            if is_of_patient && is_by_name && rule.resource_type.is_none() {
                 continue;
             }
             if !has(rule.actions_with(interaction.resource_type)) || !rule.may(interaction) {

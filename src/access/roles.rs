@@ -26,6 +26,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::fhir::ResourceType;
 use crate::search::extract::Extractor;
 
 use super::consent::purpose;
@@ -85,6 +86,7 @@ pub const EMERGENCY: &str = "btg";
 #[derive(Clone)]
 pub struct Roles {
     roles: BTreeMap<String, Role>,
+    by_name: Arc<[ResourceType]>,
     extractor: Arc<Extractor>,
 }
 
@@ -257,7 +259,18 @@ impl Roles {
                 Role { scopes, panel, clearance, needs_second_factor, administers, keeps, purpose };
             roles.insert(name, role);
         }
-        Ok(Self { roles, extractor })
+        Ok(Self { roles, by_name: Arc::default(), extractor })
+    }
+
+    /// The same where scopes over all types of a patient do not mean these types either.
+    #[must_use]
+    pub fn with_by_name(self, types: impl IntoIterator<Item = ResourceType>) -> Self {
+        Self { by_name: types.into_iter().collect(), ..self }
+    }
+
+    /// Types that scopes over all types of a patient do not mean, as the operator wants it.
+    pub(super) fn by_name(&self) -> &Arc<[ResourceType]> {
+        &self.by_name
     }
 
     /// The role of this name.

@@ -10,6 +10,7 @@ use crate::access::roles::Roles;
 use crate::access::{Caller, Principal, RequestContext};
 use crate::clock::{Clock, IdSource, SystemClock, SystemIds};
 use crate::config::{AuthMode, Config, ConfigError};
+use crate::fhir::ResourceType;
 use crate::oauth::keys::Keys;
 use crate::oauth::login::Persons;
 use crate::oauth::login::seal::Seal;
@@ -88,7 +89,15 @@ fn roles(config: &Config, extractor: &Arc<Extractor>) -> Result<Roles, StartErro
         Some(path) => Some(std::fs::read_to_string(path).map_err(|it| fault(it.to_string()))?),
         None => None,
     };
-    Roles::load(text.as_deref(), extractor.clone()).map_err(|error| fault(error.to_string()))
+    let roles = Roles::load(text.as_deref(), extractor.clone());
+    let roles = roles.map_err(|error| fault(error.to_string()))?;
+    let of = |name: &String| {
+        let reason = format!("{name:?} is no type of resource");
+        name.parse::<ResourceType>().map_err(|_| ConfigError::Rule { key: "auth.by_name", reason })
+    };
+    let by_name: Vec<ResourceType> =
+        config.auth.by_name.iter().map(of).collect::<Result<_, ConfigError>>()?;
+    Ok(roles.with_by_name(by_name))
 }
 
 /// What tokens of outside servers are used for is what an operator can say.

@@ -218,6 +218,9 @@ configuration! {
         /// of whatever holds one. What was stored before is labelled when the rules are others. Default:
         /// labels are what clients send.
         labels: Option<PathBuf> = Unset("/etc/kiln/labels.toml"),
+        /// Types that a scope over all types of a patient (`patient/*`) does not mean, beside AuditEvent,
+        /// Group and Subscription: an app asks for them by name.
+        by_name: Vec<String> = List,
         /// Whether a patient's consent that denies access for the purpose BTG or ETREAT is heeded when the
         /// glass is broken: where the law lets patients forbid that.
         heed_emergency_bans: bool = Flag(false),

@@ -415,3 +415,24 @@ fn state_of_other_apps_is_kept_back() {
         assert!(!is_asked("Patient"), "{scopes} {role:?}");
     }
 }
+
+#[test]
+fn what_is_to_be_asked_for_by_name_no_wildcard_of_a_patient_means() {
+    let types = ["Observation", "Task"].map(|name| name.parse().expect(name));
+    let roles = ROLES.clone().with_by_name(types);
+    for (scopes, role, of, expected) in [
+        ("patient/*.rs", None, "Observation", false),
+        ("patient/*.rs?_tag=a", None, "Observation", false),
+        ("patient/*.rs", None, "Task", false),
+        ("patient/*.rs", None, "AuditEvent", false),
+        ("patient/*.rs", None, "Condition", true),
+        ("patient/*.rs patient/Observation.rs", None, "Observation", true),
+        ("system/*.rs", None, "Observation", true),
+        ("user/*.rs", Some("practitioner"), "Observation", true),
+    ] {
+        let policy = Policy::of(&grant(scopes, role), &roles).expect("a policy");
+        let of = Some(of.parse().expect(of));
+        let reach = policy.reach(Interaction { kind: Kind::Read, resource_type: of });
+        assert_eq!(reach.is_some(), expected, "{scopes} {of:?}");
+    }
+}

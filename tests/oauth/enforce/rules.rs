@@ -1,7 +1,13 @@
-//! Rules between resources: a conflict with what is hidden says no more than that there is one.
+//! Rules that the operator sets: between resources, where a conflict with what is hidden says no more than
+//! that there is one, and of what is asked for by name.
 
+use kiln::app::server::Server;
+
+use super::super::browser::{server_with, store, user};
+use super::super::emergency::{read, token_for};
+use crate::harness::database::Database;
 use crate::harness::grants::Token;
-use crate::harness::server::TestServer;
+use crate::harness::server::{TestServer, config};
 
 fn observation(id: &str, patient: &str, number: &str) -> String {
     let id = if id.is_empty() { String::new() } else { format!(r#""id":"{id}","#) };
@@ -40,4 +46,29 @@ async fn an_identifier_that_is_taken_by_what_is_hidden_names_nothing() {
         }
     }
     server.stop().await;
+}
+
+/// Covers: security L11.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_operator_wants_asked_for_by_name_no_wildcard_means() {
+    let server = server_with(&[("auth.by_name", "Condition,Observation")]).await;
+    let patient = r#"{"resourceType":"Patient","id":"a"}"#;
+    store(&server, &[patient, &observation("a-lab", "a", "1")]).await;
+    user(&server, "pat", "patient", Some("Patient/a")).await;
+    for (scopes, status) in [("patient/*.rs", 403), ("patient/*.rs patient/Observation.rs", 200)] {
+        let token = token_for(&server, "pat", scopes, Some("a")).await;
+        read(&server, &token, "/Patient/a").await.expect(200);
+        for url in ["/Observation/a-lab", "/Observation", "/Observation/a-lab/_history/1"] {
+            read(&server, &token, url).await.expect(status);
+        }
+        let along = read(&server, &token, "/Patient?_revinclude=Observation:subject").await;
+        assert_eq!(along.text().contains("a-lab"), status == 200, "{scopes}: {along:?}");
+        read(&server, &token, "/Condition").await.expect(403);
+    }
+    server.stop().await;
+    let database = Database::migrated().await;
+    let unfit = [("auth.mode", "smart"), ("auth.by_name", "Observation,Nope")];
+    let started = Box::pin(Server::start(config(&database, &unfit))).await;
+    let error = started.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("auth.by_name") && error.contains("Nope"), "{error}");
 }
