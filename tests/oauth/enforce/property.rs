@@ -3,345 +3,25 @@
 //!
 //! The world is random: three patients, what is theirs, and references across. Which of it a patient
 //! reaches is worked out here, from the documents alone, and stored on a server of its own. The same
-//! question then goes to both. After that the rest of the full server is changed, and the answers must
-//! be the same to the byte.
+//! question then goes to both. In the other test all that is hidden from somebody is changed, deleted
+//! and brought back, and the answers must be the same to the byte: for patients, for an app that sees
+//! laboratory results alone, and for a clinician to whom a patient denies everything.
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
+mod questions;
+mod world;
 
-use crate::harness::client::{Answer, Client};
+use std::collections::BTreeMap;
+
+use kiln::access::consent::{Denial, Expression};
+use tokio::sync::watch::Sender;
+
+use crate::harness::client::Client;
 use crate::harness::grants::Token;
 use crate::harness::server::TestServer;
 
-use super::super::world::{body, entries};
-
-const PATIENTS: [&str; 3] = ["p0", "p1", "p2"];
-
-/// Numbers by chance, the same each time.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % bound
-    }
-
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.below(all.len())]
-    }
-
-    fn patient(&mut self) -> &'static str {
-        self.of(&PATIENTS)
-    }
-}
-
-/// A resource, and what says whose it is.
-#[derive(Clone)]
-struct Made {
-    path: String,
-    content: String,
-    patients: BTreeSet<&'static str>,
-    targets: Vec<String>,
-    is_shared: bool,
-    is_device: bool,
-    /// Whether who has a part in it sees that part.
-    is_in_part: bool,
-}
-
-impl Made {
-    fn new(path: String, content: String, patients: &[&'static str]) -> Self {
-        let patients = patients.iter().copied().collect();
-        let (targets, is_shared, is_device, is_in_part) = (Vec::new(), false, false, false);
-        Self { path, content, patients, targets, is_shared, is_device, is_in_part }
-    }
-
-    fn is_of(&self, patient: &str, all: &[Self]) -> bool {
-        if self.path == format!("Patient/{patient}") || self.is_shared {
-            return true;
-        }
-        if self.path.starts_with("Patient/") {
-            return false;
-        }
-        if !self.targets.is_empty() {
-            return self.targets.iter().all(|target| {
-                all.iter().any(|other| other.path == *target && other.is_of(patient, all))
-            });
-        }
-        if self.is_in_part {
-            return self.patients.contains(patient);
-        }
-        let is_own = self.patients.iter().all(|other| *other == patient);
-        is_own && (self.is_device || !self.patients.is_empty())
-    }
-}
-
-impl Made {
-    /// What of it this patient sees.
-    fn part_of(&self, patient: &str) -> Self {
-        let mut part = self.clone();
-        for other in PATIENTS.iter().filter(|other| self.is_in_part && **other != patient) {
-            let reference = format!(r#"{{"reference":"Patient/{other}"}}"#);
-            part.content = part.content.replace(&reference, super::masked::GONE);
-        }
-        part
-    }
-}
-
-fn observation(at: usize, chance: &mut Chance) -> Made {
-    let (subject, code) = (chance.patient(), chance.of(&["x", "y", "z"]));
-    let mut patients = vec![subject];
-    let mut more = String::new();
-    if chance.below(4) == 0 {
-        let other = chance.patient();
-        patients.push(other);
-        let _ = write!(more, r#","performer":[{{"reference":"Patient/{other}"}}]"#);
-    }
-    if chance.below(3) == 0 {
-        let _ = write!(more, r#","focus":[{{"reference":"Patient/{}"}}]"#, chance.patient());
-    }
-    if at > 0 && chance.below(2) == 0 {
-        let member = chance.below(at);
-        let _ = write!(more, r#","hasMember":[{{"reference":"Observation/o{member}"}}]"#);
-    }
-    let category = chance.of(&["laboratory", "vital-signs"]);
-    let content = format!(
-        r#""status":"final","category":[{{"coding":[{{"system":"urn:cat","code":"{category}"}}]}}],"code":{{"coding":[{{"system":"urn:c","code":"{code}"}}]}},"subject":{{"reference":"Patient/{subject}"}},"encounter":{{"reference":"Encounter/e{}"}},"valueQuantity":{{"value":{}}}{more}"#,
-        chance.below(12),
-        chance.below(10),
-    );
-    Made::new(format!("Observation/o{at}"), content, &patients)
-}
-
-/// Appointments of two, devices of one or none, and Provenances.
-fn around(chance: &mut Chance) -> Vec<Made> {
-    let mut all = Vec::new();
-    for at in 0..8 {
-        let both = [chance.patient(), chance.patient()];
-        let actor =
-            |id: &str| format!(r#"{{"actor":{{"reference":"Patient/{id}"}},"status":"accepted"}}"#);
-        let content =
-            format!(r#""status":"proposed","participant":[{},{}]"#, actor(both[0]), actor(both[1]));
-        all.push(Made {
-            is_in_part: true,
-            ..Made::new(format!("Appointment/a{at}"), content, &both)
-        });
-    }
-    for at in 0..6 {
-        let patient = (chance.below(2) == 0).then(|| chance.patient());
-        let content = patient.map_or(r#""distinctIdentifier":"x""#.to_owned(), |patient| {
-            format!(r#""patient":{{"reference":"Patient/{patient}"}}"#)
-        });
-        let patients: Vec<_> = patient.into_iter().collect();
-        all.push(Made {
-            is_device: true,
-            ..Made::new(format!("Device/v{at}"), content, &patients)
-        });
-    }
-    for at in 0..10 {
-        let targets: Vec<String> =
-            (0..=chance.below(2)).map(|_| format!("Observation/o{}", chance.below(40))).collect();
-        let list: Vec<String> =
-            targets.iter().map(|target| format!(r#"{{"reference":"{target}"}}"#)).collect();
-        let content = format!(
-            r#""target":[{}],"recorded":"2020-01-01T00:00:00Z","agent":[{{"who":{{"reference":"Practitioner/d"}}}}]"#,
-            list.join(",")
-        );
-        all.push(Made { targets, ..Made::new(format!("Provenance/n{at}"), content, &[]) });
-    }
-    all
-}
-
-fn world(chance: &mut Chance) -> Vec<Made> {
-    let mut all = vec![Made {
-        is_shared: true,
-        ..Made::new("Practitioner/d".into(), r#""active":true"#.into(), &[])
-    }];
-    for (at, patient) in PATIENTS.iter().copied().enumerate() {
-        let link = PATIENTS[(at + 1) % 3];
-        let content = format!(
-            r#""name":[{{"family":"Family{at}"}}],"gender":"female","generalPractitioner":[{{"reference":"Practitioner/d"}}],"link":[{{"other":{{"reference":"Patient/{link}"}},"type":"seealso"}}]"#
-        );
-        all.push(Made::new(format!("Patient/{patient}"), content, &[patient]));
-    }
-    for at in 0..12 {
-        let patient = chance.patient();
-        let parent = chance.below(12);
-        let content = format!(
-            r#""status":"finished","class":{{"code":"AMB"}},"subject":{{"reference":"Patient/{patient}"}},"partOf":{{"reference":"Encounter/e{parent}"}}"#
-        );
-        all.push(Made::new(format!("Encounter/e{at}"), content, &[patient]));
-    }
-    all.extend((0..40).map(|at| observation(at, chance)));
-    for at in 0..10 {
-        let patient = chance.patient();
-        let results = [chance.below(40), chance.below(40)];
-        let content = format!(
-            r#""status":"final","code":{{"coding":[{{"code":"r"}}]}},"subject":{{"reference":"Patient/{patient}"}},"result":[{{"reference":"Observation/o{}"}},{{"reference":"Observation/o{}"}}]"#,
-            results[0], results[1],
-        );
-        all.push(Made::new(format!("DiagnosticReport/r{at}"), content, &[patient]));
-    }
-    all.extend(around(chance));
-    all
-}
-
-/// Types that are asked for as a whole.
-const ASKED: &[&str] = &[
-    "Observation",
-    "Encounter",
-    "Patient",
-    "DiagnosticReport",
-    "Appointment",
-    "Device",
-    "Provenance",
-];
-
-/// Something to ask.
-fn question(chance: &mut Chance) -> String {
-    let patient = chance.patient();
-    let code = chance.of(&["x", "y", "z"]);
-    let value = chance.below(10);
-    let of = chance.of(ASKED);
-    let other = chance.below(12);
-    if other < 2 {
-        return if other == 0 { batch(chance) } else { history(chance, of) };
-    }
-    let filter = match chance.below(25) {
-        0 => of.to_owned(),
-        1 => format!("Observation?code={code}"),
-        2 => format!("Observation?subject=Patient/{patient}"),
-        3 => format!("Observation?patient={patient}&code:not={code}"),
-        4 => format!("Observation?value-quantity=gt{value}"),
-        5 => format!("Observation?subject:Patient.name=family{}", chance.below(3)),
-        6 => format!("Observation?has-member.code={code}"),
-        7 => format!(
-            "Observation?has-member:Observation.subject:Patient.name=family{}",
-            chance.below(3)
-        ),
-        8 => format!("Patient?_has:Observation:subject:code={code}"),
-        9 => format!("Patient?_has:Observation:focus:value-quantity=lt{value}"),
-        10 => format!("Encounter?_has:Observation:encounter:code={code}"),
-        11 => format!("DiagnosticReport?result.value-quantity=ge{value}"),
-        12 => format!("Patient/{patient}/Observation?code={code}"),
-        13 => format!("Patient/{patient}/Encounter"),
-        14 => format!("Encounter?part-of:below=Encounter/e{}", chance.below(12)),
-        15 => format!("Encounter?part-of:above=Encounter/e{}", chance.below(12)),
-        16 => format!("Observation?focus=Patient/{patient}"),
-        17 => format!("Appointment?patient={patient}"),
-        18 => format!("Provenance?target=Observation/o{}", chance.below(40)),
-        19 => format!("Observation?category=laboratory&performer:missing=false&code={code}"),
-        20 => {
-            format!("Observation?_filter=code%20eq%20{code}%20or%20value-quantity%20gt%20{value}")
-        }
-        21 => format!("Device?patient={patient}"),
-        22 => format!("Appointment?actor=Patient/{patient}"),
-        23 => format!("Patient/{patient}/Appointment?status=proposed"),
-        _ => format!("Appointment?_filter=not%20(actor%20eq%20Patient/{patient})"),
-    };
-    let sign = if filter.contains('?') { '&' } else { '?' };
-    let more = order(chance);
-    format!("/{filter}{sign}{more}")
-}
-
-/// How what is found is told.
-fn order(chance: &mut Chance) -> &'static str {
-    match chance.below(12) {
-        0 => "_sort=_id",
-        1 => "_sort=-_id&_count=3",
-        2 => "_count=2",
-        3 => "_total=accurate&_count=1",
-        4 => "_summary=count",
-        5 => "_include=*",
-        6 => "_revinclude=Provenance:target",
-        7 => "_revinclude=*&_include:iterate=*",
-        8 => "_include=Observation:has-member&_include:iterate=Observation:encounter",
-        9 => "_sort=code",
-        _ => "_count=50",
-    }
-}
-
-/// How a question begins that goes to the root as a batch of reads.
-const BATCH: &str = "batch ";
-
-/// Several questions at once: reads, searches and histories by their addresses.
-fn batch(chance: &mut Chance) -> String {
-    let all: Vec<String> = (0..=chance.below(4))
-        .map(|_| match chance.below(5) {
-            0 => format!("Observation/o{}", chance.below(45)),
-            1 => format!("Encounter/e{}/_history/1", chance.below(14)),
-            2 => format!("Device/v{}/_history", chance.below(7)),
-            3 => format!("Observation?code={}&_include=*&_sort=_id", chance.of(&["x", "y"])),
-            _ => format!("Patient/{}", chance.patient()),
-        })
-        .collect();
-    format!("{BATCH}{}", all.join(" "))
-}
-
-/// The history of a resource or of a type.
-fn history(chance: &mut Chance, of: &str) -> String {
-    match chance.below(4) {
-        0 => format!("/{of}/_history?_count=5"),
-        1 => "/_history?_count=7".to_owned(),
-        2 => format!("/Observation/o{}/_history", chance.below(45)),
-        _ => format!("/Provenance/n{}/_history/1", chance.below(12)),
-    }
-}
-
-/// What is answered to a question.
-async fn ask(client: &Client, url: &str) -> Answer {
-    let Some(urls) = url.strip_prefix(BATCH) else { return client.get(url).await };
-    let entry = |url: &str| format!(r#"{{"request":{{"method":"GET","url":"{url}"}}}}"#);
-    let entries: Vec<String> = urls.split(' ').map(entry).collect();
-    let entries = entries.join(",");
-    client
-        .post("/", format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{entries}]}}"#))
-        .await
-}
-
-/// What an answer comes down to: its status, its entries, and the total.
-type Gist = (u16, Vec<String>, Option<String>);
-
-fn gist(answer: &Answer) -> Gist {
-    if answer.status != 200 {
-        return (answer.status, Vec::new(), None);
-    }
-    let value = answer.json();
-    if value.str_at("resourceType") != Some("Bundle") {
-        return (200, vec![value.str_at("id").unwrap_or_default().to_owned()], None);
-    }
-    let mut all = entries(answer);
-    // The entries of a batch in their order: each has a status, and may have entries of its own.
-    for entry in value.items_at("entry") {
-        let Some(response) = entry.get("response") else { continue };
-        let inner = entry.get("resource").map_or(&[][..], |it| it.items_at("entry"));
-        let names = inner.iter().filter_map(|it| it.get("resource")).map(|it| it.str_at("id"));
-        let mut names: Vec<_> = names.collect();
-        names.sort_unstable();
-        all.push(format!("{:?} {names:?}", response.str_at("status")));
-    }
-    (200, all, answer.at("total"))
-}
-
-/// The answer and the pages after it.
-async fn pages(client: &Client, url: &str) -> Vec<Gist> {
-    let mut all = Vec::new();
-    let mut url = url.to_owned();
-    for _ in 0..4 {
-        let answer = ask(client, &url).await;
-        all.push(gist(&answer));
-        if answer.status != 200 {
-            break;
-        }
-        let value = answer.json();
-        let links = value.items_at("link").iter();
-        let mut next = links.filter(|link| link.str_at("relation") == Some("next"));
-        let Some(next) = next.find_map(|link| link.str_at("url")) else { break };
-        next.trim_start_matches(&client.base()).clone_into(&mut url);
-    }
-    all
-}
+use super::super::world::body;
+use questions::{Gist, pages, question, texts};
+use world::{Chance, Made, PATIENTS, changed, world};
 
 async fn store(server: &TestServer, all: &[&Made]) {
     for made in all {
@@ -386,27 +66,141 @@ async fn a_token_shows_what_an_open_server_shows_of_what_it_reaches() {
         let expected = without_total(pages(&part.client, &url).await);
         assert_eq!(shown, expected, "case {case} of {}: {url}", PATIENTS[case % 3]);
     }
-    // What is out of reach changes; what is shown does not.
-    let ((limited, _), _) = &seats[0];
-    let questions: Vec<String> = (0..60).map(|_| question(&mut chance)).collect();
-    let mut before = Vec::new();
-    for url in &questions {
-        before.push(ask(limited, url).await.text());
-    }
-    for made in all.iter().filter(|made| !made.is_of(PATIENTS[0], &all)) {
-        let url = format!("/{}", made.path);
-        if !made.path.starts_with("Patient/") && chance.below(2) == 0 {
-            full.client.delete(&url).await;
-        } else {
-            let content = made.content.replace("\"code\":\"x\"", "\"code\":\"z\"");
-            full.client.put(&url, body(&made.path, &content)).await;
-        }
-    }
-    for (url, before) in questions.iter().zip(before) {
-        assert_eq!(ask(limited, url).await.text(), before, "{url}");
-    }
     for (_, part) in seats {
         part.stop().await;
+    }
+    full.stop().await;
+}
+
+/// Who asks, and what is hidden from who asks.
+struct Seat {
+    name: &'static str,
+    client: Client,
+    hidden: Vec<String>,
+    _stop: Sender<bool>,
+}
+
+impl Seat {
+    async fn new(
+        (name, token): (&'static str, Token<'_>),
+        all: &[Made],
+        is_hidden: impl Fn(&Made) -> bool,
+    ) -> Self {
+        let (client, stop) = token.client().await;
+        let hidden = all.iter().filter(|made| is_hidden(made));
+        let hidden: Vec<String> = hidden.map(|made| made.path.clone()).collect();
+        assert!(hidden.len() > 10, "{name}: {hidden:?}");
+        Self { name, client, hidden, _stop: stop }
+    }
+
+    /// What is answered to all of these, of which nothing is hidden and some is something.
+    async fn answers(&self, questions: &[String]) -> Vec<Vec<String>> {
+        let mut all = Vec::new();
+        let mut found = 0;
+        for url in questions {
+            let texts = texts(&self.client, url).await;
+            let text = texts.concat();
+            for path in &self.hidden {
+                let (of, id) = path.split_once('/').expect("a path");
+                let resource = format!(r#""resourceType":"{of}","id":"{id}""#);
+                let address = format!(r#""fullUrl":"{}/{path}""#, self.client.base());
+                let is_shown = text.contains(&resource) || text.contains(&address);
+                assert!(!is_shown, "{}: {url} shows {path}: {text}", self.name);
+            }
+            found += usize::from(text.contains(r#""resource":{"resourceType":"#));
+            all.push(texts);
+        }
+        assert!(found * 20 >= questions.len(), "{}: {found} show something", self.name);
+        all
+    }
+}
+
+/// Three patients, an app of one that sees laboratory results alone, and a clinician to whom one patient
+/// denies everything. Hidden from the last two is at least what is told here.
+async fn seats(full: &TestServer, all: &[Made]) -> Vec<Seat> {
+    let mut seats = Vec::new();
+    for patient in PATIENTS {
+        let token = Token::new(full, "patient/*.rs").patient(patient);
+        seats.push(Seat::new((patient, token), all, |made| !made.is_of(patient, all)).await);
+    }
+    let narrow = "patient/Observation.rs?category=laboratory patient/Patient.rs";
+    let token = Token::new(full, narrow).patient("p2");
+    let is_hidden = |made: &Made| {
+        let is_lab = made.path.starts_with("Observation/") && made.content.contains("laboratory");
+        let is_granted = is_lab || made.path.starts_with("Patient/");
+        !is_granted || !made.is_of("p2", all)
+    };
+    seats.push(Seat::new(("laboratory of p2", token), all, is_hidden).await);
+    let patient = full.store().hasher().patient(&"p1".parse().expect("an id"));
+    let denial = Denial { patient, of: Expression::All(Vec::new()), is_binding: false };
+    let token = Token::new(full, "user/*.rs").user("Practitioner/d", &["practitioner"]);
+    let is_hidden = |made: &Made| {
+        // Whose Devices and Provenances are, their compartment does not say.
+        let is_told = !made.path.starts_with("Device/");
+        is_told && !made.patients.is_empty() && made.patients.iter().all(|it| *it == "p1")
+    };
+    let denied = token.denials(vec![denial]);
+    seats.push(Seat::new(("clinician denied p1", denied), all, is_hidden).await);
+    seats
+}
+
+/// A resource as it is stored at a moment.
+struct Stored {
+    content: String,
+    version: u64,
+    is_gone: bool,
+}
+
+impl Stored {
+    /// Stores this content, as a version after the last one.
+    async fn put(&mut self, full: &TestServer, path: &str, content: String) {
+        let status = if self.is_gone { 201 } else { 200 };
+        let put = full.client.put(&format!("/{path}"), body(path, &content)).await.expect(status);
+        assert!(put.version() > self.version, "{path} is as it was: {put:?}");
+        *self = Self { content, version: put.version(), is_gone: false };
+    }
+
+    /// Changes it, deletes it, or brings it back.
+    async fn change(&mut self, full: &TestServer, path: &str, chance: &mut Chance) {
+        // Who is a patient stays one.
+        if !self.is_gone && !path.starts_with("Patient/") && chance.below(3) == 0 {
+            full.client.delete(&format!("/{path}")).await.expect(204);
+            self.is_gone = true;
+            return;
+        }
+        let content = changed(path, &self.content);
+        self.put(full, path, content).await;
+    }
+}
+
+/// Covers: security VP.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_hidden_changes_no_byte_of_any_answer() {
+    let mut chance = Chance(0x0dd_ba11);
+    let all = world(&mut chance);
+    let full = TestServer::start().await;
+    store(&full, &all.iter().collect::<Vec<_>>()).await;
+    let first = |made: &Made| {
+        let content = made.content.clone();
+        (made.path.clone(), Stored { content, version: 1, is_gone: false })
+    };
+    let mut stored: BTreeMap<String, Stored> = all.iter().map(first).collect();
+    for seat in seats(&full, &all).await {
+        // Each finds the world whole.
+        for (path, resource) in stored.iter_mut().filter(|(_, resource)| resource.is_gone) {
+            let content = resource.content.clone();
+            resource.put(&full, path, content).await;
+        }
+        let questions: Vec<String> = (0..cases() / 10).map(|_| question(&mut chance)).collect();
+        let before = seat.answers(&questions).await;
+        for path in &seat.hidden {
+            let resource = stored.get_mut(path).expect("it is stored");
+            resource.change(&full, path, &mut chance).await;
+        }
+        let after = seat.answers(&questions).await;
+        for ((url, before), after) in questions.iter().zip(before).zip(after) {
+            assert_eq!(after, before, "{}: {url}", seat.name);
+        }
     }
     full.stop().await;
 }
