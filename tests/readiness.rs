@@ -1,17 +1,14 @@
 //! `/health`: a server says that it can serve when it can, and only then.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kiln::app::server::Server;
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::watch;
 
 use crate::harness::client::{Answer, Client};
 use crate::harness::database::{Database, connect};
 use crate::harness::server::config;
+use crate::harness::wire::{State, Wire};
 
 /// Longest time until a change of the database shows.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -71,64 +68,6 @@ async fn while_migrating_it_lives_and_is_not_ready() {
     server.stop().await;
 }
 
-/// How a [`Wire`] is.
-#[derive(Clone, Copy)]
-enum State {
-    /// Every connection is closed.
-    Cut,
-    Open,
-    /// Connections stay and nothing comes through.
-    Silent,
-}
-
-/// The way to a database, to be cut.
-struct Wire {
-    address: SocketAddr,
-    state: watch::Sender<State>,
-}
-
-impl Wire {
-    /// A way to the private PostgreSQL whose URL `url` is.
-    async fn to(url: &str) -> Self {
-        let (_, rest) = url.split_once('@').unwrap();
-        let (folder, rest) = rest.split_once(':').unwrap();
-        let (port, _) = rest.split_once('/').unwrap();
-        let socket = PathBuf::from(folder.replace("%2F", "/")).join(format!(".s.PGSQL.{port}"));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (state, changes) = watch::channel(State::Open);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(carry(stream, socket.clone(), changes.clone()));
-            }
-        });
-        Self { address, state }
-    }
-
-    /// `url` by this way.
-    fn url(&self, url: &str) -> String {
-        let (start, rest) = url.split_once('@').unwrap();
-        let (_, database) = rest.split_once('/').unwrap();
-        format!("{start}@{}/{database}", self.address)
-    }
-}
-
-async fn carry(mut client: TcpStream, socket: PathBuf, mut state: watch::Receiver<State>) {
-    let mut server = UnixStream::connect(&socket).await.unwrap();
-    loop {
-        let now = *state.borrow_and_update();
-        match now {
-            State::Cut => return,
-            State::Silent if state.changed().await.is_err() => return,
-            State::Silent => {}
-            State::Open => tokio::select! {
-                _ = copy_bidirectional(&mut client, &mut server) => return,
-                _ = state.changed() => {}
-            },
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_database_it_lives_and_is_not_ready_until_that_is_back() {
     let database = Database::migrated().await;
@@ -139,17 +78,17 @@ async fn without_its_database_it_lives_and_is_not_ready_until_that_is_back() {
     let client = Client::new(server.address());
     becomes(&client, "/health/ready", 200).await;
     for state in [State::Cut, State::Silent] {
-        wire.state.send_replace(state);
+        wire.set(state);
         let ready = becomes(&client, "/health/ready", 503).await;
         assert_eq!(ready.header("Retry-After").as_deref(), Some("1"), "{ready:?}");
         let text = ready.text();
         assert!(text.starts_with("not ready: ") && text.contains("database"), "{text}");
         becomes(&client, "/health/live", 200).await;
         // What was silent is dead at last.
-        wire.state.send_replace(State::Cut);
+        wire.set(State::Cut);
         let refused = client.get("/Patient/p").await.expect(503);
         assert!(refused.header("Retry-After").is_some(), "{refused:?}");
-        wire.state.send_replace(State::Open);
+        wire.set(State::Open);
         becomes(&client, "/health/ready", 200).await;
         client.get("/Patient/p").await.expect(404);
     }

@@ -10,3 +10,4 @@ pub(crate) mod proxy;
 pub(crate) mod seats;
 pub(crate) mod server;
 pub(crate) mod shared;
+pub(crate) mod wire;

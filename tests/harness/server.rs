@@ -28,7 +28,11 @@ impl TestServer {
 
     /// The same with settings (dotted key and text) of its own.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
-        let database = Box::pin(Database::migrated()).await;
+        Self::on(Box::pin(Database::migrated()).await, settings).await
+    }
+
+    /// The same on this database.
+    pub(crate) async fn on(database: Database, settings: &[(&str, &str)]) -> Self {
         let server = Box::pin(Server::start(config(&database, settings))).await;
         let server = server.unwrap_or_else(|error| panic!("{error}"));
         Self { client: Client::new(server.address()), database, server }

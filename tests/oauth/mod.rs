@@ -11,6 +11,7 @@ pub(crate) mod emergency;
 mod encounter;
 mod enforce;
 mod exports;
+mod faults;
 mod launch;
 mod nul;
 mod open_policy;
