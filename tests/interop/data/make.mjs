@@ -1,10 +1,20 @@
-// The records of the run: two patients of one clinician, with what granular scopes tell apart.
+// The records of the run: two patients of one clinician, with what granular scopes tell apart, and somebody who
+// stands for both.
 const terminology = "http://terminology.hl7.org/CodeSystem";
 const us = "http://hl7.org/fhir/us/core/CodeSystem";
 
-export const ids = { patient: "interop-ada", other: "interop-ben", practitioner: "interop-mori", encounter: "interop-visit" };
+export const ids = {
+  patient: "interop-ada", other: "interop-ben", practitioner: "interop-mori", encounter: "interop-visit", visits: ["interop-other-visit", "interop-other-later"],
+  guardian: "interop-guardian",
+};
 
 const concept = (system, code) => ({ coding: [{ system, code }] });
+
+const visit = (patient, id, day) => ({
+  resourceType: "Encounter", id, status: "finished", subject: { reference: `Patient/${patient}` }, period: { start: day, end: day },
+  class: { system: `${terminology}/v3-ActCode`, code: "AMB" },
+  participant: [{ individual: { reference: `Practitioner/${ids.practitioner}` } }],
+});
 
 function chart(patient, encounter) {
   const subject = { reference: `Patient/${patient}` };
@@ -23,16 +33,11 @@ function chart(patient, encounter) {
     resourceType: "Observation", id: `${patient}-${code}`, subject, status: "final", category: [concept(system, code)],
     code: concept("http://loinc.org", loinc), effectiveDateTime: "2026-03-01T10:00:00Z", valueString: code,
   }));
-  const visit = {
-    resourceType: "Encounter", id: encounter, status: "finished", subject,
-    class: { system: `${terminology}/v3-ActCode`, code: "AMB" },
-    participant: [{ individual: { reference: `Practitioner/${ids.practitioner}` } }],
-  };
   const team = {
     resourceType: "CareTeam", id: `${patient}-team`, status: "active", subject,
     participant: [{ member: { reference: `Practitioner/${ids.practitioner}` } }],
   };
-  return [...conditions, ...observations, visit, team];
+  return [...conditions, ...observations, visit(patient, encounter, "2026-03-01"), team];
 }
 
 const person = (id, family, given, gender) => ({
@@ -46,7 +51,11 @@ export function bundle() {
   const resources = [
     { resourceType: "Practitioner", id: ids.practitioner, name: [{ family: "Mori", given: ["Noor"] }] },
     person(ids.patient, "Okafor", "Ada", "female"), person(ids.other, "Lindqvist", "Ben", "male"),
-    ...chart(ids.patient, ids.encounter), ...chart(ids.other, "interop-other-visit"),
+    ...chart(ids.patient, ids.encounter), ...chart(ids.other, ids.visits[0]), visit(ids.other, ids.visits[1], "2026-04-01"),
+    {
+      resourceType: "Person", id: ids.guardian,
+      link: [ids.patient, ids.other].map((id) => ({ target: { reference: `Patient/${id}` } })),
+    },
   ];
   const entry = resources.map((resource) => ({
     resource, request: { method: "PUT", url: `${resource.resourceType}/${resource.id}` },

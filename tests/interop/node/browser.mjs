@@ -21,8 +21,11 @@ export async function launch() {
   });
 }
 
-/** A fresh person: no cookies, no history. `script: false` turns scripts of pages off. */
-export async function person(browser, { script = true } = {}) {
+/**
+ * A fresh person: no cookies, no history. `script: false` turns scripts of pages off; `refused: true` is for who
+ * asks for what is refused, so that the status of a page is no fault of it.
+ */
+export async function person(browser, { script = true, refused = false } = {}) {
   const context = await browser.newContext({ javaScriptEnabled: script, viewport: { width: 1280, height: 900 } });
   const page = await context.newPage();
   page.faults = [];
@@ -35,8 +38,10 @@ export async function person(browser, { script = true } = {}) {
   });
   // Apps may ask for what they do not get; the server's own pages may not fail.
   const isOurs = () => page.url().startsWith(settings.issuer);
+  const isRefusal = (message) =>
+    refused && /responded with a status of 4\d\d/.test(message.text()) && !message.location().url.includes("/assets/");
   page.on("console", (message) => {
-    if (message.type() === "error" && isOurs()) page.faults.push(`${page.url()}: ${message.text()}`);
+    if (message.type() === "error" && isOurs() && !isRefusal(message)) page.faults.push(`${page.url()}: ${message.text()}`);
   });
   page.on("pageerror", (error) => isOurs() && page.faults.push(`${page.url()}: ${error.message}`));
   page.on("dialog", async (dialog) => {
@@ -55,7 +60,8 @@ export async function open(page, address) {
 /** What each page of the server must hold: headers, no fault of a script, accessibility. */
 export async function judge(page, name, { pictures = true } = {}) {
   const answer = await page.context().request.get(page.url(), { maxRedirects: 0 }).catch(() => undefined);
-  if (answer && answer.status() === 200) headers(answer.headers(), page.url());
+  const isPage = answer && (answer.status() === 200 || answer.status() >= 400);
+  if (isPage) headers(answer.headers(), page.url());
   for (const width of WIDTHS) {
     await page.setViewportSize({ width, height: width > 600 ? 900 : 844 });
     if (pictures && settings.screenshots) {
@@ -98,9 +104,12 @@ async function tabTo(page, selector) {
 
 /**
  * Goes through the server's pages until the browser is at `until` (the start of an address).
- * `judged` is what pages are judged under, when they are; `keyboard` uses no mouse.
+ * `judged` is what pages are judged under, when they are; `keyboard` uses no mouse; `name` is what a patient is
+ * searched by, and `encounter` the visit that is chosen where one is asked for.
  */
-export async function through(page, until, { user, patient, judged, keyboard = false, decision = "allow", seen = [] }) {
+export async function through(
+  page, until, { user, patient, name, encounter, judged, keyboard = false, decision = "allow", seen = [] },
+) {
   for (let count = 0; count < PAGES; count += 1) {
     await page.waitForLoadState("load");
     if (page.url().startsWith(until)) return seen;
@@ -119,11 +128,15 @@ export async function through(page, until, { user, patient, judged, keyboard = f
       await consent(page, keyboard, decision);
     } else if (await has("input[name=patient]")) {
       await named("patient");
-      await pick(page, patient, keyboard);
+      await pick(page, "patient", patient, keyboard);
+    } else if (await has("input[name=encounter]")) {
+      ensure(!seen.includes("encounter"), `the visit ${encounter} is refused`);
+      await named("encounter");
+      await pick(page, "encounter", encounter, keyboard);
     } else if (await has("input[name=birthdate]")) {
       ensure(!seen.includes("patient-search"), "the search finds nobody");
       await named("patient-search");
-      await search(page);
+      await search(page, name ?? settings.patientName);
     } else if (await has("ul.codes")) {
       await named("recovery-codes");
       await click(page, "main p a");
@@ -143,7 +156,8 @@ export async function through(page, until, { user, patient, judged, keyboard = f
   throw new Error(`still not at ${until} after ${PAGES} pages`);
 }
 
-async function login(page, user, keyboard) {
+/** Fills in the login and sends it. */
+export async function login(page, user, keyboard = false) {
   if (keyboard) {
     await tabTo(page, "input[name=username]");
     await page.keyboard.type(user.name);
@@ -156,21 +170,22 @@ async function login(page, user, keyboard) {
   await submit(page, "input[name=password]", keyboard);
 }
 
-async function submit(page, field, keyboard) {
+/** Sends the form that has a field. */
+export async function submit(page, field, keyboard = false) {
   const left = page.waitForEvent("framenavigated");
   if (keyboard) await page.keyboard.press("Enter");
   else await page.locator(`form:has(${field}) button[type=submit], form:has(${field}) button:not([type])`).first().click();
   await left;
 }
 
-async function click(page, selector) {
+export async function click(page, selector) {
   const left = page.waitForEvent("framenavigated");
   await page.click(selector);
   await left;
 }
 
-async function search(page) {
-  await page.fill("input[name=name]", settings.patientName);
+async function search(page, name) {
+  await page.fill("input[name=name]", name);
   await click(page, "[name=action][value=search]");
 }
 
@@ -195,12 +210,33 @@ async function freshCode(user) {
   return totp(user.totp);
 }
 
-async function pick(page, patient, keyboard) {
-  const choice = `input[name=patient][value="${patient}"]`;
-  ensure((await page.locator(choice).count()) > 0, `patient ${patient} is not offered`);
+/** Chooses one of what is listed: a patient, a visit. */
+async function pick(page, name, value, keyboard) {
+  const choice = `input[name=${name}][value="${value}"]`;
+  ensure((await page.locator(choice).count()) > 0, `${name} ${value} is not offered`);
+  if (keyboard) {
+    await pickByKeyboard(page, name, value);
+    return;
+  }
   // The label may cover the button; a person clicks either.
   await page.locator(choice).check({ force: true });
-  await submit(page, "input[name=patient]", keyboard);
+  await submit(page, `input[name=${name}]`);
+}
+
+/** The same with Tab, the space bar, arrows and Enter alone. */
+async function pickByKeyboard(page, name, value) {
+  const group = `input[name=${name}]`;
+  await tabTo(page, group);
+  await page.keyboard.press("Space");
+  const chosen = () => page.evaluate((it) => document.querySelector(`${it}:checked`)?.value, group);
+  for (let count = await page.locator(group).count(); (await chosen()) !== value; count -= 1) {
+    ensure(count > 0, `${name} ${value} is not reached by arrows`);
+    await page.keyboard.press("ArrowDown");
+  }
+  await tabTo(page, "button[value=choose]");
+  const left = page.waitForEvent("framenavigated");
+  await page.keyboard.press("Enter");
+  await left;
 }
 
 async function consent(page, keyboard, decision) {

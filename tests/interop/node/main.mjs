@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { here, serveApps } from "./app.mjs";
 import { Kiln, freePort } from "./kiln.mjs";
-import { ROLES, setUp } from "./setup.mjs";
+import { ROLES, addUser, setUp } from "./setup.mjs";
 
 const work = process.env.KILN_INTEROP_WORK;
 const folder = mkdtempSync(join(tmpdir(), "kiln-interop-"));
@@ -18,6 +18,7 @@ const stops = [];
 
 const [port, appPort, upstreamPort] = [await freePort(), await freePort(), await freePort()];
 const [feed, securePort, secureFeed] = [await freePort(), await freePort(), await freePort()];
+const keyedPort = await freePort();
 const root = `http://127.0.0.1:${port}`;
 const base = `${root}/fhir`;
 const origin = `http://127.0.0.1:${appPort}`;
@@ -37,7 +38,7 @@ function clients() {
   const python = join(work, "venv/bin/python");
   return [
     ["conformance", process.env.KILN, suite()],
-    node("fhirclient"), node("openid-client"), node("fhir-kit-client"), node("upstream"),
+    node("fhirclient"), node("openid-client"), node("fhir-kit-client"), node("upstream"), node("pages"), node("security-key"),
     ["python-fhirclient", python, [join(work, "python/app.py")]],
     ["python-authlib", python, [join(work, "python/backend.py")]],
     node("node-hl7-client"), ["python-hl7", python, [join(work, "python/feed.py")]], node("messages"),
@@ -128,9 +129,23 @@ async function secure() {
   await kiln.start(settings.secureBase);
 }
 
+/** A third server, which has a name: browsers give security keys to no bare addresses. */
+async function keyed() {
+  const home = join(folder, "keyed");
+  mkdirSync(home);
+  const root = `http://localhost:${keyedPort}`;
+  const kiln = new Kiln(process.env.KILN, home, {
+    "auth.mode": "smart", "http.listen": `127.0.0.1:${keyedPort}`, "http.base_url": `${root}/fhir`, data_dir: join(home, "data"),
+  }, {});
+  stops.push(() => kiln.stop());
+  await kiln.start(`http://127.0.0.1:${keyedPort}/fhir`);
+  return { issuer: `${root}/auth`, user: addUser(kiln, "imani", "Practitioner/interop-mori", "practitioner") };
+}
+
 async function all() {
   await upstream();
   await secure();
+  settings.keyed = await keyed();
   writeFileSync(join(folder, "roles.toml"), ROLES);
   const kiln = new Kiln(process.env.KILN, folder, {
     "auth.mode": "smart", "http.listen": `127.0.0.1:${port}`, "http.base_url": base, "auth.roles": join(folder, "roles.toml"), data_dir: join(folder, "data"),
@@ -151,11 +166,12 @@ async function all() {
 
 /** The server's log after all of it: what is secret is not in it. */
 function log() {
-  const text = ["kiln.log", "secure/kiln.log"].map((name) => readFileSync(join(folder, name), "utf8")).join("");
+  const text = ["kiln.log", "secure/kiln.log", "keyed/kiln.log"].map((name) => readFileSync(join(folder, name), "utf8")).join("");
   const { users, clients } = settings;
   const secrets = [
     SECRET, users.clinician.password, users.patient.password, users.secured.password, clients.confidential.secret,
     clients.reader.secret, clients.ehr.secret, "kiln_at_", "kiln_rt_", "kiln_cs_", "code_verifier=", "Okafor", "Feedperson", users.operator.password,
+    users.guardian.password, users.newcomer.password, settings.keyed.user.password,
   ];
   const found = secrets.filter((secret) => text.includes(secret)).map((secret) => secret.slice(0, 8));
   return { name: "log", step: "no secret and no name is in it", ok: found.length === 0 && text !== "", detail: found.join(", ") };

@@ -3,7 +3,7 @@ import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { bundle, ids } from "../data/make.mjs";
 
-const APP_SCOPES = "launch launch/patient openid fhirUser profile offline_access online_access patient/*.cruds user/*.cruds";
+const APP_SCOPES = "launch launch/patient launch/encounter openid fhirUser profile offline_access online_access patient/*.cruds user/*.cruds";
 
 /** A P-384 key: as PEM for our suite and authlib, as JWK for openid-client, its public half to register. */
 function key(kid) {
@@ -43,6 +43,21 @@ clearance = "R"
 second_factor = true
 `;
 
+/** A user with a password of its own. */
+export function addUser(kiln, name, fhirUser, role) {
+  const password = randomBytes(12).toString("base64url");
+  kiln.runWith(password, "user", "add", name, "--fhir-user", fhirUser, "--role", role, "--password-stdin");
+  return { name, password };
+}
+
+/** A user who has yet to choose a password: the link to do so, and what is chosen. */
+function newcomer(kiln, name, fhirUser, role) {
+  const printed = kiln.run("user", "add", name, "--fhir-user", fhirUser, "--role", role);
+  const link = /^http\S+\/auth\/setup\/\S+$/m.exec(printed);
+  if (!link) throw new Error("kiln user add prints no link");
+  return { name, password: randomBytes(12).toString("base64url"), link: link[0] };
+}
+
 /** Adds everything; gives the part of the settings that clients need. */
 export function setUp(kiln, folder, { origin, redirects }) {
   const file = (name, content) => {
@@ -52,16 +67,17 @@ export function setUp(kiln, folder, { origin, redirects }) {
   kiln.run("import", file("records.json", JSON.stringify(bundle())));
 
   const user = (name, fhirUser, role) => {
-    const password = randomBytes(12).toString("base64url");
-    file(`${name}.password`, password);
-    kiln.runWith(password, "user", "add", name, "--fhir-user", fhirUser, "--role", role, "--password-stdin");
-    return { name, password };
+    const made = addUser(kiln, name, fhirUser, role);
+    file(`${name}.password`, made.password);
+    return made;
   };
   const users = {
     clinician: user("noor", `Practitioner/${ids.practitioner}`, "clinician"),
     patient: user("ada", `Patient/${ids.patient}`, "patient"),
     secured: user("imani", `Practitioner/${ids.practitioner}`, "practitioner"),
     operator: user("ines", `Practitioner/${ids.practitioner}`, "administrator"),
+    guardian: user("guardian", `Person/${ids.guardian}`, "patient"),
+    newcomer: newcomer(kiln, "newcomer", `Patient/${ids.other}`, "patient"),
     upstream: { subject: "noor-upstream" },
   };
 
@@ -87,7 +103,7 @@ export function setUp(kiln, folder, { origin, redirects }) {
   const reader = secret(client("interop-reader", "--type", "backend", "--scope", "system/*.rs"));
   const ehr = secret(client("interop-ehr", "--type", "ehr", "--scope", "system/__launch"));
   return {
-    users, patient: ids.patient, patientName: "Okafor", otherPatient: ids.other, encounter: ids.encounter,
+    users, patient: ids.patient, patientName: "Okafor", otherPatient: ids.other, otherName: "Lindqvist", visits: ids.visits, encounter: ids.encounter,
     clients: {
       browser: "interop-browser", example: "interop-example",
       confidential: { id: "interop-confidential", secret: confidential },
