@@ -80,7 +80,7 @@ async fn until_back(server: &TestServer) {
     }
 }
 
-/// What a program asks for, and what it is answered when all is well.
+/// What a program asks for: where, and with which fields.
 type Asked<'a> = (&'static str, Vec<(&'a str, &'a str)>);
 
 /// Covers: security T1, T2.

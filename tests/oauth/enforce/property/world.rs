@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::GONE;
+use super::super::masked::GONE;
 
 pub(super) const PATIENTS: [&str; 3] = ["p0", "p1", "p2"];
 
