@@ -3,14 +3,11 @@
 //! Where a match refers to is read from its body, and all targets of a round are looked up by one
 //! statement; what refers to a match is found by the hash of the reference. Rounds after the first
 //! follow what is iterated, from what the round before found. Each resource comes once, so circles
-//! end; [`MOST_ROUNDS`] and [`MOST_ROWS`] bound the rest.
+//! end; [`MOST_ROUNDS`], [`MOST_ROWS`] and [`MOST_PASSED`] bound the rest, and what a bound leaves out is told.
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html#include>, rest 4.196 to 4.212
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-
-use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 use crate::access::interaction::Kind;
 use crate::access::{Disclosed, Permit};
@@ -20,16 +17,22 @@ use crate::fhir::{Identity, ResourceType, Version, VersionId};
 use crate::search::extract::{IndexValue, ReferenceValue};
 use crate::search::request::Include;
 use crate::spec::search_parameter::SearchType;
+use crate::store::Store;
 use crate::store::connection::Reader;
 use crate::store::frame::Frame;
 use crate::store::hash::Hasher;
 use crate::store::index::Parameters;
-use crate::store::resource::{Current, current, keys_of, reached};
-use crate::store::{Store, TENANT, rows};
+use crate::store::resource::Current;
 
 use super::atom::Parameter;
-use super::frames::{Asking, permitted, within};
+use super::frames::{Asking, permitted};
 use super::reach::shared::may_tell;
+
+mod statement;
+
+pub(in crate::store) use statement::STATEMENTS;
+
+use statement::{Referring, by_identity, old_versions};
 
 /// How often iterated includes are followed.
 const MOST_ROUNDS: usize = 10;
@@ -38,49 +41,9 @@ const MOST_ROWS: usize = 2_000;
 /// Hashes that one statement looks for.
 pub(super) const HASHES: usize = 5_000;
 
-macro_rules! columns {
-    () => {
-        "r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid, r.rt, r.id"
-    };
-}
-
-/// Live resources by their identity: $1 hashes, $2 reach, $3 limit.
-const BY_IDENTITY: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM srow x JOIN res r ON r.rid = x.rid AND r.dk = x.dk \
-     WHERE x.idh = ANY($1::bigint[]) AND ",
-    reached!("r", "$2"),
-    " AND r.op <> 'D' ORDER BY r.rid LIMIT $3"
-);
-
-/// Live resources by what they refer to: $1 hashes, each with the version in $2 where the reference
-/// may name one, $3 reach, $4 limit.
-const BY_REFERENCE: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM (SELECT DISTINCT f.rid FROM unnest($1::bigint[], $2::int[]) u(h, v) CROSS JOIN LATERAL \
-     (SELECT t.rid FROM tok t WHERE t.h = u.h AND (t.sysh = 0 OR t.sysh = u.v) \
-      AND ($3::bigint[] IS NULL \
-        OR EXISTS (SELECT FROM res v WHERE v.rid = t.rid AND ",
-    reached!("v", "$3"),
-    " OFFSET 0)) ORDER BY t.s DESC, t.rid DESC LIMIT $4) f) k \
-     JOIN res r ON r.rid = k.rid WHERE r.op <> 'D' ORDER BY r.rid LIMIT $4"
-);
-
-/// Versions that are not current any more: $1 tenant, $2 to $4 what and which, $5 reach.
-const OLD_VERSIONS: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM unnest($2::smallint[], $3::text[], $4::int[]) w(rt, id, vid) ",
-    keys_of!("w", "id"),
-    " JOIN hist r ON r.rid = i.rid AND r.dk = i.dk AND r.vid = w.vid \
-     WHERE r.op <> 'D' AND ",
-    reached!("r", "$5")
-);
-
-/// Every statement of this file, for the test that prepares them.
-pub(in crate::store) const STATEMENTS: &[&str] = &[BY_IDENTITY, BY_REFERENCE, OLD_VERSIONS];
+/// Most rows that are looked at and do not come along: what the caller may not see, old versions of what
+/// canonicals name.
+const MOST_PASSED: usize = 50_000;
 
 /// What comes along.
 #[derive(Debug, Default)]
@@ -107,7 +70,7 @@ pub(in crate::store) async fn included(
     let hasher = store.hasher();
     let run = Run { store, parameters: &parameters, hasher, reader, permit };
     let known = matches.iter().map(|version| version.identity.clone()).collect();
-    let mut found = Found { known, included: Included::default() };
+    let mut found = Found::beside(known);
     let mut wanted = Wanted::default();
     for version in matches {
         wanted.add(version, includes, &run)?;
@@ -127,10 +90,10 @@ pub(in crate::store) async fn included(
         }
     }
     // Only looking tells whether there is more.
-    let Found { known, mut included } = found;
-    let mut more = Found { known, included: Included::default() };
+    let Found { known, mut included, .. } = found;
+    let mut more = Found::beside(known);
     run.fetch(wanted, &mut more).await?;
-    included.is_cut = !more.included.versions.is_empty();
+    included.is_cut = more.included.is_cut || !more.included.versions.is_empty();
     Ok(included)
 }
 
@@ -264,13 +227,24 @@ struct Found {
     /// The matches and what came along: no resource twice.
     known: HashSet<Identity>,
     included: Included,
+    /// How many rows were looked at and did not come along.
+    passed: usize,
 }
 
 impl Found {
+    fn beside(known: HashSet<Identity>) -> Self {
+        Self { known, included: Included::default(), passed: 0 }
+    }
+
     /// How many more may come, and one that tells that there are too many.
-    fn limit(&self) -> i64 {
-        i64::try_from(MOST_ROWS - self.included.versions.len().min(MOST_ROWS) + 1)
-            .unwrap_or(i64::MAX)
+    fn limit(&self) -> usize {
+        MOST_ROWS - self.included.versions.len().min(MOST_ROWS) + 1
+    }
+
+    /// Takes note of rows that do not come along: where they are too many, nobody knows what is behind them.
+    fn pass(&mut self, rows: usize) {
+        self.passed += rows;
+        self.included.is_cut |= self.passed > MOST_PASSED;
     }
 
     /// Adds a resource as the caller of `run` is shown it.
@@ -352,20 +326,19 @@ impl<'gate> Run<'_, 'gate> {
         targets.dedup_by(|other, one| other.0 == one.0);
         let by_type = targets.into_iter().map(|target| (target.0.resource_type, target));
         for (frame, targets) in permitted(self.permit, Kind::SearchType, by_type)? {
-            let reach = frame.bind();
             let mut old: Vec<(Identity, VersionId)> = Vec::new();
-            for targets in targets.chunks(HASHES) {
+            // Each finds one at most, so what is out of reach takes no other's place.
+            for targets in targets.chunks(MOST_ROWS + 1) {
+                if found.included.is_cut {
+                    return Ok(());
+                }
                 let versions: HashMap<&Identity, Option<VersionId>> =
                     targets.iter().map(|(identity, version)| (identity, *version)).collect();
                 let hashes: Vec<i64> = versions
                     .keys()
                     .map(|identity| self.hasher.identity(identity.resource_type, &identity.id))
                     .collect();
-                let limit = found.limit();
-                let rows = self.reader.query(BY_IDENTITY, &[&hashes, &reach, &limit]).await?;
-                let resources = rows.iter().map(read).collect::<Result<_, _>>()?;
-                let resources =
-                    within(&frame, resources, (key_of, is_sure(&frame)), self.at()).await?;
+                let resources = by_identity(&hashes, &frame, self.at()).await?;
                 let mut current_versions: HashMap<Identity, Current> = resources
                     .into_iter()
                     .map(|resource| (resource.version.identity.clone(), resource))
@@ -401,14 +374,8 @@ impl<'gate> Run<'_, 'gate> {
         if wanted.is_empty() {
             return Ok(());
         }
-        let types: Vec<i16> =
-            wanted.iter().map(|(identity, _)| identity.resource_type.code()).collect();
-        let ids: Vec<&str> = wanted.iter().map(|(identity, _)| identity.id.as_str()).collect();
-        let versions: Vec<i32> = wanted.iter().map(|(_, version)| version.0).collect();
-        let rows =
-            self.reader.query(OLD_VERSIONS, &[&TENANT, &types, &ids, &versions, &reach]).await?;
-        for row in &rows {
-            found.add(read(row)?, self)?;
+        for version in old_versions(wanted, reach, self.at()).await? {
+            found.add(version, self)?;
         }
         Ok(())
     }
@@ -426,18 +393,14 @@ impl<'gate> Run<'_, 'gate> {
         });
         let mut newest: HashMap<Name, Current> = HashMap::new();
         for (frame, hashes) in permitted(self.permit, Kind::SearchType, by_hash)? {
-            for resource in self.by_hash(&hashes, &frame, found.limit()).await? {
-                let text = resource.version.to_json();
-                let value = json::parse(&text).map_err(Error::internal)?;
-                let of = resource.version.identity.resource_type;
-                let url: Box<str> = value.str_at("url").unwrap_or_default().into();
-                for version in [None, value.str_at("version").map(Into::into)] {
-                    let name = (of, url.clone(), version);
-                    let is_newer = |known: &Current| {
-                        known.version.last_updated < resource.version.last_updated
-                    };
-                    if wanted.contains(&name) && newest.get(&name).is_none_or(is_newer) {
-                        newest.insert(name, resource.clone());
+            for hashes in hashes.chunks(HASHES) {
+                let mut walk = Referring::to(hashes, &frame);
+                while !found.included.is_cut {
+                    // Each may be the newest of its name, however many there are.
+                    let Some(next) = walk.next(MOST_ROWS, self.at()).await? else { break };
+                    found.pass(next.passed + next.within.len());
+                    for resource in next.within {
+                        keep_newest(&mut newest, resource, &wanted)?;
                     }
                 }
             }
@@ -458,41 +421,38 @@ impl<'gate> Run<'_, 'gate> {
         let by_type = wanted.into_iter().map(|(of, hash, version)| (of, (hash, version)));
         for (frame, hashes) in permitted(self.permit, Kind::SearchType, by_type)? {
             for hashes in hashes.chunks(HASHES) {
-                // What is known already may fill the rows: it does not take the place of others.
-                let limit = found.limit() + i64::try_from(found.known.len()).unwrap_or(0);
-                for resource in self.by_hash(hashes, &frame, limit).await? {
-                    found.add(resource, self)?;
+                let mut walk = Referring::to(hashes, &frame);
+                while !found.included.is_cut {
+                    // What is known already may fill the rows: it does not take the place of others.
+                    let limit = found.limit() + found.known.len();
+                    let Some(next) = walk.next(limit, self.at()).await? else { break };
+                    for resource in next.within {
+                        found.add(resource, self)?;
+                    }
+                    found.pass(next.passed);
                 }
             }
         }
         Ok(())
     }
+}
 
-    async fn by_hash(
-        &self,
-        hashes: &[(i64, i32)],
-        frame: &Frame,
-        limit: i64,
-    ) -> Result<Vec<Current>, Error> {
-        let (hashes, versions): (Vec<i64>, Vec<i32>) = hashes.iter().copied().unzip();
-        if hashes.is_empty() {
-            return Ok(Vec::new());
+/// Keeps a resource under the names that it is the newest of.
+fn keep_newest(
+    newest: &mut HashMap<Name, Current>,
+    resource: Current,
+    wanted: &BTreeSet<Name>,
+) -> Result<(), Error> {
+    let text = resource.version.to_json();
+    let value = json::parse(&text).map_err(Error::internal)?;
+    let of = resource.version.identity.resource_type;
+    let url: Box<str> = value.str_at("url").unwrap_or_default().into();
+    for version in [None, value.str_at("version").map(Into::into)] {
+        let name = (of, url.clone(), version);
+        let is_newer = |known: &Current| known.version.last_updated < resource.version.last_updated;
+        if wanted.contains(&name) && newest.get(&name).is_none_or(is_newer) {
+            newest.insert(name, resource.clone());
         }
-        let parameters: [&(dyn ToSql + Sync); 4] = [&hashes, &versions, &frame.bind(), &limit];
-        let rows = self.reader.query(BY_REFERENCE, &parameters).await?;
-        let found = rows.iter().map(read).collect::<Result<_, _>>()?;
-        within(frame, found, (key_of, is_sure(frame)), self.at()).await
     }
-}
-
-fn key_of(found: &Current) -> (ResourceType, i64) {
-    (found.version.identity.resource_type, found.rid)
-}
-
-fn is_sure(frame: &Frame) -> impl Fn(&Current) -> bool + '_ {
-    |found| frame.is_sure(&found.version, &found.patients)
-}
-
-fn read(row: &Row) -> Result<Current, Error> {
-    current(row, rows::identity(row, 8)?)
+    Ok(())
 }

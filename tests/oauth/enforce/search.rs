@@ -1,6 +1,7 @@
 //! Searches: rows out of reach are absent, from pages, totals, chains and what comes along.
 
 use crate::harness::grants::Token;
+use crate::harness::server::TestServer;
 
 use super::super::world::{OF_A, asked, body, entries, filled};
 
@@ -92,6 +93,60 @@ async fn what_comes_along_is_within_reach_at_every_hop() {
     let url =
         "/DiagnosticReport?_include=DiagnosticReport:result&_include=DiagnosticReport:subject";
     assert_eq!(asked(&narrow, url).await, ["DiagnosticReport/a-report"]);
+    server.stop().await;
+}
+
+/// What is out of reach takes no place of what is within, however much of it there is.
+///
+/// Covers: security E11; rest 4.212.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_out_of_reach_than_may_come_along_hides_nothing_within() {
+    const HIDDEN: usize = 2_100;
+    let server = TestServer::start_with(&[("validation.level", "off")]).await;
+    server.client.put("/Patient/a", body("Patient/a", r#""active":true"#)).await.expect(201);
+    let entry = |id: &str, category: &str, date: &str| {
+        let content = format!(
+            r#""status":"final","category":[{{"coding":[{{"system":"urn:cat","code":"{category}"}}]}}],"code":{{"text":"c"}},"subject":{{"reference":"Patient/a"}},"effectiveDateTime":"{date}""#
+        );
+        let resource = body(&format!("Observation/{id}"), &content);
+        format!(
+            r#"{{"resource":{resource},"request":{{"method":"PUT","url":"Observation/{id}"}}}}"#
+        )
+    };
+    // Written before and of later dates: they come first in whatever order.
+    let hidden = (0..HIDDEN).map(|n| entry(&format!("h{n}"), "vital-signs", "2020-01-01"));
+    let within = (0..5).map(|n| entry(&format!("v{n}"), "laboratory", "2010-01-01"));
+    let all: Vec<String> = hidden.chain(within).collect();
+    for entries in all.chunks(700) {
+        let list = entries.join(",");
+        let bundle =
+            format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{list}]}}"#);
+        server.client.post("/", bundle).await.expect(200);
+    }
+    let hidden = (0..HIDDEN).map(|n| format!("h{n}"));
+    let results = hidden.chain((0..5).map(|n| format!("v{n}")));
+    let results: Vec<String> =
+        results.map(|id| format!(r#"{{"reference":"Observation/{id}"}}"#)).collect();
+    let report = format!(
+        r#""status":"final","code":{{"text":"r"}},"subject":{{"reference":"Patient/a"}},"result":[{}]"#,
+        results.join(",")
+    );
+    let path = "DiagnosticReport/all";
+    server.client.put(&format!("/{path}"), body(path, &report)).await.expect(201);
+    let scopes = "patient/Observation.rs?category=laboratory patient/DiagnosticReport.rs \
+                  patient/Patient.rs";
+    let (client, _stop) = Token::new(&server, scopes).patient("a").client().await;
+    for (url, matched) in [
+        ("/Patient?_id=a&_revinclude=Observation:patient", "Patient/a"),
+        ("/DiagnosticReport?_include=DiagnosticReport:result", path),
+    ] {
+        let answer = client.get(url).await.expect(200);
+        let mut expected: Vec<String> = (0..5).map(|n| format!("Observation/v{n}")).collect();
+        expected.push(matched.to_owned());
+        expected.sort_unstable();
+        assert_eq!(entries(&answer), expected, "{url}");
+        assert!(!answer.text().contains(r#""mode":"outcome""#), "{url}: everything came along");
+    }
     server.stop().await;
 }
 
