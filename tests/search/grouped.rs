@@ -101,17 +101,17 @@ async fn write(client: &Client) {
     }
 }
 
-fn ids(page: &Answer) -> Vec<String> {
+pub(super) fn ids(page: &Answer) -> Vec<String> {
     let count = page.text().matches(r#""mode":"match""#).count();
     (0..count).filter_map(|at| page.at(&format!("entry[{at}].resource.id"))).collect()
 }
 
-fn link(page: &Answer, relation: &str) -> Option<String> {
+pub(super) fn link(page: &Answer, relation: &str) -> Option<String> {
     page.at(&format!("link[relation={relation}].url"))
 }
 
 /// The pages from the first on; and those back from the last one, in the order of their matches.
-async fn walk(client: &Client, url: &str) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
+pub(super) async fn walk(client: &Client, url: &str) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
     let mut page = client.get(url).await.expect(200);
     let mut forward = vec![ids(&page)];
     while let Some(next) = link(&page, "next") {

@@ -8,6 +8,7 @@ mod importing;
 mod includes;
 mod index;
 mod lacking;
+mod ordered;
 mod overlaps;
 mod pages;
 mod parameter_races;

@@ -33,7 +33,6 @@ mod ties;
 
 pub(super) use score::score;
 
-use first::First;
 use score::ranked;
 use ties::Ordered;
 
@@ -148,12 +147,12 @@ impl Compiler<'_, '_> {
                 Ok(Keys { before, query })
             }
             Order::Sorted(sort) => {
-                let all = candidates(source, rest, None);
+                let all = candidates(source, rest);
                 self.sorted(sort, (&all, &source.row.types), at, (limit, filters))
             }
             Order::First(sort) => {
                 let first = self.first_in_order(sort, (source, rest), at, (limit, filters))?;
-                let all = candidates(source, rest, first);
+                let all = first.unwrap_or_else(|| candidates(source, rest));
                 self.sorted(sort, (&all, &source.row.types), at, (limit, filters))
             }
         }
@@ -469,20 +468,7 @@ pub(super) fn all_of(every: &str, has_duplicates: bool) -> (String, String) {
 
 /// The keys of all that is sorted, as a table called `c`, and a query of how many they are: 0 when
 /// they are not all matches.
-fn candidates(source: &Source, rest: &Cond, first: Option<First>) -> (String, String) {
-    let (rid, most) = (format!("{} AS rid", source.row.rid), MAX_SORTED + 1);
-    let Some(First { before, is_short }) = first else {
-        return all_of(&every(source, &rid, rest), source.has_duplicates);
-    };
-    let every = every(source, &rid, &Cond::all([Cond::sql(&*is_short), rest.clone()]));
-    (
-        format!(
-            "{before}c AS MATERIALIZED (SELECT DISTINCT e.rid FROM \
-             (SELECT w.rid FROM w UNION ALL ({every} LIMIT {most})) e), "
-        ),
-        format!(
-            "SELECT CASE WHEN (SELECT count(*) FROM w) >= {most} THEN {most} \
-             WHEN {is_short} THEN count(*) ELSE 0 END FROM c"
-        ),
-    )
+fn candidates(source: &Source, rest: &Cond) -> (String, String) {
+    let rid = format!("{} AS rid", source.row.rid);
+    all_of(&every(source, &rid, rest), source.has_duplicates)
 }

@@ -287,6 +287,29 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "Patient?_sort=family,-birthdate",
+        "resources by type",
+        // What has no value is found by itself.
+        &[
+            "FETCH FIRST 21 ROWS WITH TIES",
+            "wl AS MATERIALIZED (SELECT t1.rid AS rid FROM srow t1 WHERE t1.rt = $",
+            "NOT EXISTS (SELECT FROM str ",
+            "LIMIT 200001)",
+        ],
+    ),
+    (
+        "Patient?active=true&_sort=family",
+        "tokens",
+        // The index of values is gone by where many have the token.
+        &[
+            "OFFSET 200000 LIMIT 1) AS is_many)",
+            "AND ((SELECT wm.is_many FROM wm) AND",
+            "SELECT NOT (SELECT wm.is_many FROM wm) OR coalesce(max(octet_length(w.v)) >= 253, false) AS is_all",
+            "ELSE 2000 + 1 END)",
+            "wr AS MATERIALIZED (SELECT t",
+        ],
+    ),
+    (
         "Patient?_profile:below=http://example.org",
         "resources by type",
         &["jsonb_path_query(m.meta, '$.profile[*]')", "lower(left(p.v, 4)) <> 'urn:'"],

@@ -2,8 +2,13 @@
 //!
 //! Dates, numbers and strings stand in an index by their values. The resources with the first
 //! values, and all whose value equals the last of these, are what the other keys of the order
-//! decide among. Where they do not fill a page, what has no value comes too: then all are sorted. A page
-//! back from a value has none of that.
+//! decide among. Where they do not fill a page, what has no value comes too, found by itself: where that is
+//! much and nothing else decides, the first by the store's key alone. A page back from a value has none of
+//! that. So pages go on to the last however many match, as long as what has the same first key, or none, is
+//! not too much to sort.
+//!
+//! Beside a token the index of values is gone by where the token has more than are sorted: of the values that
+//! come first, enough have it. What is less is sorted as a whole.
 
 use crate::error::Error;
 use crate::fhir::ResourceType;
@@ -14,12 +19,16 @@ use crate::store::cursor::Position;
 use super::super::atom::{HERE, Parameter};
 use super::super::compile::{Compiler, Row};
 use super::super::driver::{Candidate, Driver};
-use super::super::source::Source;
+use super::super::source::{Source, every};
 use super::super::sql::Cond;
 use super::MAX_SORTED;
 
 /// From this length on a text may be longer than what the order knows of it.
 const CUT: usize = 253;
+/// Up to so many resources without a value are sorted where only their keys order them.
+const FEW: u32 = 2_000;
+/// No resources that come first.
+const NOTHING: &str = "(SELECT NULL::bigint AS rid, NULL::text AS v, true AS b WHERE false)";
 
 /// Rows that an index has in the order of a key.
 struct Walk {
@@ -40,12 +49,34 @@ struct Way {
     limit: u32,
 }
 
-/// The resources that come first, as a table called `w`.
-pub(in crate::store::search) struct First {
-    /// `w AS (..), `
-    pub(in crate::store::search) before: String,
-    /// The condition that they are too few for a page.
-    pub(in crate::store::search) is_short: String,
+/// The first key of an order.
+struct First<'k> {
+    parameters: &'k [ParameterKey],
+    kind: SearchType,
+    is_descending: bool,
+    /// Whether nothing else decides.
+    is_alone: bool,
+}
+
+/// What a page in order is made of.
+struct Parts {
+    /// What the walks stand on: `wm AS (..), ` where the order is gone by only if there are many.
+    before: String,
+    /// Queries of what has the first values.
+    walks: Vec<String>,
+    /// The condition that a row of the source has no value.
+    lacks: String,
+    /// A query of the first rows without a value by the store's key, where nothing else orders them.
+    by_key: Option<String>,
+}
+
+/// Where a page begins.
+#[derive(Clone, Copy)]
+struct Begin<'p> {
+    at: Option<&'p Position>,
+    /// Whether that is among what has no value.
+    is_lacking: bool,
+    limit: u32,
 }
 
 impl Compiler<'_, '_> {
@@ -62,7 +93,7 @@ impl Compiler<'_, '_> {
         if self.grouped_by(sort, types).is_some() {
             return matches!(candidate.driver, Driver::Resources | Driver::Tokens(_));
         }
-        let is_all = candidate.driver == Driver::Resources;
+        let is_all = candidate.driver == Driver::Resources || is_tokens(&candidate.driver);
         match kind {
             SearchType::Date if self.is_primary(parameters, types) => candidate.is_ordered(),
             SearchType::Date => {
@@ -73,54 +104,86 @@ impl Compiler<'_, '_> {
         }
     }
 
-    /// The first `limit` of the resources of a source and all beside the last; `None` where the
-    /// page begins among those without a value.
+    /// The first `limit` of the resources of a source and all beside the last, as
+    /// [`candidates`](super::candidates) has it; `None` where all are to be sorted.
     pub(in crate::store::search) fn first_in_order(
         &mut self,
         sort: &[SortKey],
         (source, rest): (&Source, &Cond),
         at: Option<&Position>,
         (limit, filters): (u32, &[&Filter]),
-    ) -> Result<Option<First>, Error> {
+    ) -> Result<Option<(String, String)>, Error> {
         if let Some(by) = self.grouped_by(sort, &source.row.types) {
             return self.first_of_codes(by, (source, rest), at, (limit, filters));
         }
-        let [SortKey { by: SortBy::Parameter(parameters, kind), is_descending }, ..] = sort else {
+        let [SortKey { by: SortBy::Parameter(parameters, kind), is_descending }, later @ ..] = sort
+        else {
             return Ok(None);
         };
-        let is_text = *kind == SearchType::String;
-        let from = match at.map(|at| at.keys.first().cloned().flatten()) {
+        let (kind, is_descending, is_alone) = (*kind, *is_descending, later.is_empty());
+        let first = First { parameters, kind, is_descending, is_alone };
+        let place = at.map(|at| at.keys.first().and_then(Option::as_deref));
+        let from = match place.flatten() {
+            Some(value) if kind == SearchType::String && value.len() >= CUT => return Ok(None),
+            Some(value) => Some(format!("({})::{}", self.binds.text(value), cast(kind))),
             None => None,
-            Some(Some(value)) if !is_text || value.len() < CUT => {
-                Some(format!("({})::{}", self.binds.text(value), cast(*kind)))
-            }
-            Some(_) => return Ok(None),
         };
+        let begin = Begin { at, is_lacking: place == Some(None), limit };
         let is_back = at.is_some_and(|at| at.is_back);
-        let way = Way { from, is_descending: *is_descending != is_back, limit };
-        let mut walks = Vec::new();
+        let way = Way { from, is_descending: is_descending != is_back, limit };
         let types = &*source.row.types;
-        if let Some(walk) = Walk::of(source).filter(|_| self.is_primary(parameters, types)) {
-            walks.extend(walk.stretches(rest, &way));
-        } else {
-            for (walk, row) in self.walks(parameters, *kind, *is_descending, types) {
-                let rest = Cond::all([self.visible(&row)?, self.every(filters, &row)?]);
-                walks.extend(walk.stretches(&rest, &way));
-            }
-        }
-        let is_cut = is_text.then(|| format!(" OR max(octet_length(w.v)) >= {CUT}"));
-        let is_cut = is_cut.unwrap_or_default();
-        // What comes before a value has values: the walks find it all, even where it does not fill a page.
-        let is_few = if is_back {
-            "bool_or(false)".to_owned()
-        } else {
-            format!("count(DISTINCT w.rid) FILTER (WHERE w.b) < {limit}")
+        let parts = match Walk::of(source).filter(|_| self.is_primary(parameters, types)) {
+            Some(walk) => Some(Parts {
+                before: String::new(),
+                walks: walk.stretches(rest, &way),
+                lacks: format!("{} = '-infinity'", walk.column),
+                by_key: None,
+            }),
+            None => self.by_values(&first, source, (begin, &way), filters)?,
         };
-        let (most, walks) = (MAX_SORTED + 1, walks.join(" UNION ALL "));
-        Ok((!walks.is_empty()).then(|| First {
-            before: format!("w AS MATERIALIZED (SELECT * FROM ({walks}) w LIMIT {most}), "),
-            is_short: format!("(SELECT {is_few}{is_cut} FROM w)"),
+        Ok(parts.map(|mut parts| {
+            if begin.is_lacking && !is_back {
+                // Whatever has a value was on the pages before.
+                parts.walks = vec![NOTHING.to_owned()];
+            }
+            parts.candidates(kind == SearchType::String, begin, (source, rest))
         }))
+    }
+
+    /// The parts of a page by the values that an index has; `None` where there is nothing to go by.
+    fn by_values(
+        &mut self,
+        first: &First<'_>,
+        source: &Source,
+        (begin, way): (Begin<'_>, &Way),
+        filters: &[&Filter],
+    ) -> Result<Option<Parts>, Error> {
+        let First { parameters, kind, is_descending, is_alone } = *first;
+        let types = &*source.row.types;
+        let hashes = self.value_hashes(parameters, kind, types);
+        if hashes.is_empty() {
+            return Ok(None);
+        }
+        // Beside all of a type there are only tokens.
+        let (before, asked) = if source.row.idh.is_some() {
+            (String::new(), Cond::True)
+        } else {
+            (is_many(source), Cond::sql("(SELECT wm.is_many FROM wm)"))
+        };
+        let mut walks = Vec::new();
+        for index in indexes(kind, is_descending) {
+            let (walk, row) = self.value_walk(index, &hashes, is_descending, types);
+            let visible = self.visible(&row)?;
+            let rest = Cond::all([asked.clone(), visible, self.every(filters, &row)?]);
+            walks.extend(walk.stretches(&rest, way));
+        }
+        let lacks = self.lacking(kind, &hashes, &source.row.rid);
+        let by_key = if is_alone {
+            Some(self.lacking_by_key((kind, &hashes), types, (begin, way), filters)?)
+        } else {
+            None
+        };
+        Ok(Some(Parts { before, walks, lacks, by_key }))
     }
 
     pub(super) fn every(&mut self, filters: &[&Filter], row: &Row<'_>) -> Result<Cond, Error> {
@@ -128,14 +191,13 @@ impl Compiler<'_, '_> {
         Ok(Cond::all(conditions.collect::<Result<Vec<_>, _>>()?))
     }
 
-    /// The walks of a parameter's values, and how a row of each looks.
-    fn walks(
-        &mut self,
+    /// The hashes of a parameter's values.
+    fn value_hashes(
+        &self,
         parameters: &[ParameterKey],
         kind: SearchType,
-        is_descending: bool,
         types: &[ResourceType],
-    ) -> Vec<(Walk, Row<'static>)> {
+    ) -> Vec<i64> {
         let stored = self.stored(parameters, types);
         let values = if kind == SearchType::Date {
             self.without_primary(&stored)
@@ -144,16 +206,50 @@ impl Compiler<'_, '_> {
         };
         let hasher = self.hasher;
         let of = |hash: &dyn Fn(i64) -> i64| values.iter().map(|&it| hash(it)).collect();
-        let found: Vec<i64> = match kind {
+        match kind {
             SearchType::Date => of(&|it| hasher.date(it)),
             SearchType::String => of(&|it| hasher.string(it)),
             _ => of(&|it| hasher.number(it)),
-        };
-        if found.is_empty() {
-            return Vec::new();
         }
-        let walks = indexes(kind, is_descending).iter();
-        walks.map(|index| self.value_walk(index, &found, is_descending, types)).collect()
+    }
+
+    /// The condition that a row has none of the values that are walked.
+    fn lacking(&mut self, kind: SearchType, hashes: &[i64], rid: &str) -> String {
+        // The same rows for each part of an index.
+        let Index { table, counts, .. } = &indexes(kind, false)[0];
+        let alias = self.alias();
+        let is_here = self.binds.is_one_of(&format!("{alias}.h"), hashes);
+        let counts = counts.replace(HERE, &format!("{alias}."));
+        format!(
+            "NOT EXISTS (SELECT FROM {table} {alias} WHERE {alias}.rid = {rid} AND {is_here} \
+             AND {counts} OFFSET 0)"
+        )
+    }
+
+    /// A query of the first resources without a value by the store's key, from where the page begins among them:
+    /// only run where it is known that there are many.
+    fn lacking_by_key(
+        &mut self,
+        (kind, hashes): (SearchType, &[i64]),
+        types: &[ResourceType],
+        (begin, way): (Begin<'_>, &Way),
+        filters: &[&Filter],
+    ) -> Result<String, Error> {
+        let alias = self.alias();
+        let row = Row::resource(&alias, types.to_vec());
+        let codes: Vec<i16> = types.iter().map(|of| self.code(*of)).collect();
+        let of_type = self.binds.is_type(&format!("{alias}.rt"), &codes);
+        let holds = Cond::all([self.visible(&row)?, self.every(filters, &row)?]).and();
+        let lacks = self.lacking(kind, hashes, &row.rid);
+        let (order, sign) = if way.is_descending { ("DESC", "<") } else { ("ASC", ">") };
+        let at = begin.at.filter(|_| begin.is_lacking);
+        let beyond = at.map(|at| format!(" AND {alias}.rid {sign} {}", self.binds.long(at.rid)));
+        let (beyond, limit) = (beyond.unwrap_or_default(), way.limit);
+        Ok(format!(
+            "SELECT {alias}.rid FROM srow {alias} WHERE (SELECT wi.is_few AND NOT wi.is_all FROM wi) \
+             AND (SELECT count(*) > {FEW} FROM wl) AND {of_type}{beyond}{holds} AND {lacks} \
+             ORDER BY {alias}.rid {order} LIMIT {limit}"
+        ))
     }
 
     fn value_walk(
@@ -185,6 +281,97 @@ impl Compiler<'_, '_> {
         };
         (walk, Row::key(&alias, false, types.to_vec()))
     }
+}
+
+/// Whether a driver walks tokens, which may be more than are sorted.
+fn is_tokens(driver: &Driver) -> bool {
+    matches!(driver, Driver::OtherTokens { .. } | Driver::Tokens(_))
+}
+
+/// A table `wm` of whether a source has more rows than are sorted.
+fn is_many(source: &Source) -> String {
+    let rows = every(source, "1", &Cond::True);
+    format!(
+        "wm AS MATERIALIZED (SELECT EXISTS (SELECT FROM ({rows}) e OFFSET {MAX_SORTED} LIMIT 1) AS is_many), "
+    )
+}
+
+impl Parts {
+    /// The keys of what comes first by the walks (`w`), of what has no value where those do not fill the page (`wl`,
+    /// `wr`), and of all where the walks do not tell (`wi.is_all`); and a query of how many they are, as
+    /// [`candidates`](super::candidates) has it.
+    fn candidates(
+        self,
+        is_text: bool,
+        begin: Begin<'_>,
+        (source, rest): (&Source, &Cond),
+    ) -> (String, String) {
+        let Self { before, walks, lacks, by_key } = self;
+        let (walks, most, rid) =
+            (walks.join(" UNION ALL "), MAX_SORTED + 1, format!("{} AS rid", source.row.rid));
+        let is_all = is_all(!before.is_empty(), is_text);
+        let asked = match &is_all {
+            None => format!("(SELECT wi.is_few FROM wi) AND {lacks}"),
+            Some(_) => format!(
+                "(SELECT wi.is_all OR wi.is_few FROM wi) AND ((SELECT wi.is_all FROM wi) OR {lacks})"
+            ),
+        };
+        let every = every(source, &rid, &Cond::all([Cond::sql(asked), rest.clone()]));
+        // Of many that only their keys order, the first are found by those.
+        let bound = match &by_key {
+            None => most.to_string(),
+            Some(_) => {
+                format!("CASE WHEN (SELECT wi.is_all FROM wi) THEN {most} ELSE {FEW} + 1 END")
+            }
+        };
+        let (by_key, more) = match by_key {
+            None => (String::new(), ""),
+            Some(by_key) => {
+                (format!("wr AS MATERIALIZED ({by_key}), "), " UNION ALL SELECT wr.rid FROM wr")
+            }
+        };
+        // From the beginning on, what has values and what has none is all there is.
+        let is_whole = match begin.at {
+            Some(_) => "wi.is_all".to_owned(),
+            None if more.is_empty() => "wi.is_all OR wi.is_few".to_owned(),
+            None => format!("wi.is_all OR (wi.is_few AND (SELECT count(*) FROM wl) <= {FEW})"),
+        };
+        let (is_all, is_few) = (is_all.unwrap_or_else(|| "false".to_owned()), begin.is_few());
+        (
+            format!(
+                "{before}w AS MATERIALIZED (SELECT * FROM ({walks}) w LIMIT {most}), \
+                 wi AS MATERIALIZED (SELECT {is_all} AS is_all, {is_few} AS is_few, count(*) AS n FROM w), \
+                 wl AS MATERIALIZED ({every} LIMIT {bound}), {by_key}\
+                 c AS MATERIALIZED (SELECT DISTINCT e.rid FROM (SELECT w.rid FROM w \
+                 UNION ALL SELECT wl.rid FROM wl{more}) e), "
+            ),
+            format!(
+                "SELECT CASE WHEN (SELECT wi.n FROM wi) >= {most} OR (SELECT count(*) FROM wl) >= {most} \
+                 THEN {most} WHEN (SELECT {is_whole} FROM wi) THEN count(*) ELSE 0 END FROM c"
+            ),
+        )
+    }
+}
+
+impl Begin<'_> {
+    /// The condition, over `w`, that what has no value may be on the page too.
+    fn is_few(self) -> String {
+        let Self { at, is_lacking, limit } = self;
+        match at {
+            Some(_) if is_lacking => "true".to_owned(),
+            // What comes before a value has values: the walks find it all, even where it does not fill a page.
+            Some(at) if at.is_back => "false".to_owned(),
+            _ => format!("count(DISTINCT w.rid) FILTER (WHERE w.b) < {limit}"),
+        }
+    }
+}
+
+/// The condition, over `w`, that the walks do not tell what comes first; `None`: they do.
+fn is_all(may_be_few: bool, is_text: bool) -> Option<String> {
+    let few = may_be_few.then(|| "NOT (SELECT wm.is_many FROM wm)".to_owned());
+    let long = is_text.then(|| format!("coalesce(max(octet_length(w.v)) >= {CUT}, false)"));
+    let any: Vec<String> = few.into_iter().chain(long).collect();
+    (!any.is_empty()).then(|| any.join(" OR "))
 }
 
 /// What a key's value is cast to.

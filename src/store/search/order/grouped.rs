@@ -19,10 +19,9 @@ use crate::store::cursor::Position;
 use crate::store::hash::Hasher;
 
 use super::super::compile::{Compiler, Row};
-use super::super::source::Source;
+use super::super::source::{Source, every};
 use super::super::sql::Cond;
 use super::MAX_SORTED;
-use super::first::First;
 
 /// Most codes of a parameter: each is one walk more. What has a value that is no code counts as one.
 const CODES: u32 = 4;
@@ -70,15 +69,15 @@ impl Compiler<'_, '_> {
         is_so.then_some((stored.own, token.is_descending))
     }
 
-    /// The first `limit` of each code of a parameter, and of what has none where those do not fill a page; `None`
-    /// where the source is no walk of its own.
+    /// The first `limit` of each code of a parameter, and of what has none where those do not fill a page, as
+    /// [`candidates`](super::candidates) has it; `None` where the source is no walk of its own.
     pub(super) fn first_of_codes(
         &mut self,
         (parameter, is_descending): (i64, bool),
         (source, rest): (&Source, &Cond),
         at: Option<&Position>,
         (limit, filters): (u32, &[&Filter]),
-    ) -> Result<Option<First>, Error> {
+    ) -> Result<Option<(String, String)>, Error> {
         let Some(ways) = self.ways((source, rest), filters)? else { return Ok(None) };
         let place = at.and_then(|at| self.place(at));
         if at.is_some() && place.is_none() {
@@ -105,7 +104,7 @@ impl Compiler<'_, '_> {
              i AS MATERIALIZED (SELECT {} AS is_open), ",
             page.is_open(groups)
         );
-        Ok(Some(First { before, is_short: "(SELECT i.is_open FROM i)".to_owned() }))
+        Ok(Some(first_or_all(&before, "(SELECT i.is_open FROM i)", (source, rest))))
     }
 
     /// Where a page begins, bound.
@@ -178,6 +177,23 @@ impl Compiler<'_, '_> {
              FROM (VALUES ({codeless}), ({absent})) a(h) WHERE {is_asked}"
         )
     }
+}
+
+/// The keys of what comes first (`w`), and of all where a condition holds; and a query of how many they are, as
+/// [`candidates`](super::candidates) has it.
+fn first_or_all(before: &str, is_open: &str, (source, rest): (&Source, &Cond)) -> (String, String) {
+    let (rid, most) = (format!("{} AS rid", source.row.rid), MAX_SORTED + 1);
+    let every = every(source, &rid, &Cond::all([Cond::sql(is_open), rest.clone()]));
+    (
+        format!(
+            "{before}c AS MATERIALIZED (SELECT DISTINCT e.rid FROM \
+             (SELECT w.rid FROM w UNION ALL ({every} LIMIT {most})) e), "
+        ),
+        format!(
+            "SELECT CASE WHEN (SELECT count(*) FROM w) >= {most} THEN {most} \
+             WHEN {is_open} THEN count(*) ELSE 0 END FROM c"
+        ),
+    )
 }
 
 /// A page on its way.
