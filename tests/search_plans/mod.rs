@@ -70,6 +70,7 @@ const PLANS: &[(&str, &str)] = &[
     ("Observation?_sort=value-quantity", "using num_v on num"),
     ("Observation?_sort=-value-quantity", "using num_w on num"),
     ("Observation?_sort=-date,_id", "using srow_type on srow"),
+    ("Observation?_sort=-_lastUpdated,value-quantity", "using res_type on res"),
     // The newest of each code of the first key, where those are few.
     ("Observation?_sort=status,-date", "using token_code_pkey on token_code"),
     ("Observation?_sort=status,-date", "Index Only Scan using tok_k on tok"),

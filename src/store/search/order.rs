@@ -103,6 +103,7 @@ impl Order {
 
     /// The order that `sort` asks for. `is_small`: all matches can be found and sorted at no cost.
     pub(super) fn of(sort: &[SortKey], types: &[ResourceType], is_small: bool) -> Self {
+        let sort = deciding(sort, types);
         let by = match sort {
             [SortKey { by: SortBy::LastUpdated, .. }] if !is_small => Walk::Updated,
             [SortKey { by: SortBy::Id, .. }] if !is_small && types.len() == 1 => Walk::Id,
@@ -110,6 +111,12 @@ impl Order {
         };
         Self::Walked { by, is_descending: sort[0].is_descending, has_missing: false }
     }
+}
+
+/// The keys that decide: no two of one type have the same id.
+fn deciding<'s>(sort: &'s [SortKey], types: &[ResourceType]) -> &'s [SortKey] {
+    let id = sort.iter().position(|key| key.by == SortBy::Id);
+    id.filter(|_| types.len() == 1).map_or(sort, |id| &sort[..=id])
 }
 
 impl Compiler<'_, '_> {

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 use super::compile::Compiler;
 use super::definitions::Definitions;
 use super::driver::conjuncts;
-use super::order::Order;
+use super::order::{Order, Walk};
 use super::run::LONGEST;
 use crate::access::interaction::{Interaction, Kind};
 use crate::access::{
@@ -298,6 +298,11 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "Patient?_sort=-_lastUpdated,family",
+        "resources by type",
+        &["FROM res t", "ORDER BY t2.lu DESC FETCH FIRST 21 ROWS WITH TIES", "AND false LIMIT"],
+    ),
+    (
         "Patient?active=true&_sort=family",
         "tokens",
         // The index of values is gone by where many have the token.
@@ -328,6 +333,26 @@ async fn a_page_by_code_and_date_is_kept_prepared() {
     ] {
         let (_, sql) = compiled(url).await;
         assert!(sql.len() + REST < LONGEST, "{url}: {}\n{sql}", sql.len());
+    }
+}
+
+#[test]
+fn keys_behind_an_id_decide_nothing() {
+    for (url, keys, is_walked) in [
+        ("Patient?_sort=_id", 1, true),
+        ("Patient?_sort=-_id,family", 1, true),
+        ("Patient?_sort=family,_id,birthdate", 2, false),
+        // Of several types some may have the same.
+        ("?_type=Patient,Observation&_sort=_id,_lastUpdated", 2, false),
+    ] {
+        let SearchRequest { sort, types, .. } = request(url);
+        let is_descending = sort[0].is_descending;
+        // However many there are, a link has as many keys.
+        let few = Order::of(&sort, &types, true);
+        assert_eq!(few, Order::Sorted(sort[..keys].to_vec()), "{url}");
+        let walked = Order::Walked { by: Walk::Id, is_descending, has_missing: false };
+        let expected = if is_walked { walked } else { few };
+        assert_eq!(Order::of(&sort, &types, false), expected, "{url}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The first matches in an order that an index has, without sorting all of them.
 //!
-//! Dates, numbers and strings stand in an index by their values. The resources with the first
+//! Dates, numbers and strings stand in an index by their values, and when they changed. The resources with the first
 //! values, and all whose value equals the last of these, are what the other keys of the order
 //! decide among. Where they do not fill a page, what has no value comes too, found by itself: where that is
 //! much and nothing else decides, the first by the store's key alone. A page back from a value has none of
@@ -51,7 +51,8 @@ struct Way {
 
 /// The first key of an order.
 struct First<'k> {
-    parameters: &'k [ParameterKey],
+    /// `None`: when something changed.
+    parameters: Option<&'k [ParameterKey]>,
     kind: SearchType,
     is_descending: bool,
     /// Whether nothing else decides.
@@ -87,13 +88,12 @@ impl Compiler<'_, '_> {
         candidate: &Candidate,
         types: &[ResourceType],
     ) -> bool {
-        let Some(SortKey { by: SortBy::Parameter(parameters, kind), .. }) = sort.first() else {
-            return false;
-        };
+        let is_all = candidate.driver == Driver::Resources || is_tokens(&candidate.driver);
+        let Some(First { parameters, kind, .. }) = First::of(sort) else { return false };
+        let Some(parameters) = parameters else { return is_all };
         if self.grouped_by(sort, types).is_some() {
             return matches!(candidate.driver, Driver::Resources | Driver::Tokens(_));
         }
-        let is_all = candidate.driver == Driver::Resources || is_tokens(&candidate.driver);
         match kind {
             SearchType::Date if self.is_primary(parameters, types) => candidate.is_ordered(),
             SearchType::Date => {
@@ -116,12 +116,8 @@ impl Compiler<'_, '_> {
         if let Some(by) = self.grouped_by(sort, &source.row.types) {
             return self.first_of_codes(by, (source, rest), at, (limit, filters));
         }
-        let [SortKey { by: SortBy::Parameter(parameters, kind), is_descending }, later @ ..] = sort
-        else {
-            return Ok(None);
-        };
-        let (kind, is_descending, is_alone) = (*kind, *is_descending, later.is_empty());
-        let first = First { parameters, kind, is_descending, is_alone };
+        let Some(first) = First::of(sort) else { return Ok(None) };
+        let First { parameters, kind, is_descending, .. } = first;
         let place = at.map(|at| at.keys.first().and_then(Option::as_deref));
         let from = match place.flatten() {
             Some(value) if kind == SearchType::String && value.len() >= CUT => return Ok(None),
@@ -132,13 +128,15 @@ impl Compiler<'_, '_> {
         let is_back = at.is_some_and(|at| at.is_back);
         let way = Way { from, is_descending: is_descending != is_back, limit };
         let types = &*source.row.types;
-        let parts = match Walk::of(source).filter(|_| self.is_primary(parameters, types)) {
+        let is_primary = parameters.is_some_and(|it| self.is_primary(it, types));
+        let parts = match Walk::of(source).filter(|_| is_primary) {
             Some(walk) => Some(Parts {
                 before: String::new(),
                 walks: walk.stretches(rest, &way),
                 lacks: format!("{} = '-infinity'", walk.column),
                 by_key: None,
             }),
+            None if parameters.is_none() => Some(self.by_update(source, &way, filters)?),
             None => self.by_values(&first, source, (begin, &way), filters)?,
         };
         Ok(parts.map(|mut parts| {
@@ -160,16 +158,11 @@ impl Compiler<'_, '_> {
     ) -> Result<Option<Parts>, Error> {
         let First { parameters, kind, is_descending, is_alone } = *first;
         let types = &*source.row.types;
-        let hashes = self.value_hashes(parameters, kind, types);
+        let hashes = self.value_hashes(parameters.unwrap_or_default(), kind, types);
         if hashes.is_empty() {
             return Ok(None);
         }
-        // Beside all of a type there are only tokens.
-        let (before, asked) = if source.row.idh.is_some() {
-            (String::new(), Cond::True)
-        } else {
-            (is_many(source), Cond::sql("(SELECT wm.is_many FROM wm)"))
-        };
+        let (before, asked) = if_many(source);
         let mut walks = Vec::new();
         for index in indexes(kind, is_descending) {
             let (walk, row) = self.value_walk(index, &hashes, is_descending, types);
@@ -184,6 +177,23 @@ impl Compiler<'_, '_> {
             None
         };
         Ok(Some(Parts { before, walks, lacks, by_key }))
+    }
+
+    /// The parts of a page by when resources changed: nothing lacks that.
+    fn by_update(
+        &mut self,
+        source: &Source,
+        way: &Way,
+        filters: &[&Filter],
+    ) -> Result<Parts, Error> {
+        let (before, asked) = if_many(source);
+        let Source { each, table, condition, row, .. } = self.updated_rows(&source.row.types);
+        let visible = self.visible(&row)?;
+        let rest = Cond::all([asked, visible, self.every(filters, &row)?]);
+        let (column, rid) = (row.ordered_by(), row.rid);
+        let walk = Walk { each, table, condition, column, rid };
+        let walks = walk.stretches(&rest, way);
+        Ok(Parts { before, walks, lacks: "false".to_owned(), by_key: None })
     }
 
     pub(super) fn every(&mut self, filters: &[&Filter], row: &Row<'_>) -> Result<Cond, Error> {
@@ -288,12 +298,31 @@ fn is_tokens(driver: &Driver) -> bool {
     matches!(driver, Driver::OtherTokens { .. } | Driver::Tokens(_))
 }
 
-/// A table `wm` of whether a source has more rows than are sorted.
-fn is_many(source: &Source) -> String {
+/// A table `wm` of whether a source has more rows than are sorted, and the condition that it has: of nothing but
+/// tokens, as all of a type are gone through in order anyway.
+fn if_many(source: &Source) -> (String, Cond) {
+    if source.row.idh.is_some() {
+        return (String::new(), Cond::True);
+    }
     let rows = every(source, "1", &Cond::True);
-    format!(
+    let before = format!(
         "wm AS MATERIALIZED (SELECT EXISTS (SELECT FROM ({rows}) e OFFSET {MAX_SORTED} LIMIT 1) AS is_many), "
-    )
+    );
+    (before, Cond::sql("(SELECT wm.is_many FROM wm)"))
+}
+
+impl<'k> First<'k> {
+    /// `None` where no index has the order of it.
+    fn of(sort: &'k [SortKey]) -> Option<Self> {
+        let [SortKey { by, is_descending }, later @ ..] = sort else { return None };
+        let (parameters, kind) = match by {
+            SortBy::LastUpdated => (None, SearchType::Date),
+            SortBy::Parameter(parameters, kind) => (Some(&**parameters), *kind),
+            _ => return None,
+        };
+        let (is_descending, is_alone) = (*is_descending, later.is_empty());
+        Some(Self { parameters, kind, is_descending, is_alone })
+    }
 }
 
 impl Parts {
