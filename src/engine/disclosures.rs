@@ -113,7 +113,8 @@ impl Engine {
 }
 
 fn answered(id: &LogicalId, shown: Vec<(Box<str>, Box<str>)>, page: SearchPage) -> Searched {
-    Searched { path: format!("Patient/{id}/$disclosures"), shown, page, issues: Vec::new() }
+    let path = format!("Patient/{id}/$disclosures");
+    Searched { path, shown, page, issues: Vec::new(), words: None }
 }
 
 /// Whether who asks is the patient, or may read the record of everybody.

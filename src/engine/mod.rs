@@ -71,7 +71,7 @@ pub use messages::{
 pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;
 pub use reindex::{ReindexOf, Reindexing};
-pub use search::{Lookups, Match, OF_FORM, SearchTarget, Searched};
+pub use search::{Handling, Lookups, Match, OF_FORM, SearchTarget, Searched};
 pub use validation::{
     Claim, Level, Rules, VALIDATE_PARAMETERS, Validate, ValidateAt, ValidationMode, Validators,
     Wish, WriteOptions, is_definition,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kiln::app::server::Server;
 use kiln::config::Config;
 use kiln::engine::Engine;
+use kiln::fulltext::FullText;
 use kiln::hl7v2::receive::Receiver;
 use kiln::oauth::Authority;
 use kiln::store::Store;
@@ -56,6 +57,11 @@ impl TestServer {
     /// Its store, for what only the server's own commands do.
     pub(crate) fn store(&self) -> &Store {
         self.server.store()
+    }
+
+    /// Its index of words.
+    pub(crate) fn words(&self) -> &Arc<FullText> {
+        self.server.full_text().expect("words are indexed")
     }
 
     /// What takes messages of HL7 version 2 in.

@@ -10,6 +10,7 @@ use kiln::search::request::FullTextField;
 
 use crate::harness::client::{Answer, Client};
 use crate::harness::database::{Database, node_folder};
+use crate::harness::grants::Token;
 use crate::harness::process::Process;
 use crate::harness::server::{TestServer, config};
 
@@ -256,6 +257,42 @@ async fn searches_ask_the_index_and_may_wait_for_it() {
     let diagnostics = answer.at("issue[0].diagnostics").unwrap();
     assert!(diagnostics.contains("column 1") && diagnostics.contains("not closed"), "{answer:?}");
     assert_eq!(answer.header("Kiln-Fulltext"), None);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_search_has_no_words_hurried_and_a_batch_has() {
+    let server = TestServer::start().await;
+    let patient = |id: &str, family: &str| {
+        format!(r#"{{"resourceType":"Patient","id":"{id}","name":[{{"family":"{family}"}}]}}"#)
+    };
+    server.client.put("/Patient/a", patient("a", "Adler")).await.expect(201);
+    let scopes = "patient/Observation.rs";
+    let (other, _stop) = Token::new(&server, scopes).patient("a").client().await;
+    let get = |client: &Client, family: &str| {
+        client.call("GET", &format!("/Patient?_content={family}")).header("Kiln-Fulltext", "wait")
+    };
+    let batch = |client: &Client, family: &str| {
+        let entry =
+            format!(r#"{{"request":{{"method":"GET","url":"Patient?_content={family}"}}}}"#);
+        let bundle = format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{entry}]}}"#);
+        client.call("POST", "/").header("Kiln-Fulltext", "wait").json(&bundle)
+    };
+    let before = server.words().asked();
+    get(&other, "adler").send().await.expect(403);
+    let refused = batch(&other, "adler").send().await.expect(200);
+    let status = refused.at("entry[0].response.status");
+    assert!(status.is_some_and(|status| status.starts_with("403")), "{refused:?}");
+    assert_eq!(refused.header("Kiln-Fulltext"), None);
+    assert_eq!(server.words().asked(), before, "nobody waits for who is refused");
+    let found = get(&server.client, "adler").send().await.expect(200);
+    assert_eq!(ids(&found), ["a"]);
+    assert!(server.words().asked() > before);
+    server.client.put("/Patient/b", patient("b", "Bar")).await.expect(201);
+    let found = batch(&server.client, "bar").send().await.expect(200);
+    assert_eq!(found.header("Kiln-Fulltext").as_deref(), Some("current"));
+    let id = found.at("entry[0].resource.entry[0].resource.id");
+    assert_eq!(id.as_deref(), Some("b"), "{found:?}");
     server.stop().await;
 }
 

@@ -8,7 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Unaudited};
 use crate::engine::patch::Patch;
-use crate::engine::search::OF_FORM;
+use crate::engine::search::{Handling, OF_FORM};
 use crate::engine::{Deletion, Engine, MetaChange, Written};
 use crate::error::Error;
 use crate::fhir::json::Value;
@@ -249,7 +249,9 @@ impl Engine {
             Get::Meta(of) => Ok(EntryResult::Meta(self.meta(&of, caller).await?)),
             Get::Search(target, query) => {
                 let caller = caller.of_entry(&crate::engine::search::address(&target, &query));
-                let found = self.search(&target, &query, options.is_strict, &caller).await?;
+                let BundleOptions { is_strict, waits_for_words, .. } = *options;
+                let handling = Handling { is_strict, waits_for_words };
+                let found = self.search_as(&target, &query, handling, &caller).await?;
                 Ok(EntryResult::Search(Box::new(found), query))
             }
             Get::CapabilityStatement(query) => {

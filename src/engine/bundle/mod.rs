@@ -48,6 +48,9 @@ pub struct BundleOptions {
     pub capability_statement: Option<Arc<ReadStatement>>,
     /// Whether what is not understood is refused rather than ignored (`Prefer: handling`).
     pub is_strict: bool,
+    /// Whether searches of a batch wait for the index of words (`Kiln-Fulltext: wait`). Those of a transaction do not:
+    /// what it holds would have to end first.
+    pub waits_for_words: bool,
     /// Does `$hl7v2-convert` with a Parameters resource.
     pub convert: Option<Arc<Convert>>,
     /// `Accept-Language`, for the operations of terminology.

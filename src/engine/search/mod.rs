@@ -53,6 +53,17 @@ pub struct Searched {
     pub page: SearchPage,
     /// What was passed over or done differently.
     pub issues: Vec<Issue>,
+    /// Whether the words of everything that was committed are found, where that was waited for.
+    pub words: Option<bool>,
+}
+
+/// How a search is treated.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Handling {
+    /// Whether what is not understood is refused rather than passed over.
+    pub is_strict: bool,
+    /// Whether the index of words is waited for (`Kiln-Fulltext: wait`), once the caller may search.
+    pub waits_for_words: bool,
 }
 
 impl Engine {
@@ -68,10 +79,29 @@ impl Engine {
         is_strict: bool,
         caller: &Caller,
     ) -> Result<Searched, Error> {
+        let handling = Handling { is_strict, waits_for_words: false };
+        self.search_as(target, query, handling, caller).await
+    }
+
+    /// The same as it is to be treated.
+    ///
+    /// # Errors
+    /// As [`Engine::search`].
+    pub async fn search_as(
+        &self,
+        target: &SearchTarget,
+        query: &Query,
+        handling: Handling,
+        caller: &Caller,
+    ) -> Result<Searched, Error> {
         let asked = match self.lookups.refresh(query).await {
-            Ok(()) => self.asked(target, query, is_strict),
+            Ok(()) => self.asked(target, query, handling.is_strict),
             Err(error) => Err(error),
         };
+        let asked = asked.map(|mut asked| {
+            asked.waits_for_words = handling.waits_for_words;
+            asked
+        });
         self.answered(interaction(target), asked, caller).await
     }
 
@@ -100,7 +130,7 @@ impl Engine {
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
         let run = async |permit: &Permit<'_>, draft| {
-            self.look_up(&mut asked, permit)?;
+            self.look_up(&mut asked, permit).await?;
             for filter in &mut asked.request.filters {
                 if chain::asks_events(filter) {
                     *filter = Box::pin(self.by_events(filter, permit)).await?;
@@ -170,7 +200,7 @@ impl Engine {
     ) -> Result<(Searched, Disclosed), Error> {
         self.lookups.refresh(query).await?;
         let mut asked = self.asked(target, query, is_strict)?;
-        self.look_up(&mut asked, permit)?;
+        self.look_up(&mut asked, permit).await?;
         if asked.events.is_some() || asked.request.filters.iter().any(chain::asks_events) {
             let text =
                 "in a transaction events of the ledger are left out: ask for them in a batch";
@@ -228,16 +258,20 @@ impl Engine {
         self.refuse_undated_events(target, query)?;
         let events = self.events_asked(target, &request, &mut paging, &mut issues)?;
         let path = path(target);
-        Ok(Asked { path, request, paging, issues, beside, events })
+        let (waits_for_words, words) = (false, None);
+        Ok(Asked { path, request, paging, issues, beside, events, waits_for_words, words })
     }
 
     /// Looks up what the store cannot compare, once it is decided that the caller may ask.
-    fn look_up(&self, asked: &mut Asked, permit: &Permit<'_>) -> Result<(), Error> {
+    async fn look_up(&self, asked: &mut Asked, permit: &Permit<'_>) -> Result<(), Error> {
         // A plan tells how much there is, visible or not.
         if asked.request.explain && permit.derive_system(Kind::Explain)?.is_restricted() {
             return Err(Error::Forbidden);
         }
         traverse::check(&asked.request.filters, permit)?;
+        if asked.waits_for_words {
+            asked.words = self.words_caught_up().await;
+        }
         self.resolver().resolve(&mut asked.request)
     }
 
@@ -303,11 +337,14 @@ struct Asked {
     issues: Vec<Issue>,
     beside: Option<Beside>,
     events: Option<EventsRequest>,
+    waits_for_words: bool,
+    /// See [`Searched::words`].
+    words: Option<bool>,
 }
 
 impl Asked {
     fn answer(self, page: SearchPage) -> Searched {
-        let Self { path, request, mut issues, .. } = self;
+        let Self { path, request, mut issues, words, .. } = self;
         let told = |code, text: String| Issue {
             severity: Severity::Information,
             ..Issue::error(code, text)
@@ -319,7 +356,7 @@ impl Asked {
         if let Some(explanation) = &page.explanation {
             issues.extend(explain(explanation).map(|text| told(IssueCode::Informational, text)));
         }
-        Searched { path, shown: request.shown, page, issues }
+        Searched { path, shown: request.shown, page, issues, words }
     }
 }
 

@@ -9,7 +9,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, Response};
 
 use crate::access::interaction::Kind;
-use crate::engine::{CURSOR, Match, OF_FORM, SearchTarget, Searched};
+use crate::engine::{CURSOR, EntryResult, Handling, Match, OF_FORM, SearchTarget, Searched};
 use crate::error::Error;
 use crate::fhir::json;
 use crate::fhir::query::{MAX_URL_BYTES, Query};
@@ -62,17 +62,14 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
     exchange.form()?;
     query::shape(&exchange.query)?;
     let engine = &exchange.server.engine;
-    let is_strict = exchange.is_strict();
-    let words =
-        if asks_to_wait(&exchange.parts.headers) { engine.words_caught_up().await } else { None };
-    let found = engine.search(&target, &exchange.query, is_strict, &exchange.caller).await;
+    let waits_for_words = asks_to_wait(&exchange.parts.headers);
+    let handling = Handling { is_strict: exchange.is_strict(), waits_for_words };
+    let found = engine.search_as(&target, &exchange.query, handling, &exchange.caller).await;
     let found = found.map_err(Failure::Interaction)?;
+    let words = found.words;
     tripwire::check(tripwire::Asking::of(&exchange), Kind::SearchType, versions(&found)).await?;
     let mut response = searchset(&exchange, found)?;
-    if let Some(is_current) = words {
-        let state = if is_current { "current" } else { "behind" };
-        response.headers_mut().insert(KILN_FULLTEXT, HeaderValue::from_static(state));
-    }
+    set_words(response.headers_mut(), words);
     Ok(response)
 }
 
@@ -105,9 +102,26 @@ pub(super) fn searchset(exchange: &Exchange, found: Searched) -> Result<Response
 }
 
 /// `Kiln-Fulltext: wait`: the words of everything that is committed are to be found.
-fn asks_to_wait(headers: &HeaderMap) -> bool {
+pub(super) fn asks_to_wait(headers: &HeaderMap) -> bool {
     let asked = headers.get(KILN_FULLTEXT).map(|value| value.as_bytes().trim_ascii());
     asked.is_some_and(|asked| asked.eq_ignore_ascii_case(b"wait"))
+}
+
+/// Whether all words were found that entries waited for; `None`: none did.
+pub(super) fn of_entries(results: &[EntryResult]) -> Option<bool> {
+    let found = results.iter().filter_map(|result| match result {
+        EntryResult::Search(found, _) => found.words,
+        _ => None,
+    });
+    found.reduce(|one, other| one && other)
+}
+
+/// Says whether the words that were waited for are found.
+pub(super) fn set_words(headers: &mut HeaderMap, words: Option<bool>) {
+    if let Some(is_current) = words {
+        let state = if is_current { "current" } else { "behind" };
+        headers.insert(KILN_FULLTEXT, HeaderValue::from_static(state));
+    }
 }
 
 /// Adds the parameters in the body to those of the URL (rest 4.3, 4.4).

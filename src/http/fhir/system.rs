@@ -22,7 +22,7 @@ use crate::http::shape::Shape;
 use crate::http::{negotiation, query};
 
 use super::entry::{ResultEntries, View};
-use super::{convert, labels, metadata, provenance, tripwire};
+use super::{convert, labels, metadata, provenance, search, tripwire};
 
 /// `POST [base]`
 pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -37,6 +37,7 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
         convert: Some(convert::of_entries(&exchange)),
         is_strict: exchange.is_strict(),
         languages: languages.and_then(|it| it.to_str().ok()).map(str::to_owned),
+        waits_for_words: search::asks_to_wait(&exchange.parts.headers),
         wish: exchange.preferences.wish(),
         ..Default::default()
     };
@@ -66,6 +67,7 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
         results.push(tripwire::hold(tripwire::Asking::of(&exchange), result).await);
     }
     let label = labels::highest_of(&results);
+    let words = search::of_entries(&results);
     let head = Head { bundle_type, label, total: None, links: &[] };
     let body = writer.into_body(&head, results, move |result, out| entries.write(result, out))?;
     let mut response = Response::new(body);
@@ -74,6 +76,7 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     if let Some(applied) = exchange.preferences.applied(true) {
         headers.insert(PREFERENCE_APPLIED, applied);
     }
+    search::set_words(headers, words);
     if options.provenance.is_none()
         && let Some(warning) = provenance::not_read(&exchange)
     {
