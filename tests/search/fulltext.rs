@@ -8,7 +8,7 @@ use kiln::app::server::Server;
 use kiln::fulltext::FullText;
 use kiln::search::request::FullTextField;
 
-use crate::harness::client::{Answer, Client};
+use crate::harness::client::{Answer, Call, Client};
 use crate::harness::database::{Database, node_folder};
 use crate::harness::grants::Token;
 use crate::harness::process::Process;
@@ -260,6 +260,18 @@ async fn searches_ask_the_index_and_may_wait_for_it() {
     server.stop().await;
 }
 
+/// A search for a word that waits for it.
+fn waiting<'c>(client: &'c Client, family: &str) -> Call<'c> {
+    client.call("GET", &format!("/Patient?_content={family}")).header("Kiln-Fulltext", "wait")
+}
+
+/// The same as an entry.
+fn waiting_entry<'c>(client: &'c Client, family: &str) -> Call<'c> {
+    let entry = format!(r#"{{"request":{{"method":"GET","url":"Patient?_content={family}"}}}}"#);
+    let bundle = format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{entry}]}}"#);
+    client.call("POST", "/").header("Kiln-Fulltext", "wait").json(bundle)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_not_search_has_no_words_hurried_and_a_batch_has() {
     let server = TestServer::start().await;
@@ -269,27 +281,18 @@ async fn who_may_not_search_has_no_words_hurried_and_a_batch_has() {
     server.client.put("/Patient/a", patient("a", "Adler")).await.expect(201);
     let scopes = "patient/Observation.rs";
     let (other, _stop) = Token::new(&server, scopes).patient("a").client().await;
-    let get = |client: &Client, family: &str| {
-        client.call("GET", &format!("/Patient?_content={family}")).header("Kiln-Fulltext", "wait")
-    };
-    let batch = |client: &Client, family: &str| {
-        let entry =
-            format!(r#"{{"request":{{"method":"GET","url":"Patient?_content={family}"}}}}"#);
-        let bundle = format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{entry}]}}"#);
-        client.call("POST", "/").header("Kiln-Fulltext", "wait").json(&bundle)
-    };
     let before = server.words().asked();
-    get(&other, "adler").send().await.expect(403);
-    let refused = batch(&other, "adler").send().await.expect(200);
+    waiting(&other, "adler").send().await.expect(403);
+    let refused = waiting_entry(&other, "adler").send().await.expect(200);
     let status = refused.at("entry[0].response.status");
     assert!(status.is_some_and(|status| status.starts_with("403")), "{refused:?}");
     assert_eq!(refused.header("Kiln-Fulltext"), None);
     assert_eq!(server.words().asked(), before, "nobody waits for who is refused");
-    let found = get(&server.client, "adler").send().await.expect(200);
-    assert_eq!(ids(&found), ["a"]);
+    let found = waiting(&server.client, "adler").send().await.expect(200);
+    assert_eq!(found.at("entry[0].resource.id").as_deref(), Some("a"), "{found:?}");
     assert!(server.words().asked() > before);
     server.client.put("/Patient/b", patient("b", "Bar")).await.expect(201);
-    let found = batch(&server.client, "bar").send().await.expect(200);
+    let found = waiting_entry(&server.client, "bar").send().await.expect(200);
     assert_eq!(found.header("Kiln-Fulltext").as_deref(), Some("current"));
     let id = found.at("entry[0].resource.entry[0].resource.id");
     assert_eq!(id.as_deref(), Some("b"), "{found:?}");
