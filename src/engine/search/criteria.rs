@@ -75,7 +75,7 @@ impl Engine {
         let locks = names.iter().map(|name| hasher.lock(name)).collect();
         // What a search would find, criteria must find: value sets count from their commit on.
         self.lookups.refresh(query).await?;
-        self.resolver().resolve(&mut request)?;
+        self.resolver(None).resolve(&mut request)?;
         Ok(Criteria { resource_type, locks, request })
     }
 

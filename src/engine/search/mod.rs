@@ -272,7 +272,7 @@ impl Engine {
         if asked.waits_for_words {
             asked.words = self.words_caught_up().await;
         }
-        self.resolver().resolve(&mut asked.request)
+        self.resolver(Some(permit)).resolve(&mut asked.request)
     }
 
     /// What a search that narrows an export comes down to. Strictly: what is passed over would widen it.
@@ -303,12 +303,12 @@ impl Engine {
             return Err(Error::NotSupported(text));
         }
         traverse::check(&request.filters, permit)?;
-        self.resolver().resolve(&mut request)?;
+        self.resolver(Some(permit)).resolve(&mut request)?;
         Ok(Filter::All(request.filters))
     }
 
-    fn resolver(&self) -> Resolver<'_> {
-        Resolver { lookups: &self.lookups, extractor: &self.extractor }
+    fn resolver<'a, 'gate>(&'a self, permit: Option<&'a Permit<'gate>>) -> Resolver<'a, 'gate> {
+        Resolver { lookups: &self.lookups, extractor: &self.extractor, permit }
     }
 
     pub(super) fn parse_search(

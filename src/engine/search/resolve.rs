@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::access::Permit;
+use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::fhir::{IssueCode, ResourceType};
@@ -51,12 +53,14 @@ impl Lookups {
 }
 
 /// Looks up.
-pub(super) struct Resolver<'a> {
+pub(super) struct Resolver<'a, 'gate> {
     pub(super) lookups: &'a Lookups,
     pub(super) extractor: &'a Extractor,
+    /// Who asks; `None`: in criteria, which have no words.
+    pub(super) permit: Option<&'a Permit<'gate>>,
 }
 
-impl Resolver<'_> {
+impl Resolver<'_, '_> {
     /// Puts what can be compared in the place of what must be looked up.
     ///
     /// # Errors
@@ -78,12 +82,13 @@ impl Resolver<'_> {
         match found {
             Filter::FullText { field, query } if is_ranked => {
                 let hits = self.full_text()?.search(field, query, types, MOST_RANKED + 1);
-                let (rids, scores) = few(hits, MOST_RANKED)?.into_iter().unzip();
+                let hits = few(hits, MOST_RANKED, self.sees_all(types))?;
+                let (rids, scores) = hits.into_iter().unzip();
                 *found = Filter::Keys(Keys { rids, scores });
             }
             Filter::FullText { field, query } => {
                 let keys = self.full_text()?.keys(field, query, types, MOST_HITS + 1);
-                *found = all(few(keys, MOST_HITS)?);
+                *found = all(few(keys, MOST_HITS, self.sees_all(types))?);
             }
             Filter::Test(test) if test.any.iter().any(|it| matches!(it, Comparison::Text(_))) => {
                 *found = self.texts(test, types)?;
@@ -104,13 +109,13 @@ impl Resolver<'_> {
     /// What `:text` on a token finds: a display or text that begins so (rest 4.95).
     fn texts(&self, test: &Test, types: &[ResourceType]) -> Result<Filter, Error> {
         let Some(parameter) = test.parameters.first() else { return Ok(Filter::Any(Vec::new())) };
-        let mut keys = Vec::new();
+        let (mut keys, sees_all) = (Vec::new(), self.sees_all(types));
         for comparison in &test.any {
             if let Comparison::Text(text) = comparison {
                 let full_text = self.full_text()?;
                 let found = full_text.beginning(&parameter.code, text, types, MOST_HITS + 1);
-                keys.append(&mut few(found, MOST_HITS)?);
-                keys = few(Ok(keys), MOST_HITS)?;
+                keys.append(&mut few(found, MOST_HITS, sees_all)?);
+                keys = few(Ok(keys), MOST_HITS, sees_all)?;
             }
         }
         if test.any.len() > 1 {
@@ -165,20 +170,36 @@ impl Resolver<'_> {
         self.lookups.terminology.as_deref().ok_or_else(missing)
     }
 
+    /// Whether nothing of these types is out of the caller's reach.
+    fn sees_all(&self, types: &[ResourceType]) -> bool {
+        let sees = |permit: &Permit<'_>, of: ResourceType| {
+            permit.derive(Kind::SearchType, of).is_ok_and(|permit| !permit.is_restricted())
+        };
+        self.permit.is_some_and(|permit| types.iter().all(|of| sees(permit, *of)))
+    }
+
     fn full_text(&self) -> Result<&FullText, Error> {
         let missing = || not_offered("full text search");
         self.lookups.full_text.as_deref().ok_or_else(missing)
     }
 }
 
-/// What was found, unless it is more than a statement should have.
-fn few<T>(found: Result<Vec<T>, FullTextError>, most: usize) -> Result<Vec<T>, Error> {
+/// What was found, unless it is more than a statement should have. How many have the words, visible or not, is
+/// told only to who sees all.
+fn few<T>(
+    found: Result<Vec<T>, FullTextError>,
+    most: usize,
+    sees_all: bool,
+) -> Result<Vec<T>, Error> {
     let found = found.map_err(words)?;
-    if found.len() > most {
-        let text = format!("more than {most} resources have these words: ask for more");
-        return Err(Error::TooCostly(text));
+    if found.len() <= most {
+        return Ok(found);
     }
-    Ok(found)
+    Err(Error::TooCostly(if sees_all {
+        format!("more than {most} resources have these words: ask for more")
+    } else {
+        "these words say too little: ask for more".to_owned()
+    }))
 }
 
 /// All of these, none better than another.
@@ -213,5 +234,21 @@ fn words(fault: FullTextError) -> Error {
         FullTextError::Query(fault) => Error::invalid(IssueCode::Invalid, fault.to_string()),
         FullTextError::NotReady | FullTextError::Locked => Error::Unavailable(fault.into()),
         FullTextError::Broken(_) | FullTextError::Language(_) => Error::internal(fault),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_many_have_words_is_told_to_who_sees_all() {
+        for sees_all in [true, false] {
+            assert_eq!(few(Ok(vec![1, 2]), 2, sees_all).ok(), Some(vec![1, 2]));
+            let Err(Error::TooCostly(text)) = few(Ok(vec![1, 2, 3]), 2, sees_all) else {
+                panic!("too many are refused, sees_all: {sees_all}")
+            };
+            assert_eq!(text.contains('2'), sees_all, "{text}");
+        }
     }
 }
