@@ -82,13 +82,13 @@ impl Resolver<'_, '_> {
         match found {
             Filter::FullText { field, query } if is_ranked => {
                 let hits = self.full_text()?.search(field, query, types, MOST_RANKED + 1);
-                let hits = few(hits, MOST_RANKED, self.sees_all(types))?;
+                let hits = few(hits, MOST_RANKED, || self.sees_all(types))?;
                 let (rids, scores) = hits.into_iter().unzip();
                 *found = Filter::Keys(Keys { rids, scores });
             }
             Filter::FullText { field, query } => {
                 let keys = self.full_text()?.keys(field, query, types, MOST_HITS + 1);
-                *found = all(few(keys, MOST_HITS, self.sees_all(types))?);
+                *found = all(few(keys, MOST_HITS, || self.sees_all(types))?);
             }
             Filter::Test(test) if test.any.iter().any(|it| matches!(it, Comparison::Text(_))) => {
                 *found = self.texts(test, types)?;
@@ -109,7 +109,7 @@ impl Resolver<'_, '_> {
     /// What `:text` on a token finds: a display or text that begins so (rest 4.95).
     fn texts(&self, test: &Test, types: &[ResourceType]) -> Result<Filter, Error> {
         let Some(parameter) = test.parameters.first() else { return Ok(Filter::Any(Vec::new())) };
-        let (mut keys, sees_all) = (Vec::new(), self.sees_all(types));
+        let (mut keys, sees_all) = (Vec::new(), || self.sees_all(types));
         for comparison in &test.any {
             if let Comparison::Text(text) = comparison {
                 let full_text = self.full_text()?;
@@ -189,13 +189,13 @@ impl Resolver<'_, '_> {
 fn few<T>(
     found: Result<Vec<T>, FullTextError>,
     most: usize,
-    sees_all: bool,
+    sees_all: impl FnOnce() -> bool,
 ) -> Result<Vec<T>, Error> {
     let found = found.map_err(words)?;
     if found.len() <= most {
         return Ok(found);
     }
-    Err(Error::TooCostly(if sees_all {
+    Err(Error::TooCostly(if sees_all() {
         format!("more than {most} resources have these words: ask for more")
     } else {
         "these words say too little: ask for more".to_owned()
@@ -244,8 +244,8 @@ mod tests {
     #[test]
     fn how_many_have_words_is_told_to_who_sees_all() {
         for sees_all in [true, false] {
-            assert_eq!(few(Ok(vec![1, 2]), 2, sees_all).ok(), Some(vec![1, 2]));
-            let Err(Error::TooCostly(text)) = few(Ok(vec![1, 2, 3]), 2, sees_all) else {
+            assert_eq!(few(Ok(vec![1, 2]), 2, || sees_all).ok(), Some(vec![1, 2]));
+            let Err(Error::TooCostly(text)) = few(Ok(vec![1, 2, 3]), 2, || sees_all) else {
                 panic!("too many are refused, sees_all: {sees_all}")
             };
             assert_eq!(text.contains('2'), sees_all, "{text}");
