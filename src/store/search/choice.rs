@@ -132,7 +132,7 @@ fn costs(driver: &Driver, number: i64, rows: f64) -> (f64, f64) {
 }
 
 /// Whether its rows are those of tokens, in order.
-fn is_tokens(driver: &Driver) -> bool {
+pub(super) fn is_tokens(driver: &Driver) -> bool {
     matches!(driver, Driver::OtherTokens { .. } | Driver::Tokens(_))
 }
 

@@ -399,7 +399,7 @@ impl<'gate> Run<'_, 'gate> {
                     // Each may be the newest of its name, however many there are.
                     let Some(next) = walk.next(MOST_ROWS, self.at()).await? else { break };
                     found.pass(next.passed + next.within.len());
-                    for resource in next.within {
+                    for resource in &next.within {
                         keep_newest(&mut newest, resource, &wanted)?;
                     }
                 }
@@ -440,7 +440,7 @@ impl<'gate> Run<'_, 'gate> {
 /// Keeps a resource under the names that it is the newest of.
 fn keep_newest(
     newest: &mut HashMap<Name, Current>,
-    resource: Current,
+    resource: &Current,
     wanted: &BTreeSet<Name>,
 ) -> Result<(), Error> {
     let text = resource.version.to_json();

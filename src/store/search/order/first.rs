@@ -17,6 +17,7 @@ use crate::spec::search_parameter::SearchType;
 use crate::store::cursor::Position;
 
 use super::super::atom::{HERE, Parameter};
+use super::super::choice::is_tokens;
 use super::super::compile::{Compiler, Row};
 use super::super::driver::{Candidate, Driver};
 use super::super::source::{Source, every};
@@ -291,11 +292,6 @@ impl Compiler<'_, '_> {
         };
         (walk, Row::key(&alias, false, types.to_vec()))
     }
-}
-
-/// Whether a driver walks tokens, which may be more than are sorted.
-fn is_tokens(driver: &Driver) -> bool {
-    matches!(driver, Driver::OtherTokens { .. } | Driver::Tokens(_))
 }
 
 /// A table `wm` of whether a source has more rows than are sorted, and the condition that it has: of nothing but
