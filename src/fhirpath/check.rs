@@ -42,18 +42,33 @@ const FOR_EACH: [&str; 9] =
     ["aggregate", "all", "exists", "iif", "repeat", "select", "sort", "trace", "where"];
 
 pub(super) fn check(tree: &Tree, context: TypeId, schema: &Schema) -> Outcome<()> {
-    let root = Shape { types: Some(vec![context]), is_ordered: true };
-    let checker = Checker { root: root.clone(), schema };
+    let root = Shape::of(context);
+    let checker = Checker { root: root.clone(), schema, is_search: false };
     checker.shape(tree, &root).map(drop)
+}
+
+/// The types that items may have, as the index of searches reads the expression; `None`: any.
+pub(super) fn finds(tree: &Tree, context: TypeId, schema: &Schema) -> Outcome<Option<Vec<TypeId>>> {
+    let root = Shape::of(context);
+    let checker = Checker { root: root.clone(), schema, is_search: true };
+    checker.shape(tree, &root).map(|shape| shape.types)
 }
 
 struct Checker<'s> {
     root: Shape,
     schema: &'s Schema,
+    /// Whether it is read as searches do: arms of a union that mean nothing are passed over, as those
+    /// about other types are; a choice is also found by its property, a type also with a wrong first
+    /// letter; and what has no order may be asked for it.
+    is_search: bool,
 }
 
 impl Shape {
     const UNKNOWN: Self = Self { types: None, is_ordered: true };
+
+    fn of(context: TypeId) -> Self {
+        Self { types: Some(vec![context]), is_ordered: true }
+    }
 
     fn or(self, other: Self) -> Self {
         let types = self.types.zip(other.types).map(|(mut left, right)| {
@@ -77,7 +92,7 @@ impl Checker<'_> {
             Kind::Indexer(of, at) => {
                 self.shape(at, focus)?;
                 let shape = self.shape(of, focus)?;
-                if shape.is_ordered { Ok(shape) } else { unordered(tree.start) }
+                if self.is_search || shape.is_ordered { Ok(shape) } else { unordered(tree.start) }
             }
             Kind::Path { of, names } => {
                 let from = match of {
@@ -95,13 +110,31 @@ impl Checker<'_> {
                 };
                 self.typed(*test, &from, specifier, tree.start)
             }
-            Kind::Union(arms) => {
-                let none = Shape { types: Some(Vec::new()), is_ordered: true };
-                arms.iter().try_fold(none, |all, arm| Ok(all.or(self.shape(arm, focus)?)))
-            }
+            Kind::Union(arms) => self.union(arms, focus),
             Kind::Empty | Kind::External(_) | Kind::Literal(_) | Kind::Position | Kind::Total => {
                 Ok(Shape::UNKNOWN)
             }
+        }
+    }
+
+    fn union(&self, arms: &[Tree], focus: &Shape) -> Outcome<Shape> {
+        let (mut all, mut fault): (Option<Shape>, _) = (None, None);
+        for arm in arms {
+            match self.shape(arm, focus) {
+                Ok(shape) => {
+                    all = Some(match all {
+                        Some(before) => before.or(shape),
+                        None => shape,
+                    });
+                }
+                Err(of_arm) => fault = fault.or(Some(of_arm)),
+            }
+        }
+        match (all, fault) {
+            (Some(all), None) => Ok(all),
+            (Some(all), Some(_)) if self.is_search => Ok(all),
+            (_, Some(fault)) => Err(fault),
+            (None, None) => Ok(Shape::UNKNOWN),
         }
     }
 
@@ -113,7 +146,7 @@ impl Checker<'_> {
             Some(of) => self.shape(of, focus)?,
             None => focus.clone(),
         };
-        if ORDERED.contains(&&**name) && !input.is_ordered {
+        if ORDERED.contains(&&**name) && !input.is_ordered && !self.is_search {
             return unordered(tree.start);
         }
         let inner = if FOR_EACH.contains(&&**name) { &input } else { focus };
@@ -148,12 +181,20 @@ impl Checker<'_> {
         if test == TypeTest::Is {
             return Ok(Shape::UNKNOWN);
         }
-        if !types::exists(specifier, self.schema) {
-            return operand(start, format!("there is no type {}", specifier.name));
-        }
         let is_system = specifier.namespace.as_deref() == Some("System");
-        let named = self.schema.by_name(&specifier.name).filter(|_| !is_system);
+        let mut named = self.schema.by_name(&specifier.name).filter(|_| !is_system);
+        if !types::exists(specifier, self.schema) {
+            named = self.with_lower_first(&specifier.name).filter(|_| self.is_search);
+            if named.is_none() {
+                return operand(start, format!("there is no type {}", specifier.name));
+            }
+        }
         Ok(Shape { types: named.map(|named| vec![named]), is_ordered: from.is_ordered })
+    }
+
+    fn with_lower_first(&self, name: &str) -> Option<TypeId> {
+        let (first, rest) = (name.get(..1)?, name.get(1..)?);
+        self.schema.by_name(&(first.to_ascii_lowercase() + rest))
     }
 
     fn path(&self, mut shape: Shape, names: &[Name], is_start: bool) -> Outcome<Shape> {
@@ -168,6 +209,8 @@ impl Checker<'_> {
             for &type_id in from {
                 if let Some(field) = self.field(type_id, name) {
                     found.extend(field.types.iter().map(|choice| choice.type_id));
+                } else if let Some(chosen) = self.chosen(type_id, name) {
+                    found.push(chosen);
                 } else if self.is_open(type_id, name) {
                     is_known = false;
                 }
@@ -201,6 +244,12 @@ impl Checker<'_> {
             let is_primitive = matches!(def.kind, TypeKind::Primitive(_));
             is_primitive.then(|| self.schema.type_named("Element")?.field(name))?
         })
+    }
+
+    /// The type of the choice that is found by its property.
+    fn chosen(&self, type_id: TypeId, name: &str) -> Option<TypeId> {
+        let (_, variant) = self.schema.get(type_id).key(name).filter(|_| self.is_search)?;
+        Some(variant.type_id)
     }
 
     /// Whether something called `name` may be there that the type itself does not tell.

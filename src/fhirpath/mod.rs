@@ -120,6 +120,19 @@ impl Expression {
         check::check(&self.tree, context, schema).map_err(|fault| self.fault(fault))
     }
 
+    /// The types of what it may find where it is evaluated on a `context`, as the index of searches
+    /// reads it: of a union the arms that mean something there count. `None`: any type.
+    ///
+    /// # Errors
+    /// [`EvaluationError`] with the first fault, where it can find nothing at all.
+    pub fn finds(
+        &self,
+        context: TypeId,
+        schema: &Schema,
+    ) -> Result<Option<Vec<TypeId>>, EvaluationError> {
+        check::finds(&self.tree, context, schema).map_err(|fault| self.fault(fault))
+    }
+
     fn fault(&self, fault: Fault) -> EvaluationError {
         let column = ParseError::new(&self.text, fault.start as usize, "").column;
         EvaluationError { cause: fault.cause, reason: fault.reason.into_owned(), column }

@@ -364,6 +364,34 @@ fn the_check_finds_what_can_mean_nothing() {
 }
 
 #[test]
+fn what_searches_find_is_told_by_its_types() {
+    let patient = SPEC.schema.by_name("Patient").expect("a type");
+    for (text, expected) in [
+        ("name.given", Ok("string")),
+        ("Patient.gender | Encounter.status", Ok("code")),
+        ("(Encounter.status | name).family", Ok("string")),
+        ("Patient.deceased", Ok("boolean dateTime")),
+        ("deceasedBoolean", Ok("boolean")),
+        ("deceased.as(Boolean)", Ok("any")),
+        ("name.as(humanName)", Err(6)),
+        ("extension.value.ofType(Uri)", Ok("uri")),
+        ("descendants().first()", Ok("any")),
+        ("Encounter.status | Patient.names", Err(1)),
+        ("name.where(usee = 'x')", Err(12)),
+    ] {
+        let found = Expression::parse(text).expect(text).finds(patient, &SPEC.schema);
+        let found = found.map_err(|fault| fault.column).map(|types| {
+            let name = |id: &TypeId| SPEC.schema.get(*id).name.to_string();
+            let mut names: Vec<String> =
+                types.map_or_else(|| vec!["any".into()], |types| types.iter().map(name).collect());
+            names.sort_unstable();
+            names.join(" ")
+        });
+        assert_eq!(found, expected.map(str::to_owned), "{text}");
+    }
+}
+
+#[test]
 fn faults_say_what_and_where() {
     for (text, cause, column) in [
         ("name.given.single()", Cause::Operand, 12),

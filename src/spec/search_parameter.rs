@@ -6,6 +6,7 @@
 //! Spec: <https://hl7.org/fhir/R4/searchparameter.html>
 
 mod custom;
+mod fits;
 
 use std::collections::HashMap;
 

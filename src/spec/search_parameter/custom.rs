@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::fhir::json::Value;
-use crate::fhir::schema::Schema;
+use crate::fhir::schema::{Schema, TypeId};
 use crate::fhir::{Issue, IssueCode, ResourceType};
 use crate::fhirpath::Expression;
 
@@ -246,14 +246,45 @@ impl Check<'_> {
     }
 
     fn expressions(&mut self) {
+        let search_type = self.resource.str_at("type").and_then(SearchType::from_code);
+        let search_type = search_type.filter(|known| *known != SearchType::Special);
+        let foci = self.foci();
+        let mut parts_of = Vec::new();
         match self.resource.str_at("expression") {
-            Some(expression) => self.expression(expression, "expression"),
+            Some(text) => {
+                if let Some(parsed) = self.expression(text, "expression") {
+                    for focus in &foci {
+                        parts_of.push(self.meaning(&parsed, search_type, focus, "expression"));
+                    }
+                }
+            }
             None => self.fault(
                 IssueCode::Required,
                 "a parameter in force needs an expression: only that says what is indexed",
                 "expression",
             ),
         }
+        // Where one base may give anything, so may the parts.
+        let parts_of = parts_of.into_iter().try_fold(Vec::new(), |mut all, of| {
+            all.extend(of?);
+            Some(all)
+        });
+        self.components(&parts_of.unwrap_or_default());
+    }
+
+    /// The types of resources that each base stands for.
+    fn foci(&self) -> Vec<Vec<TypeId>> {
+        let bases = self.resource.items_at("base").iter().filter_map(Value::as_str);
+        let types = |base: &str| -> Vec<TypeId> {
+            let all = ResourceType::all().map(ResourceType::as_str);
+            let below = all.filter(|of| super::ancestry(self.schema, of).any(|it| it == base));
+            below.filter_map(|of| self.schema.by_name(of)).collect()
+        };
+        bases.map(types).collect()
+    }
+
+    /// The parts of a composite, which are looked at from elements of these types; of none: of any.
+    fn components(&mut self, from: &[TypeId]) {
         let is_composite = self.resource.str_at("type") == Some("composite");
         let components = self.resource.items_at("component");
         if is_composite && components.len() < 2 {
@@ -268,116 +299,80 @@ impl Check<'_> {
         for (at, component) in components.iter().enumerate() {
             let place = format!("component[{at}]");
             let definition = component.str_at("definition").unwrap_or_default();
-            let known = self.known.by_url(definition);
+            let known = self.known.by_url(definition).map(|known| known.search_type);
             let fits = |of: SearchType| !matches!(of, SearchType::Composite | SearchType::Special);
-            if known.is_none_or(|known| !fits(known.search_type)) {
+            if known.is_none_or(|known| !fits(known)) {
                 let text = format!("there is no parameter {definition:?} that could be a part");
                 self.fault(IssueCode::BusinessRule, text, &format!("{place}.definition"));
             }
-            let expression = component.str_at("expression").unwrap_or_default();
-            self.expression(expression, &format!("{place}.expression"));
+            let (text, place) =
+                (component.str_at("expression").unwrap_or_default(), format!("{place}.expression"));
+            if let Some(parsed) = self.expression(text, &place) {
+                self.meaning(&parsed, known, from, &place);
+            }
         }
     }
 
-    fn expression(&mut self, text: &str, place: &str) {
+    fn expression(&mut self, text: &str, place: &str) -> Option<Expression> {
         if text.len() > MAX_EXPRESSION {
             let text = format!("an expression has at most {MAX_EXPRESSION} bytes");
-            return self.fault(IssueCode::TooLong, text, place);
+            self.fault(IssueCode::TooLong, text, place);
+            return None;
         }
-        match Expression::parse(text) {
-            Err(error) => self.fault(IssueCode::Invalid, error.to_string(), place),
-            Ok(parsed) => {
-                for function in parsed.unsupported() {
-                    let text = format!("the function {function}() is not supported");
-                    self.fault(IssueCode::NotSupported, text, place);
+        let parsed = match Expression::parse(text) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                self.fault(IssueCode::Invalid, error.to_string(), place);
+                return None;
+            }
+        };
+        let unsupported = parsed.unsupported();
+        for function in &unsupported {
+            let text = format!("the function {function}() is not supported");
+            self.fault(IssueCode::NotSupported, text, place);
+        }
+        unsupported.is_empty().then_some(parsed)
+    }
+
+    /// The types of what an expression finds on those of `focus`, of which one has to find something
+    /// that compares; `None` where that may be anything.
+    fn meaning(
+        &mut self,
+        expression: &Expression,
+        search_type: Option<SearchType>,
+        focus: &[TypeId],
+        place: &str,
+    ) -> Option<Vec<TypeId>> {
+        let schema = self.schema;
+        let (mut all, mut reason) = (Vec::new(), None);
+        for of in focus {
+            let found = match expression.finds(*of, schema) {
+                Ok(found) => found.filter(|types| !types.is_empty())?,
+                Err(fault) => {
+                    reason.get_or_insert((IssueCode::Invalid, fault.to_string()));
+                    continue;
                 }
+            };
+            let compares = |type_id: &TypeId| {
+                search_type.is_none_or(|search_type| search_type.compares(*type_id, schema))
+            };
+            if found.iter().any(compares) {
+                all.extend(found);
+            } else if let Some(search_type) = search_type {
+                let names: Vec<&str> = found.iter().map(|id| &*schema.get(*id).name).collect();
+                let (names, search_type) = (names.join(", "), search_type.as_str());
+                let text = format!("a parameter of type {search_type} cannot compare {names}");
+                reason.get_or_insert((IssueCode::BusinessRule, text));
             }
         }
+        if all.is_empty()
+            && let Some((code, text)) = reason
+        {
+            self.fault(code, format!("nothing is found: {text}"), place);
+        }
+        Some(all)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::fhir::json::parse;
-    use crate::spec::Spec;
-
-    #[test]
-    fn an_expression_has_a_largest_length() {
-        let spec = Spec::r4().expect("the embedded pack");
-        for (count, expected) in [(1, 0), (30_000, 0), (40_000, 1)] {
-            let text = format!(
-                r#"{{"resourceType":"SearchParameter","url":"http://x/1","status":"active",
-                    "code":"long","type":"string","base":["Patient"],
-                    "expression":"name.where(text = '{}').text"}}"#,
-                "x".repeat(count)
-            );
-            let resource = parse(text.as_bytes()).expect("JSON");
-            let faults = spec.search_parameters.faults(&resource, "x", &spec.schema);
-            assert_eq!(faults.len(), expected, "{count}: {faults:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_derived_from_fhirs_own_or_looks_at_the_same_is_answered_by_it() {
-        let spec = Spec::r4().expect("the embedded pack");
-        let own = "http://hl7.org/fhir/SearchParameter/individual-gender";
-        for (base, code, of_type, expression, from, expected) in [
-            ("Patient", "gender", "token", "Patient.gender", own, true),
-            ("Patient", "gender", "token", "Patient.gender", "", true),
-            ("Patient", "gender", "token", "Patient.gender.first()", own, true),
-            ("Patient", "gender", "token", "Patient.gender.first()", "", false),
-            ("Patient", "gender", "token", "Patient.gender.first()", "http://x/other", false),
-            ("Patient", "gender", "string", "Patient.gender", own, false),
-            ("Patient", "sex", "token", "Patient.gender", own, false),
-            ("Group", "gender", "token", "Group.code", own, false),
-            ("Organization", "name", "string", "Organization.alias|Organization.name", "", true),
-            ("Organization", "name", "string", "Organization.name", "", false),
-            ("Patient", "gender", "token", "Patient.gender | Person.gender", "", true),
-            (
-                "Patient",
-                "gender",
-                "token",
-                "Patient.gender | extension('http://x').value",
-                "",
-                false,
-            ),
-        ] {
-            let text = format!(
-                r#"{{"resourceType":"SearchParameter","url":"http://x/1","status":"active",
-                    "code":"{code}","type":"{of_type}","base":["{base}"],
-                    "expression":"{expression}","derivedFrom":"{from}"}}"#
-            );
-            let resource = parse(text.as_bytes()).expect("JSON");
-            let is_own = spec.search_parameters.is_own(&resource);
-            assert_eq!(is_own, expected, "{text}");
-            let faults = spec.search_parameters.faults(&resource, "x", &spec.schema);
-            let is_new = ["sex", "Group"].iter().any(|it| *it == code || *it == base);
-            assert_eq!(faults.is_empty(), expected || is_new, "{text}: {faults:?}");
-        }
-        // Whatever it is derived from, it must be readable.
-        let text = format!(
-            r#"{{"resourceType":"SearchParameter","url":"http://x/1","status":"active","code":"gender",
-                "type":"token","base":["Patient"],"expression":"Patient.gender.where(",
-                "derivedFrom":"{own}"}}"#
-        );
-        let resource = parse(text.as_bytes()).expect("JSON");
-        assert_eq!(spec.search_parameters.faults(&resource, "x", &spec.schema).len(), 1);
-    }
-
-    #[test]
-    fn a_composite_has_as_many_components_as_can_be_combined() {
-        let spec = Spec::r4().expect("the embedded pack");
-        let component = r#"{"definition":"http://hl7.org/fhir/SearchParameter/clinical-code","expression":"code"}"#;
-        for (count, expected) in [(1, 1), (2, 0), (8, 0), (9, 1), (5_000, 1)] {
-            let text = format!(
-                r#"{{"resourceType":"SearchParameter","url":"http://x/1","status":"active",
-                    "code":"many","type":"composite","base":["Observation"],
-                    "expression":"Observation","component":[{}]}}"#,
-                vec![component; count].join(",")
-            );
-            let resource = parse(text.as_bytes()).expect("JSON");
-            let faults = spec.search_parameters.faults(&resource, "x", &spec.schema);
-            assert_eq!(faults.len(), expected, "{count}: {faults:?}");
-        }
-    }
-}
+mod tests;

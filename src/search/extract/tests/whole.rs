@@ -196,7 +196,9 @@ fn is_compared(search_type: SearchType, kind: kind::Kind) -> bool {
         SearchType::Quantity => &[K::Quantity, K::Money, K::Range],
         SearchType::Reference => &[K::Reference, K::Canonical, K::Uri, K::Resource],
         SearchType::Special => &[K::Position],
-        SearchType::String => &[K::Text, K::Code, K::HumanName, K::Address, K::CodeableConcept],
+        SearchType::String => {
+            &[K::Text, K::Code, K::Id, K::Uri, K::HumanName, K::Address, K::CodeableConcept]
+        }
         SearchType::Token => &[
             K::Boolean,
             K::Canonical,
@@ -212,6 +214,21 @@ fn is_compared(search_type: SearchType, kind: kind::Kind) -> bool {
         SearchType::Uri => &[K::Uri, K::Canonical],
     };
     kinds.contains(&kind)
+}
+
+#[test]
+fn what_is_said_to_compare_is_what_rows_are_made_of() {
+    let spec = Spec::r4().expect("the embedded pack");
+    for (def, at) in spec.schema.types().iter().zip(0_u16..) {
+        let type_id = crate::fhir::schema::TypeId(at);
+        for search_type in SearchType::ALL {
+            let expected = def.is_abstract
+                || search_type == SearchType::Composite
+                || is_compared(search_type, kind::Kind::of(type_id, &spec.schema));
+            let said = search_type.compares(type_id, &spec.schema);
+            assert_eq!(said, expected, "{} {}", search_type.as_str(), def.name);
+        }
+    }
 }
 
 #[test]
