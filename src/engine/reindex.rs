@@ -217,6 +217,7 @@ fn build(build: &Build) -> Value<'static> {
     parts.push(part("done", "valueUnsignedInt", build.done.into()));
     if build.has_begun {
         parts.push(part("total", "valueUnsignedInt", build.total.into()));
+        parts.push(part("skipped", "valueUnsignedInt", build.skipped.into()));
     }
     Object::new().with("name", "build").with("part", parts).into()
 }
@@ -246,6 +247,7 @@ mod tests {
             asked: Instant::from_micros(0),
             done,
             total: total.unwrap_or_default(),
+            skipped: 0,
             has_begun: total.is_some(),
             has_ended: false,
         }

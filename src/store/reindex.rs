@@ -11,10 +11,10 @@ use super::{Store, failure, maintenance};
 
 /// What is under way stays so; what has ended begins anew.
 const ASK: &str = "INSERT INTO reindex (rt) SELECT DISTINCT unnest($1::smallint[]) ORDER BY 1 ON CONFLICT (rt) DO UPDATE \
-     SET asked = excluded.asked, after_rid = 0, done = 0, total = NULL, ended = NULL \
+     SET asked = excluded.asked, after_rid = 0, done = 0, total = NULL, skipped = 0, ended = NULL \
      WHERE reindex.ended IS NOT NULL";
 
-const BUILDS: &str = "SELECT rt, asked, done, coalesce(total, 0), total IS NOT NULL, ended IS NOT NULL \
+const BUILDS: &str = "SELECT rt, asked, done, coalesce(total, 0), total IS NOT NULL, ended IS NOT NULL, skipped \
      FROM reindex WHERE $1::smallint[] IS NULL OR rt = ANY($1) \
      OR rt = 0 AND ended IS NULL ORDER BY rt";
 
@@ -53,6 +53,8 @@ pub struct Build {
     pub done: u64,
     /// How many there were when it began.
     pub total: u64,
+    /// Of how many of those done a parameter has not all that it looks at.
+    pub skipped: u64,
     /// Whether it has begun.
     pub has_begun: bool,
     /// Whether all are done.
@@ -90,11 +92,13 @@ impl Store {
             let asked: Timestamptz = row.try_get(1).map_err(failure::error)?;
             let (done, total): (i64, i64) =
                 (row.try_get(2).map_err(failure::error)?, row.try_get(3).map_err(failure::error)?);
+            let skipped: i64 = row.try_get(6).map_err(failure::error)?;
             builds.push(Build {
                 resource_type: ResourceType::from_code(code),
                 asked: asked.0,
                 done: done.try_into().unwrap_or_default(),
                 total: total.try_into().unwrap_or_default(),
+                skipped: skipped.try_into().unwrap_or_default(),
                 has_begun: row.try_get(4).map_err(failure::error)?,
                 has_ended: row.try_get(5).map_err(failure::error)?,
             });

@@ -102,6 +102,38 @@ async fn one_resource_is_built_at_once() {
     server.stop().await;
 }
 
+/// Covers in part: rest 4.240.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_indexed_is_counted() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    // More combinations than a composite keeps.
+    let codings: Vec<String> = (0..40).map(|it| format!(r#"{{"code":"a{it}"}}"#)).collect();
+    let concept = format!(r#"{{"coding":[{}]}}"#, codings.join(","));
+    for (id, value) in [("many", concept.as_str()), ("one", r#"{"coding":[{"code":"a"}]}"#)] {
+        let body = format!(
+            r#"{{"resourceType":"Observation","id":"{id}","status":"final","code":{concept},
+                "valueCodeableConcept":{value}}}"#
+        );
+        client.put(&format!("/Observation/{id}"), body).await.expect(201);
+    }
+    client.post("/Observation/$reindex", "").await.expect(202);
+    let done = when_completed(client, "/Observation/$reindex").await;
+    for part in
+        [r#""name":"done","valueUnsignedInt":2"#, r#""name":"skipped","valueUnsignedInt":1"#]
+    {
+        assert!(done.text().contains(part), "{done:?}");
+    }
+    let numbers = client.get(&format!("{}/metrics", client.root())).await.expect(200).text();
+    let is_counted = |line: &str| {
+        line.starts_with("kiln_index_skipped_total{")
+            && line.contains(r#"type="Observation""#)
+            && line.contains(r#"parameter="code-value-concept""#)
+    };
+    assert!(numbers.lines().any(is_counted), "{numbers}");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_parameter_tells_how_far_it_is_and_is_built_again_when_asked() {
     let server = TestServer::start().await;

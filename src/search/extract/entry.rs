@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::fhir::{Canonical, LogicalId, ResourceType, VersionId};
-use crate::fhirpath::{Decimal, EvaluationError};
+use crate::fhirpath::{Cause, Decimal, EvaluationError};
 
 use crate::search::values::date::DateRange;
 use crate::search::values::number::NumberRange;
@@ -164,6 +164,21 @@ pub enum SkipReason {
     Value,
     /// A composite with more combinations than anybody could mean.
     Combinations,
+}
+
+impl SkipReason {
+    /// The reason without anything of the resource in it, for logs and numbers.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Combinations => "combinations",
+            Self::Evaluation(error) => match error.cause {
+                Cause::Budget => "budget",
+                Cause::Operand => "operand",
+                Cause::Unsupported => "unsupported",
+            },
+            Self::Value => "value",
+        }
+    }
 }
 
 impl<'v> Extraction<'v> {

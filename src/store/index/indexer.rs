@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use crate::error::Error;
 use crate::fhir::json::{self, Object, Value};
 use crate::fhir::{Identity, LogicalId, ResourceType, Version};
-use crate::search::extract::{Contained, Extractor, Parameter};
+use crate::search::extract::{Contained, Extraction, Extractor, Parameter};
 use crate::store::hash::Hasher;
 use crate::store::integrity::{Integrity, Link, Ties};
 
@@ -172,11 +172,24 @@ impl Parameters {
         self.hasher.seal(text.as_bytes())
     }
 
-    /// The rows of a resource whose `id` and `meta` are in `value`.
+    /// The rows of a resource that is to be stored, whose `id` and `meta` are in `value`. What cannot be
+    /// extracted is told: searches for it do not find the resource.
     pub fn rows(&self, resource_type: ResourceType, value: &Value<'_>) -> IndexRows {
+        self.rows_telling(resource_type, value, true)
+    }
+
+    fn rows_telling(
+        &self,
+        resource_type: ResourceType,
+        value: &Value<'_>,
+        is_told: bool,
+    ) -> IndexRows {
         let at = usize::try_from(resource_type.code() - 1).unwrap_or(usize::MAX);
         let Some(names) = self.names.get(at) else { return IndexRows::default() };
         let extraction = self.extractor.extract(resource_type, value);
+        if is_told {
+            tell_skipped(&self.extractor, &extraction);
+        }
         let id: Option<LogicalId> = value.str_at("id").and_then(|id| id.parse().ok());
         let home = id.map_or(0, |id| self.hasher.identity(resource_type, &id));
         let own = (&self.hasher, home, false);
@@ -185,6 +198,7 @@ impl Parameters {
         rows.note_lacking((known, names), &self.hasher, &self.codes);
         let contained = extraction.contained.iter().map(|it| self.contained_rows(it, home));
         rows.contained = contained.collect();
+        rows.lacks_some = parts(&extraction).any(|part| !part.skipped.is_empty());
         rows.epoch = self.epoch;
         let links = self.integrity.links(resource_type, value, self.extractor.base());
         let of = |link: &Link| self.hasher.identity(link.target.resource_type, &link.target.id);
@@ -211,13 +225,29 @@ impl Parameters {
         self.integrity.ties(resource_type, value, self.extractor.base())
     }
 
-    /// The rows of a stored version; those of a deletion are none.
+    /// The rows of a stored version, which were told of when they were made; those of a deletion are
+    /// none.
     ///
     /// # Errors
     /// [`Error::Internal`] when what is stored is no JSON.
     pub(in crate::store) fn rows_of(&self, version: &Version) -> Result<IndexRows, Error> {
         let Some(body) = &version.body else { return Ok(IndexRows::default()) };
         self.rows_of_parts(&version.identity, version.meta.as_deref(), body)
+    }
+
+    /// [`Parameters::rows_of_parts`] that are made anew, to take the place of those that are stored:
+    /// what cannot be extracted is told again.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when what is stored is no JSON.
+    pub(in crate::store) fn rows_made_anew(
+        &self,
+        identity: &Identity,
+        meta: Option<&[u8]>,
+        body: &[u8],
+    ) -> Result<IndexRows, Error> {
+        let resource = resource(identity, meta, body)?;
+        Ok(self.rows_telling(identity.resource_type, &resource, true))
     }
 
     /// The rows of a resource that is stored in two parts.
@@ -230,15 +260,54 @@ impl Parameters {
         meta: Option<&[u8]>,
         body: &[u8],
     ) -> Result<IndexRows, Error> {
-        let Value::Object(mut resource) = json::parse(body).map_err(Error::internal)? else {
-            return Err(Error::internal("a stored resource is no JSON object"));
-        };
-        resource.set("id", identity.id.to_string());
-        if let Some(meta) = meta {
-            resource.set("meta", json::parse(meta).map_err(Error::internal)?);
-        }
-        Ok(self.rows(identity.resource_type, &whole(identity, resource)))
+        let resource = resource(identity, meta, body)?;
+        Ok(self.rows_telling(identity.resource_type, &resource, false))
     }
+}
+
+/// A resource and what it contains.
+fn parts<'e, 'v>(extraction: &'e Extraction<'v>) -> impl Iterator<Item = &'e Extraction<'v>> {
+    let contained = extraction.contained.iter().map(|contained| &contained.extraction);
+    std::iter::once(extraction).chain(contained)
+}
+
+/// Says which parameters have not all that they look at, without anything of the resource.
+fn tell_skipped(extractor: &Extractor, extraction: &Extraction<'_>) {
+    for part in parts(extraction) {
+        let resource_type = part.resource_type;
+        let known = extractor.parameters(resource_type);
+        for skipped in &part.skipped {
+            let Some(parameter) = known.get(usize::from(skipped.parameter)) else { continue };
+            let code = parameter.code.to_string();
+            let reason = skipped.reason.as_str();
+            tracing::warn!(
+                %resource_type,
+                parameter = code,
+                reason,
+                "a resource is not found by a search parameter, as its values cannot be indexed"
+            );
+            metrics::counter!(
+                "kiln_index_skipped_total", "type" => resource_type.as_str(), "parameter" => code
+            )
+            .increment(1);
+        }
+    }
+}
+
+/// The resource that is stored in two parts.
+fn resource<'v>(
+    identity: &Identity,
+    meta: Option<&'v [u8]>,
+    body: &'v [u8],
+) -> Result<Value<'v>, Error> {
+    let Value::Object(mut resource) = json::parse(body).map_err(Error::internal)? else {
+        return Err(Error::internal("a stored resource is no JSON object"));
+    };
+    resource.set("id", identity.id.to_string());
+    if let Some(meta) = meta {
+        resource.set("meta", json::parse(meta).map_err(Error::internal)?);
+    }
+    Ok(whole(identity, resource))
 }
 
 fn whole<'v>(identity: &Identity, mut resource: Object<'v>) -> Value<'v> {

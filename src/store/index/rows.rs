@@ -56,6 +56,8 @@ pub struct IndexRows {
     pub(super) lacking: Vec<i64>,
     /// The rows of the contained resources, in the order of their places.
     pub(super) contained: Vec<ContainedRows>,
+    /// Whether something of the resource is not in them, as it could not be extracted.
+    pub(in crate::store) lacks_some: bool,
     /// Of which search parameters they are.
     pub(in crate::store) epoch: i64,
 }
@@ -101,6 +103,7 @@ impl IndexRows {
         codes: Vec::new(),
         lacking: Vec::new(),
         contained: Vec::new(),
+        lacks_some: false,
         epoch: 0,
     };
 

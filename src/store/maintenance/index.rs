@@ -144,18 +144,20 @@ pub(super) async fn window(transaction: &Transaction, after: i64) -> Result<Opti
     found.first().map_or(Ok(None), |row| row.try_get(0).map_err(failure::error))
 }
 
-/// Replaces the rows of resources, which are locked.
+/// Replaces the rows of resources, which are locked; of how many something could not be extracted.
 pub(super) async fn replace(
     store: &Store,
     transaction: &Transaction,
     parameters: &Parameters,
     found: &[Row],
-) -> Result<(), Error> {
+) -> Result<i64, Error> {
     let mut rows = Vec::with_capacity(found.len());
     for row in found {
         rows.extend(stored(row, parameters)?);
     }
-    put(store, transaction, parameters.epoch, &rows).await
+    put(store, transaction, parameters.epoch, &rows).await?;
+    let lacking = rows.iter().filter(|(_, rows)| rows.lacks_some).count();
+    Ok(i64::try_from(lacking).unwrap_or(i64::MAX))
 }
 
 /// Puts rows in the place of those that are there.
@@ -216,7 +218,7 @@ fn stored(row: &Row, parameters: &Parameters) -> Result<Option<(Stored, IndexRow
     let identity = Identity { resource_type, id: id.parse().map_err(Error::internal)? };
     let meta: Option<JsonText<'_>> = row.try_get(4).map_err(failure::error)?;
     let body: JsonText<'_> = row.try_get(5).map_err(failure::error)?;
-    let rows = parameters.rows_of_parts(&identity, meta.map(|meta| meta.0), body.0)?;
+    let rows = parameters.rows_made_anew(&identity, meta.map(|meta| meta.0), body.0)?;
     let patients = row.try_get(3).map_err(failure::error)?;
     Ok(Some((Stored { rid: row.try_get(0).map_err(failure::error)?, identity, patients }, rows)))
 }

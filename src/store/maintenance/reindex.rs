@@ -16,7 +16,7 @@ const NEXT_BUILD: &str = "SELECT rt, after_rid, total FROM reindex WHERE ended I
 const IS_ASKED: &str = "SELECT EXISTS (SELECT FROM reindex WHERE ended IS NULL)";
 
 const STEP: &str = "UPDATE reindex SET after_rid = $2, done = done + $3, total = $4, \
-     ended = CASE WHEN $5 THEN clock_timestamp() END WHERE rt = $1";
+     ended = CASE WHEN $5 THEN clock_timestamp() END, skipped = skipped + $6 WHERE rt = $1";
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[NEXT_BUILD, IS_ASKED, STEP];
@@ -49,8 +49,8 @@ pub async fn reindex_some(store: &Store) -> Result<bool, Error> {
     };
     let parameters = store.parameters()?;
     let next = step(store, &transaction, &parameters, &types, after, total).await?;
-    let (after, done, total) = (next.after, next.done, next.total);
-    transaction.run(STEP, &[&code, &after, &done, &total, &next.is_last]).await?;
+    let (after, done, total, skipped) = (next.after, next.done, next.total, next.skipped);
+    transaction.run(STEP, &[&code, &after, &done, &total, &next.is_last, &skipped]).await?;
     commit(transaction).await?;
     Ok(true)
 }

@@ -211,6 +211,8 @@ pub(super) struct Step {
     pub(super) done: i64,
     /// How many there were when the build began.
     pub(super) total: i64,
+    /// Of how many of those with new rows something could not be extracted.
+    pub(super) skipped: i64,
     /// Whether there were none left.
     pub(super) is_last: bool,
 }
@@ -233,13 +235,13 @@ pub(super) async fn step(
         number(&found)?.unwrap_or_default()
     };
     let end = window(transaction, after).await?;
-    let mut done = 0_i64;
+    let (mut done, mut skipped) = (0_i64, 0);
     if let Some(end) = end {
         let rows = transaction.all(OF_TYPES, &[&after, &end, &TENANT, &codes, &contained]).await?;
-        replace(store, transaction, parameters, &rows).await?;
+        skipped = replace(store, transaction, parameters, &rows).await?;
         done = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     }
-    Ok(Step { after: end.unwrap_or(after), done, total, is_last: end.is_none() })
+    Ok(Step { after: end.unwrap_or(after), done, total, skipped, is_last: end.is_none() })
 }
 
 /// The types that have the parameter of a generation; `None`: nobody has it here.
