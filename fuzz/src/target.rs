@@ -174,7 +174,9 @@ fn fhirpath(input: &[u8]) -> Result<(), String> {
     let environment = Environment::new(&patient, &R4.schema).with_budget(20_000);
     let environment = environment.with_now(Instant::from_micros(0));
     if let Some(node) = environment.resource().node() {
-        expression.check(node.type_id, &R4.schema).ok();
+        let can_mean = expression.check(node.type_id, &R4.schema).is_ok();
+        let found = expression.finds(node.type_id, &R4.schema);
+        holds(found.is_ok() || !can_mean, "searches take what can mean something")?;
     }
     match expression.evaluate(&environment) {
         Ok(items) => {

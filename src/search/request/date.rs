@@ -46,3 +46,36 @@ fn about(low: Instant, high: Instant, now: Instant) -> DateRange {
     };
     DateRange { low: Some(moved(low, -1)), high: Some(moved(high, 1)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_moves_by_a_tenth_of_its_distance_from_now() {
+        let at = |text: &str| Instant::parse(text).expect(text);
+        let now = at("2020-01-11T00:00:00Z");
+        for (low, high, expected) in [
+            // Nothing is far from now: what is left is the overlap alone.
+            (now, now, (now, now)),
+            (
+                at("2020-01-01T00:00:00Z"),
+                at("2020-01-21T00:00:00Z"),
+                (at("2019-12-31T00:00:00Z"), at("2020-01-22T00:00:00Z")),
+            ),
+            (
+                at("2019-12-22T00:00:00Z"),
+                at("2020-01-01T00:00:00Z"),
+                (at("2019-12-20T00:00:00Z"), at("2020-01-02T00:00:00Z")),
+            ),
+            (
+                at("2020-01-21T00:00:00Z"),
+                at("2020-01-31T00:00:00Z"),
+                (at("2020-01-20T00:00:00Z"), at("2020-02-02T00:00:00Z")),
+            ),
+        ] {
+            let found = about(low, high, now);
+            assert_eq!((found.low, found.high), (Some(expected.0), Some(expected.1)));
+        }
+    }
+}
