@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use kiln::fhir::Instant;
 use kiln::fhir::codec::xml::{self, tree};
 use kiln::fhir::json::{Limits, Value, parse};
-use kiln::fhirpath::{Answer, Environment, Expression, Ignorance, Item, Knowledge};
+use kiln::fhirpath::{Answer, Environment, Expression, Ignorance, Item, Knowledge, System};
 use kiln::spec::Spec;
 use kiln::validate::form;
 
@@ -53,6 +53,16 @@ struct Case {
     is_predicate: bool,
     is_ordered: bool,
     outputs: Vec<(Option<String>, String)>,
+}
+
+/// A result as a condition: one boolean is what it is, another item is true, nothing is false.
+///
+/// <https://hl7.org/fhirpath/N1/#singleton-evaluation-of-collections>
+fn holds(found: &[Item<'_>], spec: &Spec) -> bool {
+    match found {
+        [only] => !matches!(only.system(&spec.schema), Some(System::Boolean(false))),
+        found => !found.is_empty(),
+    }
 }
 
 fn child<'t>(of: &'t tree::Element, name: &str) -> Option<&'t tree::Element> {
@@ -105,7 +115,7 @@ impl Case {
 
     fn shown(&self, found: &[Item<'_>], spec: &Spec) -> Vec<(String, String)> {
         if self.is_predicate {
-            return vec![("boolean".to_owned(), (!found.is_empty()).to_string())];
+            return vec![("boolean".to_owned(), holds(found, spec).to_string())];
         }
         let shown = found.iter().map(|item| {
             let kind = item.type_name(&spec.schema).to_owned();
@@ -218,4 +228,24 @@ fn the_check_objects_to_no_case_that_has_an_answer() {
         }
     }
     assert!(objections.is_empty(), "{objections:#?}");
+}
+
+#[test]
+fn one_false_is_no_condition_that_holds() {
+    let spec = Spec::r4().unwrap();
+    let document = parse(br#"{"resourceType":"Patient","active":false}"#).unwrap();
+    let environment = Environment::new(&document, &spec.schema);
+    for (text, expected) in [
+        ("active", false),
+        ("1 = 2", false),
+        ("active.not()", true),
+        ("active | true", true),
+        ("'a'", true),
+        ("Patient", true),
+        ("name", false),
+    ] {
+        let expression = Expression::parse(text).unwrap();
+        let found = expression.evaluate(&environment).unwrap();
+        assert_eq!(holds(&found, &spec), expected, "{text}");
+    }
 }
