@@ -2,19 +2,21 @@
 
 use std::ops::Bound;
 
-use tantivy::Term;
 use tantivy::query::{
     AllQuery, BooleanQuery, BoostQuery, Occur, PhrasePrefixQuery, PhraseQuery, Query, RangeQuery,
     TermQuery, TermSetQuery,
 };
 use tantivy::schema::{Field, IndexRecordOption};
+use tantivy::{Searcher, TantivyError, Term};
 
 use crate::fhir::ResourceType;
 
+use super::FullTextError;
 use super::analyze::{Analyzer, Chunk, named, start};
 use super::query::Node;
 
-/// Most words that the end of a phrase may stand for.
+/// Most words that the end of a phrase may stand for in one part of the index: what stands for more is
+/// refused, as the rest of them would not be looked for.
 const MAX_EXPANSIONS: u32 = 1_000;
 
 /// Where and how words are looked for.
@@ -25,11 +27,61 @@ pub(super) struct Target<'a> {
     pub(super) parameter: Option<&'a str>,
     /// How the field's words were made.
     pub(super) analyzer: Analyzer,
+    /// The index as it is.
+    pub(super) searcher: &'a Searcher,
 }
 
 impl Target<'_> {
     /// The query for `node`.
-    pub(super) fn query(&self, node: &Node) -> Box<dyn Query> {
+    ///
+    /// # Errors
+    /// [`FullTextError::TooCostly`] where the end of a phrase stands for too many words.
+    pub(super) fn asked(&self, node: &Node) -> Result<Box<dyn Query>, FullTextError> {
+        if self.has_wide_end(node)? {
+            return Err(FullTextError::TooCostly(MAX_EXPANSIONS));
+        }
+        Ok(self.query(node))
+    }
+
+    /// Whether there are more words than are looked for where a phrase ends with the beginning of one.
+    fn has_wide_end(&self, node: &Node) -> Result<bool, TantivyError> {
+        match node {
+            Node::All(nodes) | Node::Any(nodes) => {
+                for node in nodes {
+                    if self.has_wide_end(node)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Node::Not(inner) => self.has_wide_end(inner),
+            Node::Phrase(_) | Node::Word(_) => Ok(false),
+            Node::Prefix(chunk) => match &chunk.parts[..] {
+                [_, .., last] => self.is_wide(last),
+                _ => Ok(false),
+            },
+        }
+    }
+
+    /// Whether more words begin so than are looked for.
+    fn is_wide(&self, beginning: &str) -> Result<bool, TantivyError> {
+        let (first, last) = (self.term(beginning), self.term(&format!("{beginning}{}", char::MAX)));
+        for segment in self.searcher.segment_readers() {
+            let words = segment.inverted_index(self.field)?;
+            let range = words.terms().range().ge(first.serialized_value_bytes());
+            let mut range = range.le(last.serialized_value_bytes()).into_stream()?;
+            let mut count = 0;
+            while count <= MAX_EXPANSIONS && range.advance() {
+                count += 1;
+            }
+            if count > MAX_EXPANSIONS {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn query(&self, node: &Node) -> Box<dyn Query> {
         match node {
             Node::All(nodes) => self.all(nodes),
             Node::Any(nodes) => any(nodes.iter().map(|node| self.query(node)).collect()),

@@ -193,7 +193,7 @@ impl FullText {
     /// The best `limit` resources of these types (none: of any) that `query` finds in `field`.
     ///
     /// # Errors
-    /// [`FullTextError::Query`] with the column; [`FullTextError::NotReady`].
+    /// [`FullTextError::Query`] with the column; [`FullTextError::NotReady`]; [`FullTextError::TooCostly`].
     pub fn search(
         &self,
         field: &FullTextField,
@@ -203,7 +203,7 @@ impl FullText {
     ) -> Result<Vec<Hit>, FullTextError> {
         let node = query::parse(query)?;
         let (searcher, query) =
-            self.asked_of(&self.files(), field, types, |target| target.query(&node))?;
+            self.asked_of(&self.files(), field, types, |target| target.asked(&node))?;
         let found =
             searcher.search(&*query, &TopDocs::with_limit(limit.max(1)).order_by_score())?;
         let best = found.first().map_or(0.0, |(score, _)| *score);
@@ -228,7 +228,7 @@ impl FullText {
     ) -> Result<Vec<i64>, FullTextError> {
         let node = query::parse(query)?;
         let what = format!("{field:?} {query}");
-        self.all_keys((what, types.to_vec()), field, limit, |target| target.query(&node))
+        self.all_keys((what, types.to_vec()), field, limit, |target| target.asked(&node))
     }
 
     /// At most `limit` keys of resources of these types with a text of the parameter that begins so, case,
@@ -245,7 +245,7 @@ impl FullText {
     ) -> Result<Vec<i64>, FullTextError> {
         let field = FullTextField::Parameter(parameter.into());
         let what = format!("beginning of {field:?} {text}");
-        self.all_keys((what, types.to_vec()), &field, limit, |target| target.beginning(text))
+        self.all_keys((what, types.to_vec()), &field, limit, |target| Ok(target.beginning(text)))
     }
 
     /// At most `limit` keys of what a query finds; `question` tells it from others.
@@ -254,7 +254,7 @@ impl FullText {
         question: Question,
         field: &FullTextField,
         limit: usize,
-        query: impl FnOnce(&Target<'_>) -> Box<dyn Query>,
+        query: impl FnOnce(&Target<'_>) -> Result<Box<dyn Query>, FullTextError>,
     ) -> Result<Vec<i64>, FullTextError> {
         let files = self.files();
         let (searcher, query) = self.asked_of(&files, field, &question.1, query)?;
@@ -276,7 +276,7 @@ impl FullText {
         files: &Files,
         field: &FullTextField,
         types: &[ResourceType],
-        query: impl FnOnce(&Target<'_>) -> Box<dyn Query>,
+        query: impl FnOnce(&Target<'_>) -> Result<Box<dyn Query>, FullTextError>,
     ) -> Result<(Searcher, Box<dyn Query>), FullTextError> {
         if !self.is_ready() {
             return Err(FullTextError::NotReady);
@@ -286,9 +286,10 @@ impl FullText {
             FullTextField::Narrative => (files.fields.narrative, None),
             FullTextField::Parameter(code) => (files.fields.texts, Some(&**code)),
         };
-        let target = Target { field: place, parameter, analyzer: self.analyzer };
-        let query = of_types(query(&target), files.fields.kind, types);
-        Ok((files.reader.searcher(), query))
+        let (searcher, analyzer) = (files.reader.searcher(), self.analyzer);
+        let target = Target { field: place, parameter, analyzer, searcher: &searcher };
+        let query = of_types(query(&target)?, files.fields.kind, types);
+        Ok((searcher, query))
     }
 
     /// Waits until everything that is committed now is found, at most this long; whether it is.

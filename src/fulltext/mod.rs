@@ -56,6 +56,11 @@ pub enum FullTextError {
     /// The query cannot be read.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// The beginning of a word at the end of a phrase stands for more words than are looked for.
+    #[error(
+        "the * at the end of several words stands for more than {0} words: write more of the last"
+    )]
+    TooCostly(u32),
 }
 
 fn known() -> String {

@@ -233,6 +233,7 @@ fn words(fault: FullTextError) -> Error {
     match fault {
         FullTextError::Query(fault) => Error::invalid(IssueCode::Invalid, fault.to_string()),
         FullTextError::NotReady | FullTextError::Locked => Error::Unavailable(fault.into()),
+        FullTextError::TooCostly(_) => Error::TooCostly(fault.to_string()),
         FullTextError::Broken(_) | FullTextError::Language(_) => Error::internal(fault),
     }
 }

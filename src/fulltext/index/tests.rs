@@ -266,6 +266,33 @@ fn stems_are_found_where_the_language_is_set() {
 }
 
 #[test]
+fn a_beginning_at_the_end_of_several_words_stands_for_all_of_them_or_is_refused() {
+    let folder = Folder::new("ends");
+    let index = FullText::open(folder.options()).unwrap();
+    let words = |from: u32, to: u32| {
+        let words: Vec<String> = (from..to).map(|it| format!("big-w{it:04}")).collect();
+        words.join(" ")
+    };
+    let of = ResourceType::OBSERVATION;
+    // The last word is beyond the thousandth of those that begin with w, and the others hide none.
+    let changes = [change(1, of, &words(0, 999), &[]), change(2, of, "big-w9999", &[])];
+    index.apply(&changes, HERE).unwrap();
+    let narrative = FullTextField::Narrative;
+    assert_eq!(found(&index, &narrative, "big-w*"), [1, 2]);
+    index.apply(&[change(3, of, &words(1_000, 2_000), &[])], HERE).unwrap();
+    index.apply(&[change(4, of, &words(0, 2_000), &[])], HERE).unwrap();
+    for query in ["big-w*", "acute -big-w*"] {
+        let refused = index.search(&narrative, query, &[], 10);
+        assert!(matches!(refused, Err(FullTextError::TooCostly(_))), "{query}: {refused:?}");
+        let refused = index.keys(&narrative, query, &[], 10);
+        assert!(matches!(refused, Err(FullTextError::TooCostly(_))), "{query}: {refused:?}");
+    }
+    assert_eq!(found(&index, &narrative, "big-w99*"), [2]);
+    // One word alone stands for however many.
+    assert_eq!(found(&index, &narrative, "w*"), [1, 2, 3, 4]);
+}
+
+#[test]
 fn the_words_are_for_nobody_else_on_the_machine() {
     let folder = Folder::new("closed");
     std::fs::create_dir_all(&folder.0).unwrap();
