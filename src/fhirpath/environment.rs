@@ -11,7 +11,9 @@ use crate::fhir::json::Value;
 use crate::fhir::schema::{Schema, TypeId};
 use crate::fhir::{Entries, Instant};
 
-/// Steps that one evaluation may take unless told otherwise.
+/// Steps that one evaluation may take unless told otherwise. Steps stand for time: each is a bounded piece
+/// of work (a node, some bytes of a text, a piece of a pattern), so that an expression costs the same on
+/// every machine, and a slow one does not refuse what a fast one takes.
 const DEFAULT_BUDGET: u64 = 5_000_000;
 
 /// What an expression is evaluated in.

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use crate::fhir::ResourceType;
 use crate::fhir::datetime::Zone;
 use crate::fhir::json::Value;
-use crate::fhirpath::{Environment, EvaluationError, Item, Node};
+use crate::fhirpath::{Environment, EvaluationError, Expression, Item, Node};
 use crate::search::values::quantity::Units;
 use crate::spec::Spec;
 use crate::spec::codes::Codes;
@@ -52,6 +52,10 @@ const MAX_COMBINATIONS: usize = 1_000;
 
 /// Steps that the evaluation of one expression may take; a plain one takes two for each element.
 const BUDGET: u64 = 500_000;
+
+/// Steps that all expressions of parameters beside FHIR's own may take together on one resource with
+/// what it contains: however many clients define, a write has its bound. Those of FHIR are few.
+const SHARED_BUDGET: u64 = 4 * BUDGET;
 
 /// Most combinations that one resource may give a composite.
 const MAX_COMPOSITE_ROWS: usize = 20_000;
@@ -173,17 +177,19 @@ impl Extractor {
         value: &'v Value<'v>,
     ) -> Extraction<'v> {
         let root = Root::of(value);
-        let mut extraction = self.one(resource_type, value, &root);
+        let mut steps = SHARED_BUDGET;
+        let mut extraction = self.one(resource_type, value, &root, &mut steps);
         for (place, contained) in value.items_at("contained").iter().enumerate() {
             let Some(Ok(of)) = contained.str_at("resourceType").map(str::parse) else { continue };
             let id = contained.str_at("id");
-            let own = self.one(of, contained, &root);
+            let own = self.one(of, contained, &root, &mut steps);
             extraction.contained.push(Contained { place, id, extraction: own });
         }
         extraction
     }
 
-    /// The rows of the parameter at this place alone, as [`Extractor::extract`] would give them.
+    /// The rows of the parameter at this place alone, as [`Extractor::extract`] would give them if no other
+    /// took of the steps that they share.
     pub fn extract_one<'v>(
         &'v self,
         resource_type: ResourceType,
@@ -194,7 +200,9 @@ impl Extractor {
             return Vec::new();
         };
         let root = Root::of(value);
-        let mut run = Run { extractor: self, value, root: &root, values: Vec::new(), odd: false };
+        let mut steps = SHARED_BUDGET;
+        let mut run = Run::new(self, value, &root, &mut steps);
+        run.is_shared = parameter.custom.is_some();
         // What is found before an expression fails counts, as it does among all rows.
         let _ = run.parameter(&parameter.plan);
         settle(&mut run.values);
@@ -222,10 +230,12 @@ impl Extractor {
         resource_type: ResourceType,
         value: &'v Value<'v>,
         root: &Root<'v>,
+        steps: &mut u64,
     ) -> Extraction<'v> {
-        let mut run = Run { extractor: self, value, root, values: Vec::new(), odd: false };
+        let mut run = Run::new(self, value, root, steps);
         let (mut rows, mut skipped) = (Vec::with_capacity(48), Vec::new());
         for (parameter, at) in self.parameters(resource_type).iter().zip(0_u16..) {
+            run.is_shared = parameter.custom.is_some();
             let outcome = run.parameter(&parameter.plan);
             let odd = std::mem::take(&mut run.odd).then_some(SkipReason::Value);
             let reasons = outcome.err().into_iter().chain(odd);
@@ -256,9 +266,22 @@ struct Run<'r, 'v> {
     /// The values of the parameter at hand.
     values: Vec<IndexValue<'v>>,
     odd: bool,
+    /// What is left of [`SHARED_BUDGET`].
+    steps: &'r mut u64,
+    /// Whether the parameter at hand takes its steps from there.
+    is_shared: bool,
 }
 
-impl<'v> Run<'_, 'v> {
+impl<'r, 'v> Run<'r, 'v> {
+    fn new(
+        extractor: &'v Extractor,
+        value: &'v Value<'v>,
+        root: &'r Root<'v>,
+        steps: &'r mut u64,
+    ) -> Self {
+        Self { extractor, value, root, values: Vec::new(), odd: false, steps, is_shared: false }
+    }
+
     fn parameter(&mut self, plan: &'v Plan) -> Result<(), SkipReason> {
         match plan {
             Plan::Values(source, comparison) => self.values(source, comparison, self.value, None),
@@ -275,11 +298,7 @@ impl<'v> Run<'_, 'v> {
         node: Option<&Item<'v>>,
     ) -> Result<(), SkipReason> {
         let items = match source {
-            Source::General(expression) => {
-                let environment = self.environment();
-                let focus = node.cloned().unwrap_or_else(|| environment.resource());
-                expression.evaluate_on(focus, &environment).map_err(fault)?
-            }
+            Source::General(expression) => self.evaluate(expression, node)?,
             Source::Paths(_) => Vec::new(),
         };
         let Extractor { rules, spec, .. } = self.extractor;
@@ -299,9 +318,22 @@ impl<'v> Run<'_, 'v> {
         Ok(())
     }
 
-    fn environment(&self) -> Environment<'v> {
+    /// What an expression finds on `focus`; without one on the resource.
+    fn evaluate(
+        &mut self,
+        expression: &'v Expression,
+        focus: Option<&Item<'v>>,
+    ) -> Result<Vec<Item<'v>>, SkipReason> {
         let schema = &self.extractor.spec.schema;
-        Environment::new(self.value, schema).with_root(self.root.value).with_budget(BUDGET)
+        let environment = Environment::new(self.value, schema).with_root(self.root.value);
+        let focus = focus.cloned().unwrap_or_else(|| environment.resource());
+        let given = if self.is_shared { BUDGET.min(*self.steps) } else { BUDGET };
+        let mut left = given;
+        let found = expression.evaluate_within(focus, &environment, &mut left);
+        if self.is_shared {
+            *self.steps -= given - left;
+        }
+        found.map_err(fault)
     }
 
     fn composite(&mut self, arm: &'v Composite) -> Result<(), SkipReason> {
@@ -315,10 +347,7 @@ impl<'v> Run<'_, 'v> {
                     });
                 }
             }
-            Source::General(expression) => {
-                let environment = self.environment();
-                foci = expression.evaluate(&environment).map_err(fault)?;
-            }
+            Source::General(expression) => foci = self.evaluate(expression, None)?,
         }
         foci.iter().try_for_each(|focus| self.combine(focus, &arm.parts))
     }

@@ -310,6 +310,42 @@ fn a_parameter_of_a_user_means_what_it_says_whatever_its_name() {
 }
 
 #[test]
+fn parameters_of_users_share_what_a_resource_may_cost() {
+    let parameter = |number: usize| {
+        let text = format!(
+            r#"{{"resourceType":"SearchParameter","url":"http://x/{number}","code":"c{number:03}",
+                "type":"number","base":["Patient"],
+                "expression":"Patient.name.select(%resource.name.family).count()"}}"#
+        );
+        let value = parse(text.as_bytes()).expect("JSON");
+        let custom = Custom { id: format!("c{number}").into(), generation: 1, progress: None };
+        SearchParameter::read(&value, custom).expect("complete")
+    };
+    let name = r#"{"family":"x"}"#;
+    let text = format!(
+        r#"{{"resourceType":"Patient","deceasedBoolean":true,"name":[{}]}}"#,
+        vec![name; 200].join(",")
+    );
+    let patient = parse(text.as_bytes()).expect("JSON");
+    for (count, are_all) in [(1, true), (100, false)] {
+        let extractor = extractor().with((0..count).map(parameter).collect()).expect("it compiles");
+        let found = extractor.extract(ResourceType::PATIENT, &patient);
+        let place = |code: &str| extractor.place(ResourceType::PATIENT, code).expect(code);
+        let (first, last) = (place("c000"), place(&format!("c{:03}", count - 1)));
+        assert_eq!(found.of(first).len(), 1, "of {count}");
+        assert_eq!(found.of(last).len(), usize::from(are_all), "of {count}");
+        let is_skipped =
+            |skipped: &Skipped| skipped.parameter == last && skipped.reason.as_str() == "budget";
+        assert_eq!(found.skipped.iter().any(is_skipped), !are_all, "of {count}");
+        // FHIR's own have what they need, whatever others take.
+        assert_eq!(found.of(place("deceased")).len(), 1, "of {count}");
+        // By itself each is found.
+        let alone = extractor.extract_one(ResourceType::PATIENT, &patient, last);
+        assert_eq!(alone.len(), 1, "of {count}");
+    }
+}
+
+#[test]
 fn a_condition_on_an_element_that_repeats_is_that_of_fhirpath() {
     let extractor = with(
         r#"{"resourceType":"SearchParameter","url":"http://x/1","code":"anns","type":"string",
