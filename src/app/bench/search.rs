@@ -11,6 +11,7 @@ mod kinds;
 mod known;
 mod mix;
 mod query;
+mod room;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -78,6 +79,11 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
     };
     bench.floor = floor;
     outcome?;
+    if let Some(floor) = &bench.floor {
+        for line in room::told(floor).await? {
+            bench.report.note(line);
+        }
+    }
     if bench.args.only.is_empty() || !beside.is_empty() {
         beside::run(bench, &all, &mix).await;
     }

@@ -100,6 +100,8 @@ fn dates(known: &Known) -> Vec<Query> {
         ask("date sa, primary", "sa").expecting(Expects::Anything),
         ask("date eb, primary", "eb").expecting(Expects::Anything),
         ask("date ap, primary", "ap"),
+        Query::one("date:missing", "/Condition?onset-date:missing=false&_count=20")
+            .expecting(Expects::Anything),
     ]
 }
 
@@ -112,13 +114,34 @@ fn numbers(known: &Known) -> Vec<Query> {
         })
     };
     let pressure = known.pairs("Observation", component);
-    vec![
-        Query::each("number", &known.texts("RiskAssessment", PROBABILITY), |it| {
-            format!("/RiskAssessment?probability={it}")
-        }),
-        Query::each("number le", &known.texts("RiskAssessment", PROBABILITY), |it| {
-            format!("/RiskAssessment?probability=le{it}&_count=20")
-        }),
+    let risks = known.texts("RiskAssessment", PROBABILITY);
+    // Before and after a number there may be none.
+    let prefixes = [
+        ("number ne", "ne"),
+        ("number gt", "gt"),
+        ("number ge", "ge"),
+        ("number lt", "lt"),
+        ("number le", "le"),
+        ("number sa", "sa"),
+        ("number eb", "eb"),
+        ("number ap", "ap"),
+    ];
+    let mut all: Vec<Query> = prefixes
+        .into_iter()
+        .map(|(name, prefix)| {
+            let is_sure = matches!(prefix, "ge" | "le" | "ap");
+            let expects = if is_sure { Expects::Matches } else { Expects::Anything };
+            Query::each(name, &risks, |it| {
+                format!("/RiskAssessment?probability={prefix}{it}&_count=20")
+            })
+            .expecting(expects)
+        })
+        .collect();
+    all.extend([
+        Query::one("number:missing", "/RiskAssessment?probability:missing=false&_count=20")
+            .expecting(Expects::Anything),
+        Query::one("quantity:missing", "/Observation?value-quantity:missing=false&_count=20"),
+        Query::each("number", &risks, |it| format!("/RiskAssessment?probability={it}")),
         ask("quantity", ""),
         ask("quantity ge", "ge"),
         ask("quantity ap", "ap"),
@@ -135,7 +158,11 @@ fn numbers(known: &Known) -> Vec<Query> {
         Query::each("near", &known.pairs("Location", position), |it| {
             format!("/Location?near={it}%7C50%7Ckm&_count=20")
         }),
-    ]
+        Query::each("sorted by near", &known.pairs("Location", position), |it| {
+            format!("/Location?near={it}%7C50%7Ckm&_sort=near&_count=20")
+        }),
+    ]);
+    all
 }
 
 const PROBABILITY: &str = "prediction.probabilityDecimal";
@@ -152,6 +179,14 @@ fn references(known: &Known) -> Vec<Query> {
         }),
         Query::each("reference:identifier", &identifiers, |it| {
             format!("/Observation?subject:identifier={it}&_count=20")
+        })
+        .expecting(Expects::Anything),
+        Query::each("reference:below", &known.texts("Location", "id"), |id| {
+            format!("/Encounter?location:below=Location/{id}&_count=20")
+        })
+        .expecting(Expects::Anything),
+        Query::each("reference:above", &known.texts("Location", "id"), |id| {
+            format!("/Encounter?location:above=Location/{id}&_count=20")
         })
         .expecting(Expects::Anything),
         Query::one("reference:missing", "/Observation?encounter:missing=true&_count=20")
@@ -177,6 +212,14 @@ fn references(known: &Known) -> Vec<Query> {
             let path = format!("/Observation?code={code}&_include=Observation:encounter");
             format!("{path}&_include:iterate=Encounter:service-provider&_count=20")
         }),
+        Query::each(
+            "_revinclude:iterate",
+            &known.targets("Encounter", "subject", "Patient"),
+            |id| {
+                let path = format!("/Patient?_id={id}&_revinclude=Encounter:patient");
+                format!("{path}&_revinclude:iterate=Observation:encounter")
+            },
+        ),
         Query::each("_include=*", &known.codes, |code| {
             format!("/Observation?code={code}&_include=*&_count=20")
         }),
@@ -193,6 +236,8 @@ fn others(known: &Known) -> Vec<Query> {
         Query::each("uri", &urls, |it| format!("/ValueSet?url={it}")),
         Query::each("uri:below", &below, |it| format!("/ValueSet?url:below={it}&_count=20")),
         Query::each("uri:above", &urls, |it| format!("/ValueSet?url:above={it}")),
+        Query::one("uri:missing", "/ValueSet?url:missing=false&_count=20")
+            .expecting(Expects::Anything),
         Query::each("_id", &ids, |id| format!("/Observation?_id={id}")),
         Query::each("_tag", &known.tokens("RiskAssessment", "meta.tag"), |it| {
             format!("/RiskAssessment?_tag={it}&_count=20")
@@ -234,6 +279,9 @@ fn words(known: &Known) -> Vec<Query> {
             format!("/Observation?code:text-advanced={it}&_count=20")
         }),
         Query::each("_content", &families, |it| format!("/Patient?_content={it}&_count=20")),
+        Query::each("_content, sorted by score", &families, |it| {
+            format!("/Patient?_content={it}&_sort=_score&_count=20")
+        }),
         Query::one("_text", "/RiskAssessment?_text=estimate&_count=20").expecting(
             if known.texts("RiskAssessment", "text.div").is_empty() {
                 Expects::Anything
