@@ -4,6 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::random::Random;
 
+/// Where resources come from.
+const SOURCES: &[&str] =
+    &["http://feeds.example.org/a", "http://feeds.example.org/a/1", "urn:feed:b"];
+
 /// How many resources of each type a world has.
 pub(super) const TYPES: &[(&str, usize)] = &[
     ("Condition", 12),
@@ -186,8 +190,15 @@ pub(super) fn resource(random: &mut Random, of: &str, number: usize, base: &str)
     }
     made.insert("resourceType".into(), json!(of));
     made.insert("id".into(), json!(id(of, number)));
+    let mut meta = Map::new();
     if random.chance(40) {
-        made.insert("meta".into(), json!({ "tag": [coding(random)] }));
+        meta.insert("tag".into(), json!([coding(random)]));
+    }
+    if random.chance(20) {
+        meta.insert("source".into(), json!(random.pick(SOURCES)));
+    }
+    if !meta.is_empty() {
+        made.insert("meta".into(), Value::Object(meta));
     }
     Value::Object(made)
 }

@@ -6,7 +6,7 @@ use kiln::spec::search_parameter::SearchType;
 
 use super::ask;
 use super::judge::PART_OF;
-use super::query::{Asked, Clause, Contained, Expression, Modifier, Query};
+use super::query::{Asked, Clause, Contained, Expression, Modifier, Query, Total};
 use super::random::Random;
 use super::world::{World, parameter, parts};
 
@@ -92,7 +92,7 @@ const PARAMETERS: &[(&str, &[&str])] = &[
 ];
 
 /// The parameters that every type has.
-const COMMON: &[&str] = &["_id", "_tag", "_lastUpdated", "_list"];
+const COMMON: &[&str] = &["_id", "_tag", "_lastUpdated", "_list", "_source"];
 
 /// References to organizations alone, which have parts.
 const OF_PARTS: &[&str] = &["organization", "service-provider"];
@@ -168,7 +168,7 @@ pub(super) fn query(world: &World, random: &mut Random) -> Query {
     if random.chance(50) {
         let own: &[&str] = if types.len() == 1 { table(KEYS, types[0]) } else { &[] };
         let keys: Vec<_> = own.iter().chain(&["_id", "_lastUpdated"]).copied().collect();
-        for _ in 0..=random.below(2) {
+        for _ in 0..=random.below(3) {
             let key = *random.pick(&keys);
             if sort.iter().all(|(known, _)| *known != key) {
                 sort.push((key, random.chance(50)));
@@ -189,8 +189,9 @@ pub(super) fn query(world: &World, random: &mut Random) -> Query {
     let is_linked = types.len() == 1 && IN_COMPARTMENT.contains(&types[0].as_str());
     let compartment =
         (is_linked && random.chance(10)).then(|| world.docs[*random.pick(&places)].id.clone());
-    let wants_total = random.chance(60);
-    Query { types, clauses, sort, count, wants_total, compartment, contained: None }
+    let total = random.chance(60).then_some(Total::Accurate);
+    let total = if random.chance(10) { Some(Total::Estimate) } else { total };
+    Query { types, clauses, sort, count, total, compartment, contained: None }
 }
 
 /// A search that looks at contained resources.
@@ -199,16 +200,20 @@ fn query_of_contained(world: &World, random: &mut Random) -> Query {
     let clauses = (0..=random.below(3)).filter_map(|_| clause(world, random, &types, DEPTH));
     // What only resources of their own have is refused.
     let is_common = |clause: &Clause| matches!(clause, Clause::Test { code, .. } if COMMON.contains(code) && *code != "_tag");
-    let clauses = clauses.filter(|clause| !is_common(clause)).collect();
+    // Words are of whole resources.
+    let is_of_words =
+        |clause: &Clause| matches!(clause, Clause::Test { modifier: Modifier::Text, .. });
+    let clauses = clauses.filter(|clause| !is_common(clause) && !is_of_words(clause)).collect();
     let contained = Contained { has_own: random.chance(40), shows_container: random.chance(50) };
     let has_values = !contained.has_own && !contained.shows_container;
     let own: &[&str] = if has_values { table(KEYS, types[0]) } else { &[] };
     let keys: Vec<_> = own.iter().chain(&["_id", "_lastUpdated"]).copied().collect();
     let sort = random.chance(60).then(|| (*random.pick(&keys), random.chance(50)));
     let count = random.chance(50).then(|| 1 + random.below(7));
-    let (sort, wants_total) = (sort.into_iter().collect(), random.chance(60));
+    let sort = sort.into_iter().collect();
+    let total = random.chance(60).then_some(Total::Accurate);
     let contained = Some(contained);
-    Query { types, clauses, sort, count, wants_total, compartment: None, contained }
+    Query { types, clauses, sort, count, total, compartment: None, contained }
 }
 
 fn some_type(random: &mut Random) -> ResourceType {
@@ -237,6 +242,7 @@ fn clause(
         3 if depth == DEPTH && random.chance(60) => {
             Some(Clause::Filter(expression(world, random, of, 2)?))
         }
+        4 if depth == DEPTH && random.chance(40) => shown(world, random, of),
         _ => {
             let code = *random.pick(table(PARAMETERS, of));
             test(world, random, of, code)
@@ -396,6 +402,19 @@ fn test(
         any.push(value(world, random, of, code, modifier)?);
     }
     Some(Clause::Test { code, modifier, any })
+}
+
+/// What a code is called; `None` for types without codes that have a name.
+fn shown(world: &World, random: &mut Random, of: ResourceType) -> Option<Clause> {
+    let has_names = |code: &&&str| {
+        let kind = parameter(of, code).map(|parameter| parameter.search_type);
+        kind == Some(SearchType::Token) && **code != "identifier" && !ask::is_code_element(code)
+    };
+    let codes: Vec<&'static str> =
+        table(PARAMETERS, of).iter().filter(has_names).copied().collect();
+    let code = *(!codes.is_empty()).then(|| random.pick(&codes))?;
+    let any = vec![value(world, random, of, code, Modifier::Text)?];
+    Some(Clause::Test { code, modifier: Modifier::Text, any })
 }
 
 fn modifier(random: &mut Random, kind: SearchType, code: &str) -> Modifier {

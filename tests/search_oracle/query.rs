@@ -13,11 +13,19 @@ pub(super) struct Query {
     /// Keys of the order, `true` for descending.
     pub(super) sort: Vec<(&'static str, bool)>,
     pub(super) count: Option<usize>,
-    pub(super) wants_total: bool,
+    /// `_total`
+    pub(super) total: Option<Total>,
     /// The id of the patient in whose compartment it searches.
     pub(super) compartment: Option<String>,
     /// Whether contained resources are looked at.
     pub(super) contained: Option<Contained>,
+}
+
+/// How exact a total is asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Total {
+    Accurate,
+    Estimate,
 }
 
 /// `_contained` and `_containedType`.
@@ -150,8 +158,9 @@ impl Query {
         if let Some(count) = self.count {
             pairs.push(("_count".to_owned(), count.to_string()));
         }
-        if self.wants_total {
-            pairs.push(("_total".to_owned(), "accurate".to_owned()));
+        if let Some(total) = self.total {
+            let name = if total == Total::Accurate { "accurate" } else { "estimate" };
+            pairs.push(("_total".to_owned(), name.to_owned()));
         }
         if let Some(Contained { has_own, shows_container }) = self.contained {
             let (where_to, what) = (["true", "both"], ["contained", "container"]);

@@ -41,8 +41,8 @@ fn simpler(query: &Query) -> Vec<Query> {
     if query.count.is_some() {
         found.push(Query { count: None, ..query.clone() });
     }
-    if query.wants_total {
-        found.push(Query { wants_total: false, ..query.clone() });
+    if query.total.is_some() {
+        found.push(Query { total: None, ..query.clone() });
     }
     if query.compartment.is_some() {
         found.push(Query { compartment: None, ..query.clone() });
