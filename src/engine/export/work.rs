@@ -119,11 +119,9 @@ impl Engine {
         let (began, longest) = (Instant::now(), self.settings.exports.longest);
         let mut kept = began;
         loop {
-            tokio::time::sleep(BETWEEN.min(longest.saturating_sub(began.elapsed()))).await;
-            if began.elapsed() >= longest {
-                let text = format!("it took longer than {} s", longest.as_secs());
-                return Err(Error::TooCostly(text));
-            }
+            tokio::time::sleep(pause(began.elapsed(), longest)?).await;
+            // An export whose time is over is not kept once more.
+            pause(began.elapsed(), longest)?;
             match self.renew(job, standing).await {
                 Ok(()) => kept = Instant::now(),
                 Err(error @ (Error::Conflict(_) | Error::Forbidden)) => return Err(error),
@@ -192,6 +190,16 @@ impl Engine {
     }
 }
 
+/// How long to wait for the next word of an export that began so long ago; an error where it may take no
+/// longer.
+fn pause(elapsed: Duration, longest: Duration) -> Result<Duration, Error> {
+    let left = longest.saturating_sub(elapsed);
+    if left.is_zero() {
+        return Err(Error::TooCostly(format!("it took longer than {} s", longest.as_secs())));
+    }
+    Ok(BETWEEN.min(left))
+}
+
 /// The request that goes on.
 fn context(job: &ExportJob) -> Arc<RequestContext> {
     let ExportTry { job: id, .. } = job.own;
@@ -201,4 +209,38 @@ fn context(job: &ExportJob) -> Arc<RequestContext> {
         path_and_query: job.request.clone(),
         source: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_export_has_its_time_and_not_a_moment_more() {
+        let (millis, longest) = (Duration::from_millis, Duration::from_secs(5));
+        for (elapsed, expected) in [
+            (0, Some(2_000)),
+            (2_000, Some(2_000)),
+            // The last pause ends with its time.
+            (4_200, Some(800)),
+            (4_999, Some(1)),
+            (5_000, None),
+            (60_000, None),
+        ] {
+            let found = pause(millis(elapsed), longest);
+            match (found, expected) {
+                (Ok(found), Some(expected)) => assert_eq!(found, millis(expected), "{elapsed}"),
+                (Err(Error::TooCostly(text)), None) => {
+                    assert_eq!(text, "it took longer than 5 s", "{elapsed}");
+                }
+                (found, _) => panic!("{elapsed}: {found:?}"),
+            }
+        }
+        // However late it looks, the pauses come to an end there.
+        let (mut elapsed, mut words) = (Duration::ZERO, 0);
+        while let Ok(next) = pause(elapsed, longest) {
+            (elapsed, words) = (elapsed + next, words + 1);
+        }
+        assert_eq!((elapsed, words), (longest, 3));
+    }
 }
