@@ -73,5 +73,12 @@ async fn a_search_explains_itself_on_demand() {
     let more = "/Patient?_id=p&_revinclude=Basic:patient&_explain=true";
     let told = client.get(more).await.expect(200).text();
     assert!(told.contains("3 resources come along, took "), "{told}");
+    // What comes before and beside the statements of the search.
+    assert!(told.contains("for a connection for searches"), "{told}");
+    assert!(!told.contains("look-ups"), "there was none: {told}");
+    let set = "http://hl7.org/fhir/ValueSet/administrative-gender";
+    let asked = format!("/Patient?gender:in={set}&_text=none&_explain=true");
+    let told = client.get(&asked).await.expect(200).text();
+    assert!(told.contains("2 look-ups of words and codes, took "), "{told}");
     server.stop().await;
 }

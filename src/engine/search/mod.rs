@@ -14,7 +14,8 @@ mod criteria;
 mod resolve;
 mod traverse;
 
-use std::time::Duration;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, utf8_percent_encode};
 
@@ -258,8 +259,8 @@ impl Engine {
         self.refuse_undated_events(target, query)?;
         let events = self.events_asked(target, &request, &mut paging, &mut issues)?;
         let path = path(target);
-        let (waits_for_words, words) = (false, None);
-        Ok(Asked { path, request, paging, issues, beside, events, waits_for_words, words })
+        let (waits_for_words, words, looked_up) = (false, None, None);
+        Ok(Asked { path, request, paging, issues, looked_up, beside, events, waits_for_words, words })
     }
 
     /// Looks up what the store cannot compare, once it is decided that the caller may ask.
@@ -272,7 +273,13 @@ impl Engine {
         if asked.waits_for_words {
             asked.words = self.words_caught_up().await;
         }
-        self.resolver(Some(permit)).resolve(&mut asked.request)
+        let began = Instant::now();
+        let count = self.resolver(Some(permit)).resolve(&mut asked.request)?;
+        if asked.request.explain && count > 0 {
+            let took = began.elapsed();
+            asked.looked_up = Some(format!("{count} look-ups of words and codes, took {took:?}"));
+        }
+        Ok(())
     }
 
     /// What a search that narrows an export comes down to. Strictly: what is passed over would widen it.
@@ -308,7 +315,12 @@ impl Engine {
     }
 
     fn resolver<'a, 'gate>(&'a self, permit: Option<&'a Permit<'gate>>) -> Resolver<'a, 'gate> {
-        Resolver { lookups: &self.lookups, extractor: &self.extractor, permit }
+        Resolver {
+            lookups: &self.lookups,
+            extractor: &self.extractor,
+            permit,
+            asked: Cell::new(0),
+        }
     }
 
     pub(super) fn parse_search(
@@ -335,6 +347,8 @@ struct Asked {
     request: SearchRequest,
     paging: Paging,
     issues: Vec<Issue>,
+    /// What was looked up before the database was asked, where that is to be told.
+    looked_up: Option<String>,
     beside: Option<Beside>,
     events: Option<EventsRequest>,
     waits_for_words: bool,
@@ -344,7 +358,7 @@ struct Asked {
 
 impl Asked {
     fn answer(self, page: SearchPage) -> Searched {
-        let Self { path, request, mut issues, words, .. } = self;
+        let Self { path, request, mut issues, looked_up, words, .. } = self;
         let told = |code, text: String| Issue {
             severity: Severity::Information,
             ..Issue::error(code, text)
@@ -354,7 +368,8 @@ impl Asked {
             issues.push(Issue { severity: Severity::Warning, ..told(IssueCode::Incomplete, text) });
         }
         if let Some(explanation) = &page.explanation {
-            issues.extend(explain(explanation).map(|text| told(IssueCode::Informational, text)));
+            let all = explain(explanation).chain(looked_up);
+            issues.extend(all.map(|text| told(IssueCode::Informational, text)));
         }
         Searched { path, shown: request.shown, page, issues, words }
     }

@@ -1,5 +1,6 @@
 //! What the store cannot compare itself is looked up first: value sets, hierarchies of codes, words.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::access::Permit;
@@ -58,18 +59,21 @@ pub(super) struct Resolver<'a, 'gate> {
     pub(super) extractor: &'a Extractor,
     /// Who asks; `None`: in criteria, which have no words.
     pub(super) permit: Option<&'a Permit<'gate>>,
+    /// How often it asked.
+    pub(super) asked: Cell<usize>,
 }
 
 impl Resolver<'_, '_> {
-    /// Puts what can be compared in the place of what must be looked up.
+    /// Puts what can be compared in the place of what must be looked up; how many look-ups that took.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a value set that nobody knows or words that are no query;
     /// [`Error::TooCostly`] for too many codes; [`Error::NotSupported`] for what is not offered.
-    pub(super) fn resolve(&self, request: &mut SearchRequest) -> Result<(), Error> {
+    pub(super) fn resolve(&self, request: &mut SearchRequest) -> Result<usize, Error> {
         let SearchRequest { types, filters, sort, .. } = request;
         let is_ranked = sort.iter().any(|key| key.by == SortBy::Score);
-        filters.iter_mut().try_for_each(|of| self.filter(of, types, is_ranked))
+        filters.iter_mut().try_for_each(|of| self.filter(of, types, is_ranked))?;
+        Ok(self.asked.get())
     }
 
     /// A filter of resources of `types`; `is_ranked`: it counts how well each fits.
@@ -166,6 +170,7 @@ impl Resolver<'_, '_> {
     }
 
     fn terminology(&self) -> Result<&dyn Terminology, Error> {
+        self.asked.set(self.asked.get() + 1);
         let missing = || not_offered("a search by value sets and hierarchies of codes");
         self.lookups.terminology.as_deref().ok_or_else(missing)
     }
@@ -179,6 +184,7 @@ impl Resolver<'_, '_> {
     }
 
     fn full_text(&self) -> Result<&FullText, Error> {
+        self.asked.set(self.asked.get() + 1);
         let missing = || not_offered("full text search");
         self.lookups.full_text.as_deref().ok_or_else(missing)
     }

@@ -45,7 +45,7 @@ impl<'gate> Search<'_, 'gate> {
             let number: Option<i64> =
                 rows.first().map(|row| row.try_get(0)).transpose().map_err(failure::error)?;
             page.total = number.map(exactly);
-            page.explanation = run.explanation.take();
+            page.explanation = run.explained();
             return Ok((page, disclosed));
         }
         let sort = if request.sort.is_empty() { NEWEST } else { &request.sort };
@@ -67,7 +67,7 @@ impl<'gate> Search<'_, 'gate> {
         self.fill(&mut page, &mut disclosed, rows, (at, paging, seal))?;
         disclosed.patients.sort_unstable();
         disclosed.patients.dedup();
-        page.explanation = run.explanation.take();
+        page.explanation = run.explained();
         Ok((page, disclosed))
     }
 

@@ -127,7 +127,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
             let number = self.count_all(run, &chosen.all).await?;
             page.total = Some(Count { number, is_exact: true });
         }
-        page.explanation = run.explanation.take();
+        page.explanation = run.explained();
         Ok((page, disclosed))
     }
 
@@ -343,9 +343,11 @@ impl<'a, 'gate> Search<'a, 'gate> {
         match counted(rows)? {
             Some(number) => exact(number),
             None if request.total == Total::Accurate || is_counted => {
+                run.step(|| "counts all matches for the total".to_owned());
                 exact(self.count_all(run, &chosen.all).await?)
             }
             None if request.total == Total::Estimate => {
+                run.step(|| "takes the total that the database expects".to_owned());
                 let number = run.estimate(&self.all(&chosen.all)?).await?.max(COUNTED);
                 Ok(Some(Count { number, is_exact: false }))
             }

@@ -1,7 +1,7 @@
 //! Runs the statements of a search: on a connection of its own, or in a writer's transaction.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::Object;
 use tokio_postgres::types::ToSql;
@@ -34,8 +34,10 @@ enum Lane<'a> {
 /// One search at work.
 pub(super) struct Run<'a> {
     lane: Lane<'a>,
+    /// How long it waited for a connection.
+    waited: Option<Duration>,
     /// What is told of it, when that was asked for.
-    pub(super) explanation: Option<Explanation>,
+    explanation: Option<Explanation>,
 }
 
 impl<'a> Run<'a> {
@@ -45,8 +47,10 @@ impl<'a> Run<'a> {
         permit: &Permit<'_>,
         explain: bool,
     ) -> Result<Run<'a>, Error> {
+        let began = Instant::now();
         let lane = Lane::Own(Box::new(store.0.searchers.connection(permit).await?));
-        Ok(Self { lane, explanation: explain.then(Explanation::default) })
+        let waited = Some(began.elapsed());
+        Ok(Self { lane, waited, explanation: explain.then(Explanation::default) })
     }
 
     /// Where the transaction's own writes are seen; its statements may take as long as elsewhere.
@@ -58,7 +62,7 @@ impl<'a> Run<'a> {
         let limit = format!("SET LOCAL statement_timeout = {}", store.0.search_timeout_ms);
         transaction.batch_execute(&limit).await.map_err(failure::error)?;
         let lane = Lane::Transaction(transaction);
-        Ok(Self { lane, explanation: explain.then(Explanation::default) })
+        Ok(Self { lane, waited: None, explanation: explain.then(Explanation::default) })
     }
 
     /// Has the statements of a transaction take as long as they may where nothing is searched. After
@@ -90,6 +94,14 @@ impl<'a> Run<'a> {
         if let Some(explanation) = &mut self.explanation {
             explanation.steps.push(step());
         }
+    }
+
+    /// All that there is to tell of it, when that was asked for.
+    pub(super) fn explained(&mut self) -> Option<Explanation> {
+        if let Some(waited) = self.waited {
+            self.step(|| format!("waited {waited:?} for a connection for searches"));
+        }
+        self.explanation.take()
     }
 
     /// The rows of a statement.
