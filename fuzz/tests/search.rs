@@ -5,25 +5,25 @@ mod common;
 
 use common::fuzz;
 
-/// Covers in part: security H8, H10.
+/// Covers: security H8, H10.
 #[test]
 fn no_query_breaks_its_reader_and_what_is_shown_of_it_reads_the_same() {
     fuzz("query", 2_000);
 }
 
-/// Covers in part: rest 4.175, security H10.
+/// Covers: rest 4.175, security H10.
 #[test]
 fn no_filter_breaks_its_reader() {
     fuzz("filter", 2_000);
 }
 
-/// Covers in part: security H9.
+/// Covers: security H9.
 #[test]
 fn no_expression_breaks_fhirpath_or_its_budget() {
     fuzz("fhirpath", 4_000);
 }
 
-/// Covers in part: rest 4.193.
+/// Covers: rest 4.193.
 #[test]
 fn no_link_opens_that_nobody_sealed() {
     fuzz("cursor", 10_000);

@@ -102,7 +102,6 @@ async fn one_resource_is_built_at_once() {
     server.stop().await;
 }
 
-/// Covers in part: rest 4.240.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_indexed_is_counted() {
     let server = TestServer::start().await;
