@@ -49,6 +49,8 @@ struct Splitting {
     messages: Vec<(usize, usize)>,
     /// Where the message began that is being read.
     open: Option<usize>,
+    /// What is between the fields of the header read last.
+    separator: Option<u8>,
     /// Messages since BHS, batches since FHS.
     in_batch: usize,
     batches: usize,
@@ -61,14 +63,23 @@ impl Splitting {
     fn line(&mut self, bytes: &[u8], start: usize, end: usize) {
         let line = &bytes[start..end];
         let name = line.get(..3).unwrap_or_default();
-        let is_named = line.get(3).is_none_or(|byte| !byte.is_ascii_alphanumeric());
+        let fourth = line.get(3).copied();
+        // Text that goes on in lines of its own may begin with these letters too.
+        let begins = fourth.is_some_and(|byte| byte.is_ascii_punctuation());
+        let ends = match fourth {
+            Some(byte) => self.separator == Some(byte),
+            None => self.has_envelope,
+        };
+        if begins && matches!(name, b"MSH" | b"FHS" | b"BHS") {
+            self.separator = fourth;
+        }
         match name {
-            b"MSH" if is_named => {
+            b"MSH" if begins => {
                 self.close(start);
                 self.in_batch += 1;
                 self.open = Some(start);
             }
-            b"FHS" | b"BHS" if is_named => {
+            b"FHS" | b"BHS" if begins => {
                 self.close(start);
                 self.has_envelope = true;
                 if name == b"BHS" || self.header.is_none() {
@@ -78,7 +89,7 @@ impl Splitting {
                     (self.in_batch, self.batches) = (0, self.batches + 1);
                 }
             }
-            b"BTS" | b"FTS" if is_named => {
+            b"BTS" | b"FTS" if ends => {
                 self.close(start);
                 self.has_envelope = true;
                 let found = if name == b"BTS" { self.in_batch } else { self.batches.max(1) };
@@ -183,5 +194,23 @@ mod tests {
         assert!(batch.header.is_none() && !batch.has_strays);
         let stray = split(b"BHS|^~\\&|A\rPID|1\rMSH|^~\\&|1\rBTS|1").unwrap();
         assert!(stray.has_strays);
+    }
+
+    #[test]
+    fn text_that_begins_as_a_header_does_stays_in_its_message() {
+        for line in
+            ["BTS pain", "FTS, so", "BTS", "FTS", "MSH pain", "BHS pain", "FHS\tpain", "MSH"]
+        {
+            let text = format!("MSH|^~\\&|1\rOBX|1|TX|A||Seen.\r{line}\rEnd\rOBX|2\r");
+            assert!(split(text.as_bytes()).is_none(), "{line}");
+            let both = format!("BHS|^~\\&|A\r{text}BTS|1\r");
+            let batch = split(both.as_bytes()).unwrap();
+            if !matches!(line, "BTS" | "FTS") {
+                assert_eq!(texts(&batch), [text.as_str()], "{line}");
+                assert!(!batch.has_strays && !batch.is_miscounted, "{line}");
+            }
+        }
+        let other = split(b"BHS$%~\\&$A\rMSH$%~\\&$1\rBTS|1\rBTS$1\r").unwrap();
+        assert_eq!(texts(&other), ["MSH$%~\\&$1\rBTS|1\r"]);
     }
 }
