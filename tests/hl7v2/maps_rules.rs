@@ -119,6 +119,42 @@ fn results_with_the_same_code_stay_apart_and_keep_their_keys() {
     assert_eq!(text(report, "result").matches("urn:uuid").count(), 5);
 }
 
+/// Covers: v2 S30.
+#[test]
+fn results_of_two_panels_with_one_number_are_all_made_and_that_is_told() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let order = |n: u8, code: &str| {
+        format!("OBR|{n}||ACC1^LAB|{code}^Panel^L|||20260701||||||||||||||||||F")
+    };
+    let (one, two) = (order(1, "A"), order(2, "B"));
+    let result = "OBX|1|NM|718-7^Hb^LN||1|g/dl|||N|||F";
+    let made = draft(&maps, "ORU^R01^ORU_R01", &[PATIENT, &one, result, &two, result]);
+    let results = of(&made, "observation");
+    assert_eq!(results.len(), 2);
+    assert_ne!(results[0].keys, results[1].keys);
+    let report = made.first("report").unwrap();
+    assert_eq!(text(report, "result").matches("urn:uuid").count(), 2);
+    let told = |made: &Draft| made.problems.iter().any(|problem| problem.kind == "same-key");
+    assert!(told(&made));
+    // What says the same again is no other.
+    let again = draft(&maps, "ORU^R01^ORU_R01", &[PATIENT, &one, result, &order(2, "A"), result]);
+    assert!(!told(&again));
+}
+
+/// Covers: v2 S11.
+#[test]
+fn allergies_with_one_code_of_two_systems_stay_apart() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let allergies = ["AL1|1|DA|P1^Penicillin^RXN", "AL1|2|FA|P1^Peanut^L"];
+    let made = draft(&maps, "ADT^A08", &[PATIENT, allergies[0], allergies[1]]);
+    let found: Vec<_> =
+        made.resources.iter().filter(|it| it.resource_type == "AllergyIntolerance").collect();
+    assert_eq!(found.len(), 2);
+    assert_ne!(found[0].keys, found[1].keys);
+}
+
 /// Covers: v2 B34, v2 S36.
 /// Covers: v2 P1.
 /// Covers: v2 S1.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use crate::hl7v2::er7::{Message, Path, Segment, SegmentName};
-use crate::hl7v2::types::{Context, id};
+use crate::hl7v2::types::{Context, NoteKind, id};
 
 use super::eval::{Eval, Item, NTH};
 use super::rules::{Each, MessageRule, ResourceRule};
@@ -113,21 +113,56 @@ impl<'a> Builder<'a> {
             if keys.is_empty() && is_optional {
                 continue;
             }
-            // What has the same key is the same resource: the first one stands for all.
+            // What has the same key is the same resource: the first one stands for all, and has what is in them.
             let is_known = |own: &Instance<'_>| own.rule.name == rule.name && own.keys == keys;
-            if !keys.is_empty() && self.found.iter().any(is_known) {
-                continue;
-            }
-            let count = self.counts.entry(&rule.name).or_default();
-            *count += 1;
-            let name = format!("{} {count}", rule.name);
-            let url = self.context.url(&name);
-            self.found.push(Instance { rule, scope: scope.clone(), parent, keys, url, name });
-            let place = self.found.len() - 1;
+            let known = self.found.iter().position(is_known).filter(|_| !keys.is_empty());
+            let place = match known {
+                Some(place) => {
+                    self.tell_same(rule, place, &scope);
+                    place
+                }
+                None => self.push(rule, &scope, parent, keys),
+            };
             for child in &rule.children {
                 self.add(child, false, &scope, Some(place));
             }
         }
+    }
+
+    /// Takes up a new resource; its place among all.
+    fn push(
+        &mut self,
+        rule: &'a ResourceRule,
+        scope: &Scope,
+        parent: Option<usize>,
+        keys: Vec<Key>,
+    ) -> usize {
+        let count = self.counts.entry(&rule.name).or_default();
+        *count += 1;
+        let name = format!("{} {count}", rule.name);
+        let url = self.context.url(&name);
+        self.found.push(Instance { rule, scope: scope.clone(), parent, keys, url, name });
+        self.found.len() - 1
+    }
+
+    /// Tells of a resource that is not made because one before it has its key, unless they say the same.
+    fn tell_same(&self, rule: &ResourceRule, known: usize, scope: &Scope) {
+        let said = |scope: &Scope| {
+            let range = scope.inner();
+            let segments = self.message.segments().skip(range.start).take(range.len());
+            let own = segments.filter(|it| !it.is("OBX") && !it.is("NTE"));
+            // The first field is most often the number in the list.
+            own.map(|it| it.fields().skip(1).map(|field| field.raw()).collect::<Vec<_>>())
+                .collect::<Vec<_>>()
+        };
+        if said(&self.found[known].scope) == said(scope) {
+            return;
+        }
+        let first = self.message.segment_at(scope.inner().start);
+        let place = first.map(|segment| segment.name().to_string()).unwrap_or_default();
+        self.context.place.replace(place);
+        let text = format!("another {} of the message has the same key", rule.name);
+        self.context.note(NoteKind::SameKey, text);
     }
 
     /// A result for each repetition of OBX-5, where the site wants that; else the one.

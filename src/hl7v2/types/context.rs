@@ -18,6 +18,8 @@ pub enum NoteKind {
     DataType,
     /// A value was kept in another form than the map asks for.
     Kept,
+    /// Two parts of the message say different things of one resource: the first counts.
+    SameKey,
     /// A code without a row in its table or code set.
     UnmappedCode,
     /// A unit that is none of UCUM and has no alias.
@@ -31,6 +33,7 @@ impl NoteKind {
             Self::Damaged => "damaged",
             Self::DataType => "data-type",
             Self::Kept => "kept",
+            Self::SameKey => "same-key",
             Self::UnmappedCode => "unmapped-code",
             Self::UnmappedUnit => "unmapped-unit",
         }
