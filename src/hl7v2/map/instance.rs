@@ -155,7 +155,10 @@ impl<'a> Builder<'a> {
             own.map(|it| it.fields().skip(1).map(|field| field.raw()).collect::<Vec<_>>())
                 .collect::<Vec<_>>()
         };
-        if said(&self.found[known].scope) == said(scope) {
+        // A key made of a part of a group, as that of a subscriber, says all of what is made of it.
+        let is_part = matches!(rule.each, Each::Group(_))
+            && self.found[known].keys.iter().all(|key| key.is_derived);
+        if is_part || said(&self.found[known].scope) == said(scope) {
             return;
         }
         let first = self.message.segment_at(scope.inner().start);
