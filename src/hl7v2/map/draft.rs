@@ -21,7 +21,7 @@ use super::writing::{Act, From, Writing, add_identifier, marked, unmapped};
 pub struct Problem {
     /// Whether the message cannot be taken.
     pub is_error: bool,
-    /// The code of table 0357: 101 for what is missing, 102, 103; 0 for what is only told.
+    /// The code of table 0357: 101 for what is missing, 102, 103, 205; 0 for what is only told.
     pub code: u16,
     /// By which word it is counted: `unmapped-code`, `required`.
     pub kind: &'static str,
@@ -416,7 +416,11 @@ impl<'a> Drafting<'a> {
         let notes = self.context.notes.take();
         draft.problems.extend(notes.into_iter().map(|note| Problem {
             is_error: note.kind == NoteKind::Damaged,
-            code: if matches!(note.kind, NoteKind::Damaged | NoteKind::DataType) { 102 } else { 0 },
+            code: match note.kind {
+                NoteKind::Damaged | NoteKind::DataType => 102,
+                NoteKind::SameKey => 205,
+                NoteKind::Kept | NoteKind::UnmappedCode | NoteKind::UnmappedUnit => 0,
+            },
             kind: note.kind.as_str(),
             place: note.place,
             text: note.text,
