@@ -140,6 +140,11 @@ fn results_of_two_panels_with_one_number_are_all_made_and_that_is_told() {
     // What says the same again is no other.
     let again = draft(&maps, "ORU^R01^ORU_R01", &[PATIENT, &one, result, &order(2, "A"), result]);
     assert!(!told(&again));
+    let numbered =
+        |value: u8| format!("OBX|{value}|NM|718-7^Hb^LN||{value}|g/dl|||N|||F|||||||||R1^LAB");
+    let made = draft(&maps, "ORU^R01^ORU_R01", &[PATIENT, &one, &numbered(1), &numbered(2)]);
+    assert_eq!(of(&made, "observation").len(), 1);
+    assert!(told(&made));
 }
 
 /// Covers: v2 S11.

@@ -113,7 +113,8 @@ impl<'a> Builder<'a> {
             if keys.is_empty() && is_optional {
                 continue;
             }
-            // What has the same key is the same resource: the first one stands for all, and has what is in them.
+            // What has the same key is the same resource: the first one stands for all of them, and has
+            // what is in them.
             let is_known = |own: &Instance<'_>| own.rule.name == rule.name && own.keys == keys;
             let known = self.found.iter().position(is_known).filter(|_| !keys.is_empty());
             let place = match known {
@@ -147,17 +148,17 @@ impl<'a> Builder<'a> {
 
     /// Tells of a resource that is not made because one before it has its key, unless they say the same.
     fn tell_same(&self, rule: &ResourceRule, known: usize, scope: &Scope) {
+        let is_group = matches!(rule.each, Each::Group(_));
         let said = |scope: &Scope| {
             let range = scope.inner();
             let segments = self.message.segments().skip(range.start).take(range.len());
-            let own = segments.filter(|it| !it.is("OBX") && !it.is("NTE"));
+            let own = segments.filter(|it| !is_group || !(it.is("OBX") || it.is("NTE")));
             // The first field is most often the number in the list.
             own.map(|it| it.fields().skip(1).map(|field| field.raw()).collect::<Vec<_>>())
                 .collect::<Vec<_>>()
         };
         // A key made of a part of a group, as that of a subscriber, says all of what is made of it.
-        let is_part = matches!(rule.each, Each::Group(_))
-            && self.found[known].keys.iter().all(|key| key.is_derived);
+        let is_part = is_group && self.found[known].keys.iter().all(|key| key.is_derived);
         if is_part || said(&self.found[known].scope) == said(scope) {
             return;
         }
