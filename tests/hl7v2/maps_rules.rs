@@ -128,7 +128,7 @@ fn results_of_two_panels_with_one_number_are_all_made_and_that_is_told() {
         format!("OBR|{n}||ACC1^LAB|{code}^Panel^L|||20260701||||||||||||||||||F")
     };
     let (one, two) = (order(1, "A"), order(2, "B"));
-    let result = "OBX|1|NM|718-7^Hb^LN||1|g/dl|||N|||F";
+    let result = "OBX|1|NM|718-7^Hb^LN||1|g/dl||N|||F";
     let made = draft(&maps, "ORU^R01^ORU_R01", &[PATIENT, &one, result, &two, result]);
     let results = of(&made, "observation");
     assert_eq!(results.len(), 2);
@@ -141,7 +141,7 @@ fn results_of_two_panels_with_one_number_are_all_made_and_that_is_told() {
     let again = draft(&maps, "ORU^R01^ORU_R01", &[PATIENT, &one, result, &order(2, "A"), result]);
     assert!(!told(&again));
     let numbered =
-        |value: u8| format!("OBX|{value}|NM|718-7^Hb^LN||{value}|g/dl|||N|||F|||||||||R1^LAB");
+        |value: u8| format!("OBX|{value}|NM|718-7^Hb^LN||{value}|g/dl||N|||F||||||||||R1^LAB");
     let made = draft(&maps, "ORU^R01^ORU_R01", &[PATIENT, &one, &numbered(1), &numbered(2)]);
     assert_eq!(of(&made, "observation").len(), 1);
     assert!(told(&made));
