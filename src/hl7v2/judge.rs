@@ -156,7 +156,11 @@ impl Judged {
             lines.push(format!("sender\u{1F}{site}"));
         }
         Self {
-            refused: check(&heading, names, rules).or_else(|| repeated(&message)),
+            // Over HTTP and from files nobody has a certificate: there the caller's scopes say who may send.
+            refused: unbound(&heading, names, rules)
+                .filter(|_| is_framed)
+                .or_else(|| check(&heading, rules))
+                .or_else(|| repeated(&message)),
             charset: read.charset.name(),
             digest: digest(raw, rules),
             goes_on: fragment::goes_on(raw),
@@ -220,16 +224,20 @@ fn repeated(message: &Message<'_>) -> Option<(Code, Issue)> {
     Some((Code::AE, Issue::error(Condition::Cardinality).at(msh(field)).named("repeated")))
 }
 
-/// What the header alone makes impossible.
-fn check(heading: &Heading, names: &[String], rules: &Rules) -> Option<(Code, Issue)> {
-    let refuse = |condition, field| Some((Code::AR, Issue::error(condition).at(msh(field))));
-    let bindings = &rules.bindings;
+/// That the client's certificate may not send in this name.
+fn unbound(heading: &Heading, names: &[String], rules: &Rules) -> Option<(Code, Issue)> {
     let may_send =
         |binding: &Binding| binding.allows(names, &heading.application, &heading.facility);
-    if !bindings.is_empty() && !bindings.iter().any(may_send) {
-        let issue = Issue::error(Condition::ApplicationError).at(msh(3)).named("sender");
-        return Some((Code::AR, issue));
+    if rules.bindings.is_empty() || rules.bindings.iter().any(may_send) {
+        return None;
     }
+    let issue = Issue::error(Condition::ApplicationError).at(msh(3)).named("sender");
+    Some((Code::AR, issue))
+}
+
+/// What the header alone makes impossible.
+fn check(heading: &Heading, rules: &Rules) -> Option<(Code, Issue)> {
+    let refuse = |condition, field| Some((Code::AR, Issue::error(condition).at(msh(field))));
     if heading.control_id.is_empty() {
         return refuse(Condition::RequiredMissing, 10);
     }
@@ -398,6 +406,8 @@ mod tests {
             let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
             Judged::new(text.as_bytes(), &names, true, &bound).refused.map(|(code, _)| code)
         };
+        let unframed = Judged::new(HEADER.as_bytes(), &[], false, &bound);
+        assert_eq!(unframed.refused, None, "over HTTP and from files nobody has a certificate");
         assert_eq!(refused(&["Lab.example.org"], HEADER), None);
         assert_eq!(refused(&["x.example.org"], HEADER), Some(Code::AR));
         assert_eq!(refused(&[], HEADER), Some(Code::AR));

@@ -6,7 +6,7 @@ use super::ack::{Code, Condition, Issue};
 use super::dtm::Moment;
 use super::er7::Message;
 use super::heading::Heading;
-use super::judge::{Judged, Rules};
+use super::judge::Judged;
 use super::map;
 use super::receive::{Receiver, shown};
 use crate::access::Caller;
@@ -130,8 +130,7 @@ impl Receiver {
 
     /// A message as it is judged whoever sends it.
     fn judged(&self, raw: &[u8]) -> Judged {
-        let settings = self.settings_for(raw, "", "");
-        Judged::new(raw, &[], false, &Rules { bindings: Vec::new(), ..settings.rules })
+        Judged::new(raw, &[], false, &self.settings_for(raw, "", "").rules)
     }
 
     /// What the resources of a message are by what is stored.

@@ -190,8 +190,7 @@ impl Plan {
             if result::may_follow(stored, status) && stale::is_late(stored, &now, stale) {
                 self.told.push(told("stale"));
                 // A new result that comes late is one of the report's all the same.
-                let now = stale::with_results(stored, &now);
-                self.put(found, &now, "update", &draft.name);
+                self.put_results(found, stored, &now, draft);
                 return;
             }
         }
@@ -206,10 +205,15 @@ impl Plan {
             now.set("active", false);
         }
         if let Some(stored) = stored.filter(|_| is_result) {
-            let (followed, names) = result::followed(stored, now, false);
+            let all = stale::results_of(stored, &now);
+            let (followed, names) = result::followed(stored, now.clone(), false);
             self.told.extend(names.into_iter().map(told));
-            let Some(followed) = followed else { return };
-            now = followed;
+            let Some(followed) = followed else {
+                self.put_results(found, stored, &now, draft);
+                return;
+            };
+            // Results that the message does not tell of again are the report's as before.
+            now = stale::with_results(followed, all);
         }
         if action == Some("D") {
             match stored.and_then(|stored| amend::ended(stored, &draft.resource_type)) {
@@ -220,6 +224,14 @@ impl Plan {
         // Others than those that stand for a value are told apart: `observation 3`.
         let rule = if draft.is_spun_off { &draft.rule } else { &draft.name };
         self.put(found, &now, if stored.is_some() { "update" } else { "create" }, rule);
+    }
+
+    /// Adds the results of a message to a stored report that stays as it is otherwise.
+    fn put_results(&mut self, found: &Found, stored: &Json, now: &Json, draft: &DraftResource) {
+        let kept = stale::with_results(stored.clone(), stale::results_of(stored, now));
+        if kept != *stored {
+            self.put(found, &kept, "update", &draft.name);
+        }
     }
 
     /// Notes how new what a message tells of a resource is, or that it is news no longer.

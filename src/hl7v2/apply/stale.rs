@@ -70,9 +70,8 @@ pub(super) fn is_late(stored: &Json, now: &Json, stale: Stale) -> bool {
     }
 }
 
-/// The stored report with the results that it lacks.
-pub(super) fn with_results(stored: &Json, now: &Json) -> Json {
-    let mut kept = stored.clone();
+/// The results of a stored report, and those of a message that it lacks.
+pub(super) fn results_of(stored: &Json, now: &Json) -> Vec<Value<'static>> {
     let results = |of: &Json| of.get("result").and_then(Value::as_array).map(<[_]>::to_vec);
     let mut all = results(stored).unwrap_or_default();
     for one in results(now).unwrap_or_default() {
@@ -80,10 +79,15 @@ pub(super) fn with_results(stored: &Json, now: &Json) -> Json {
             all.push(one);
         }
     }
-    if !all.is_empty() {
-        kept.set("result", all);
+    all
+}
+
+/// A report with these results.
+pub(super) fn with_results(mut report: Json, results: Vec<Value<'static>>) -> Json {
+    if !results.is_empty() {
+        report.set("result", results);
     }
-    kept
+    report
 }
 
 /// When a result was made, or else issued.

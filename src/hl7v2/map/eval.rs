@@ -113,6 +113,10 @@ impl<'a> Eval<'a> {
             Index::At(at) => {
                 found = found.into_iter().skip(usize::from(at).saturating_sub(1)).take(1).collect();
             }
+            // All that is said in words: not what is attached beside it.
+            Index::All if is_all_of_text => {
+                found.retain(|segment| !matches!(&*segment.field(2).text(), "ED" | "RP"));
+            }
             Index::All => {}
         }
         found
