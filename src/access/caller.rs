@@ -23,6 +23,18 @@ impl Caller {
         Self { principal, request: Arc::new(request) }
     }
 
+    /// The same with what somebody said of why, for the ledger.
+    #[must_use]
+    pub fn saying(&self, reason: &str) -> Self {
+        let said =
+            percent_encoding::utf8_percent_encode(reason, percent_encoding::NON_ALPHANUMERIC);
+        let asked = &self.request.path_and_query;
+        let mark = if asked.contains('?') { '&' } else { '?' };
+        let path_and_query = format!("{asked}{mark}reason={said}");
+        let request = RequestContext { path_and_query, ..(*self.request).clone() };
+        Self { request: Arc::new(request), ..self.clone() }
+    }
+
     /// The same for a GET of a Bundle: the ledger keeps what the entry asks for.
     #[must_use]
     pub fn of_entry(&self, asked: &str) -> Self {

@@ -372,6 +372,7 @@ fn settings(config: &Config, address: SocketAddr) -> http::Settings {
         trusted_proxies: config.http.trusted_proxies.clone(),
         max_body_bytes: config.http.max_body_bytes,
         max_binary_bytes: config.http.max_binary_bytes,
+        max_message_bytes: config.hl7v2.max_message_bytes,
         max_depth: config.http.max_depth,
         max_url_bytes: MAX_URL_BYTES,
         timeout: Duration::from_secs(u64::from(config.http.request_timeout_s.get())),

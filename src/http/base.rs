@@ -123,6 +123,7 @@ mod tests {
             trusted_proxies: vec!["192.0.2.0/24".parse().unwrap()],
             max_body_bytes: 0,
             max_binary_bytes: 0,
+            max_message_bytes: 0,
             max_depth: 0,
             max_url_bytes: 0,
             timeout: Duration::ZERO,

@@ -144,9 +144,13 @@ impl Exchange {
 
     /// The same where less than any body may have is enough.
     pub(super) async fn read_at_most(&mut self, bytes: usize) -> Result<Bytes, Failure> {
+        self.read_within(bytes.min(self.most_bytes())).await
+    }
+
+    /// The same where the route has a bound of its own.
+    pub(super) async fn read_within(&mut self, bytes: usize) -> Result<Bytes, Failure> {
         let body = std::mem::take(&mut self.body);
-        let limit = bytes.min(self.most_bytes());
-        body::read(body, &self.parts.headers, limit).await
+        body::read(body, &self.parts.headers, bytes).await
     }
 
     /// Parses a resource's text.

@@ -34,6 +34,8 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// The same of a Binary.
     pub max_binary_bytes: usize,
+    /// The same of a message of HL7 version 2, or a batch of them.
+    pub max_message_bytes: usize,
     /// Deepest nesting of a body.
     pub max_depth: usize,
     /// Longest path and query, in bytes.

@@ -60,6 +60,7 @@ pub(crate) async fn endpoint_by(
         trusted_proxies: Vec::new(),
         max_body_bytes: 1_000_000,
         max_binary_bytes: 1_000_000,
+        max_message_bytes: 2_000_000,
         max_depth: 64,
         max_url_bytes: 8_000,
         timeout: Duration::from_secs(30),

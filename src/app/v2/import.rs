@@ -12,14 +12,18 @@ use tokio::sync::watch;
 use crate::app::progress::Progress;
 use crate::app::{cli, hl7v2};
 use crate::config::Config;
+use crate::hl7v2::ack::{Condition, Issue};
+use crate::hl7v2::batch;
 use crate::hl7v2::charset::Charset;
 use crate::hl7v2::er7::{Message, Reading};
 use crate::hl7v2::receive::{Application, Origin, Receiver};
 
-use super::{ImportArgs, messages};
+use super::ImportArgs;
 
 /// Most failures that are shown.
 const SHOWN: usize = 20;
+/// As much is kept of a file with a message that is too long.
+const KEPT: usize = 64 * 1024;
 
 /// Takes them in, in the order of their names, and tells how each was answered.
 ///
@@ -35,7 +39,7 @@ pub(super) async fn run(args: &ImportArgs, config: &Config) -> Result<ExitCode, 
     let receiver = Arc::new(hl7v2::receiver(config, engine, database.store.clone()).await?);
     let (stop, stopped) = watch::channel(false);
     let work = async {
-        let taken = take_all(&files, &receiver).await;
+        let taken = take_all(&files, config.hl7v2.max_message_bytes, &receiver).await;
         // Without receivers there is nobody left to tell.
         let _ = stop.send(true);
         taken
@@ -69,6 +73,7 @@ pub(super) fn find(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box<dyn 
 
 async fn take_all(
     files: &[PathBuf],
+    most_bytes: usize,
     receiver: &Arc<Receiver>,
 ) -> Result<BTreeMap<String, u64>, Box<dyn Error>> {
     let origin = Origin {
@@ -81,15 +86,17 @@ async fn take_all(
     let mut answers = BTreeMap::new();
     let (mut progress, mut shown) = (Progress::new("v2 import", files.len() as u64, false), 0);
     for (at, file) in files.iter().enumerate() {
-        for message in messages(file)? {
-            let answered = receiver.receive(&Bytes::from(message), &origin).await?;
-            let answer = match answered.application {
-                Application::Silent => None,
-                Application::Now(answer) => Some(answer),
-                Application::Later(pending) => pending.answer(receiver).await?,
-            };
-            let answer = answer.or(answered.accept).unwrap_or_default();
-            let (code, why) = code(&answer);
+        let bytes = Bytes::from(
+            std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?,
+        );
+        let answer = if largest(&bytes) > most_bytes {
+            let issue = Issue::error(Condition::ApplicationError).named("too-long");
+            let beginning = bytes.slice(..bytes.len().min(KEPT));
+            receiver.refuse(&beginning, issue, &origin).await?
+        } else {
+            answer(&bytes, &origin, receiver).await?
+        };
+        for (code, why) in codes(&answer) {
             if !matches!(code.as_str(), "AA" | "CA" | "") && shown < SHOWN {
                 shown += 1;
                 eprintln!("{}: {code} {why}", file.display());
@@ -99,6 +106,42 @@ async fn take_all(
         progress.show(at as u64 + 1, &format!("{} files", at + 1));
     }
     Ok(answers)
+}
+
+/// The bytes of the largest message of a file.
+fn largest(bytes: &[u8]) -> usize {
+    batch::split(bytes).map_or(bytes.len(), |batch| {
+        batch.messages.iter().map(|message| message.len()).max().unwrap_or_default()
+    })
+}
+
+/// How a file is answered: a message of its own, or the batch that it is.
+async fn answer(
+    bytes: &Bytes,
+    origin: &Origin,
+    receiver: &Arc<Receiver>,
+) -> Result<Bytes, Box<dyn Error>> {
+    let answered = receiver.receive(bytes, origin).await?;
+    let answer = match answered.application {
+        Application::Silent => None,
+        Application::Now(answer) => Some(answer),
+        Application::Later(pending) => pending.answer(receiver).await?,
+    };
+    Ok(answer.or(answered.accept).unwrap_or_default())
+}
+
+/// What an answer says, and why: of each message of a batch, and of the batch where that is not as it says.
+fn codes(answer: &[u8]) -> Vec<(String, String)> {
+    let Some(batch) = batch::split(answer) else { return vec![code(answer)] };
+    let mut all: Vec<_> = batch.messages.iter().map(|one| code(one)).collect();
+    // BHS-10 tells what is wrong with the whole; the separator stands where BHS-1 is.
+    let header = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let separator = header.get(3).copied().unwrap_or(b'|');
+    let fault = header.split(|byte| *byte == separator).nth(9).unwrap_or_default();
+    if !fault.is_empty() {
+        all.push(("batch".to_owned(), String::from_utf8_lossy(fault).into_owned()));
+    }
+    all
 }
 
 /// What an answer says, and why.
@@ -112,4 +155,32 @@ fn code(answer: &[u8]) -> (String, String) {
         segment.map(|segment| segment.field(field).text().into_owned()).unwrap_or_default()
     };
     (first("MSA", 1), format!("{}{}", first("ERR", 8), first("MSA", 3)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Covers: v2 S55.
+    #[test]
+    fn a_batch_is_as_well_as_each_of_its_messages_and_its_count() {
+        let ack = |code: &str| format!("MSH|^~\\&|K|H|LAB|STM|2026||ACK|1|P|2.5\rMSA|{code}|1\r");
+        let batch = |fault: &str, codes: &[&str]| {
+            let acks: String = codes.iter().map(|code| ack(code)).collect();
+            format!("BHS|^~\\&|K|H|LAB|STM|2026|||{fault}|7|P\r{acks}BTS|{}\r", codes.len())
+        };
+        for (answer, expected) in [
+            (ack("AA"), "AA"),
+            (batch("", &["AA", "AE", "AA"]), "AA AE AA"),
+            (batch("batch-count", &["AA"]), "AA batch"),
+            (batch("batch-count", &[]), "batch"),
+            (String::new(), ""),
+        ] {
+            let found: Vec<_> =
+                codes(answer.as_bytes()).into_iter().map(|(code, _)| code).collect();
+            assert_eq!(found.join(" "), expected, "{answer}");
+        }
+        assert_eq!(largest(b"BHS|^~\\&\rMSH|1\rPID|1\rMSH|2\rBTS|2\r"), "MSH|1\rPID|1\r".len());
+        assert_eq!(largest(b"MSH|1\rPID|1"), 11);
+    }
 }

@@ -65,7 +65,9 @@ pub(super) async fn replay(args: ReplayArgs, config: &Config) -> Result<ExitCode
     };
     let database = Database::open(config, true).await?;
     let engine = server::engine(config, database.store.clone(), String::new())?;
-    let done = engine.replay_messages(&of, args.prune, &caller("replay")).await;
+    let caller = caller("replay");
+    let caller = args.reason.as_deref().map_or_else(|| caller.clone(), |why| caller.saying(why));
+    let done = engine.replay_messages(&of, args.prune, &caller).await;
     drop(engine);
     database.close().await;
     println!("{} messages wait to be worked on", done?.len());

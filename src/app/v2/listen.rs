@@ -29,7 +29,7 @@ const LARGEST: usize = 16 * 1024 * 1024;
 pub(in crate::app) struct ListenArgs {
     /// Where it listens.
     #[arg(default_value = "127.0.0.1:2575", value_name = "HOST:PORT")]
-    on: SocketAddr,
+    on: String,
     /// Put each message into a file of this folder instead of showing it.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -52,7 +52,7 @@ fn code(text: &str) -> Result<Code, String> {
 /// What keeps it from listening, as a sentence.
 pub(super) async fn run(args: &ListenArgs) -> Result<ExitCode, Box<dyn Error>> {
     let listener =
-        TcpListener::bind(args.on).await.map_err(|error| format!("{}: {error}", args.on))?;
+        TcpListener::bind(&*args.on).await.map_err(|error| format!("{}: {error}", args.on))?;
     eprintln!("listening on {}; nothing is stored", listener.local_addr()?);
     let mut signals = Signals::new()?;
     let taken = Cell::new(0);

@@ -13,7 +13,6 @@ mod send;
 mod sites;
 
 use std::error::Error;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -119,6 +118,9 @@ pub(super) struct ReplayArgs {
     /// What they made before and make no longer is deleted, unless others have changed it.
     #[arg(long)]
     prune: bool,
+    /// Why: it is kept in the record.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 /// `kiln v2 send`
@@ -129,7 +131,7 @@ pub(super) struct SendArgs {
     files: Vec<PathBuf>,
     /// Where they are sent.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2575")]
-    to: SocketAddr,
+    to: String,
     /// Connections that send side by side; the order of messages is kept on one alone.
     #[arg(long, default_value_t = 1, value_name = "N")]
     connections: u16,
@@ -173,4 +175,27 @@ fn messages(path: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
         Some(batch) => batch.messages.into_iter().map(<[u8]>::to_vec).collect(),
         None => vec![bytes],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    #[test]
+    fn hosts_have_names_or_numbers() {
+        for at in ["feeds.example.org:2575", "localhost:2575", "127.0.0.1:2575", "[::1]:2575"] {
+            let sent = Line::try_parse_from(["v2", "send", "a.hl7", "--to", at]).unwrap().command;
+            assert!(matches!(sent, Command::Send(args) if args.to == at), "{at}");
+            let heard = Line::try_parse_from(["v2", "listen", at]).unwrap().command;
+            assert!(matches!(heard, Command::Listen(_)), "{at}");
+        }
+    }
 }

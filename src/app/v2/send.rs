@@ -87,7 +87,7 @@ pub(super) async fn run(args: &SendArgs) -> Result<ExitCode, Box<dyn Error>> {
 
 /// One connection: a message, its answer, the next message.
 async fn lane(sending: &Sending, args: &SendArgs, began: Instant) -> Result<(), Box<dyn Error>> {
-    let connected = TcpStream::connect(args.to).await;
+    let connected = TcpStream::connect(&*args.to).await;
     let mut stream = connected.map_err(|error| format!("{}: {error}", args.to))?;
     stream.set_nodelay(true)?;
     let (mut frames, mut buffer) = (Frames::new(LARGEST), BytesMut::new());

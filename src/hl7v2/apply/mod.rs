@@ -337,8 +337,10 @@ impl Work for Applier {
 
     fn draft(&self, message: &Message<'_>, maps: &Maps) -> Option<Drafted> {
         let draft = maps.draft(message)?;
-        let issues = draft.problems.iter().map(|problem| issue(problem, message)).collect();
+        let mut issues: Vec<_> =
+            draft.problems.iter().map(|problem| issue(problem, message)).collect();
         let bundle = (!draft.is_refused()).then(|| bundle::transaction(&draft));
+        issues.extend(bundle.iter().flat_map(|_| self.invalid(&draft, maps)));
         Some(Drafted { bundle, issues, unmapped: draft.unmapped })
     }
 

@@ -13,7 +13,8 @@ use crate::fhir::json::{Object, Value};
 use crate::fhir::schema::{Schema, TypeDef};
 use crate::fhir::{Identity, ResourceType};
 use crate::hl7v2::ack::{Condition, Issue};
-use crate::hl7v2::map::DraftResource;
+use crate::hl7v2::map::site::Mode;
+use crate::hl7v2::map::{Draft, DraftResource, Maps, bundle};
 use crate::hl7v2::queue::{Done, Task};
 
 impl Applier {
@@ -50,6 +51,27 @@ impl Applier {
                 }
             }
         }
+    }
+}
+
+impl Applier {
+    /// What a write would refuse of what a message makes where nothing of it is stored. What only amends or
+    /// ends something is not looked at: what that becomes depends on what there is.
+    pub(super) fn invalid(&self, draft: &Draft, maps: &Maps) -> Vec<Issue> {
+        let is_partial = maps.site().wishes.is_partial == Some(true);
+        let is_made = |one: &&DraftResource| {
+            let is_by_code = one.mode == Mode::ActionCode;
+            let action = one.action.as_deref().filter(|_| is_by_code);
+            one.rule != "losing-account" && !matches!(action, Some("D" | "U" | "X"))
+        };
+        let made = draft.resources.iter().filter(is_made);
+        let issues = made.filter_map(|one| {
+            let fault = self.engine.would_take(&bundle::resource(one)).err()?;
+            let Halt::Failed(issue) = Halt::from(fault) else { return None };
+            let may_lack = is_partial && one.resource_type != "Patient";
+            Some(if may_lack { told(&issue) } else { issue })
+        });
+        issues.collect()
     }
 }
 

@@ -127,17 +127,7 @@ impl Guest {
 
     /// The same request with what somebody said about it, for the ledger.
     pub(super) fn saying(&self, reason: &str) -> Caller {
-        let said =
-            percent_encoding::utf8_percent_encode(reason, percent_encoding::NON_ALPHANUMERIC);
-        let request = &self.caller.request;
-        let path_and_query = format!("{}?reason={said}", request.path_and_query);
-        let request = RequestContext {
-            id: request.id.clone(),
-            method: request.method,
-            path_and_query,
-            source: request.source,
-        };
-        Caller::new(self.caller.principal.clone(), request)
+        self.caller.saying(reason)
     }
 
     /// A page for this guest.

@@ -52,7 +52,8 @@ const PARAMETERS: &[&str] = &[
 
 /// `POST /v2/messages`
 pub(in crate::http) async fn receive(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
-    let body = exchange.read_body().await?;
+    let most = exchange.server.settings.max_message_bytes;
+    let body = exchange.read_within(most).await?;
     let origin = Origin {
         listener: "http",
         peer: exchange.caller.request.source,
@@ -105,14 +106,14 @@ pub(in crate::http) async fn read(exchange: Exchange) -> Result<Response<Body>, 
     Ok(of_json(whole(&view)))
 }
 
-/// `POST /v2/messages/[id]/$replay?prune=true`
+/// `POST /v2/messages/[id]/$replay?prune=true`; a body says why.
 pub(in crate::http) async fn replay(exchange: Exchange) -> Result<Response<Body>, Failure> {
     exchange.query.check_known(&["prune"]).map_err(Error::from)?;
     let of = Replay::One(id(&exchange)?);
     replayed(exchange, of).await
 }
 
-/// `POST /v2/messages/$replay?state=failed&site=..&since=..&prune=true`
+/// `POST /v2/messages/$replay?state=failed&site=..&since=..&prune=true`; a body says why.
 pub(in crate::http) async fn replay_failed(exchange: Exchange) -> Result<Response<Body>, Failure> {
     exchange.query.check_known(&["state", "site", "since", "prune"]).map_err(Error::from)?;
     let state = once(&exchange, "state")?;
@@ -161,22 +162,30 @@ pub(in crate::http) async fn unmerge(mut exchange: Exchange) -> Result<Response<
 
 /// Why something is done: the body.
 async fn reason(exchange: &mut Exchange, done: &str) -> Result<String, Failure> {
-    let body = exchange.read_at_most(4_096).await?;
-    let reason = str::from_utf8(body.trim_ascii()).unwrap_or_default();
-    if reason.is_empty() || reason.contains('\0') {
-        let text = format!("why the message is {done} is the body, as text");
-        return Err(Error::invalid(IssueCode::Required, text).into());
-    }
-    Ok(reason.to_owned())
+    let text = format!("why the message is {done} is the body, as text");
+    let missing = || Error::invalid(IssueCode::Required, text).into();
+    said(exchange).await?.ok_or_else(missing)
 }
 
-async fn replayed(exchange: Exchange, of: Replay) -> Result<Response<Body>, Failure> {
+/// The same where it need not be told.
+async fn said(exchange: &mut Exchange) -> Result<Option<String>, Failure> {
+    let body = exchange.read_at_most(4_096).await?;
+    match str::from_utf8(body.trim_ascii()) {
+        Ok("") => Ok(None),
+        Ok(reason) if !reason.contains('\0') => Ok(Some(reason.to_owned())),
+        _ => Err(Error::invalid(IssueCode::Value, "a reason is a text in UTF-8").into()),
+    }
+}
+
+async fn replayed(mut exchange: Exchange, of: Replay) -> Result<Response<Body>, Failure> {
     let prunes = match once(&exchange, "prune")? {
         None | Some("false") => false,
         Some("true") => true,
         Some(_) => return Err(Error::invalid(IssueCode::Value, "prune is true or false").into()),
     };
+    let reason = said(&mut exchange).await?;
     let Exchange { server, caller, .. } = exchange;
+    let caller = reason.map_or_else(|| caller.clone(), |reason| caller.saying(&reason));
     let done = server.engine.replay_messages(&of, prunes, &caller).await;
     let ids = done.map_err(Failure::Interaction)?;
     server.messages.wake();
