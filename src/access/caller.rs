@@ -96,6 +96,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_somebody_says_of_why_is_kept_with_the_request() {
+        let request = |path: &str| RequestContext {
+            id: "1".to_owned(),
+            method: "POST",
+            path_and_query: path.to_owned(),
+            source: None,
+        };
+        for (path, expected) in [
+            ("/v2/messages/1/$replay", "/v2/messages/1/$replay?reason=the%20map%20is%20mended"),
+            ("/v2?prune=true", "/v2?prune=true&reason=the%20map%20is%20mended"),
+        ] {
+            let caller = Caller::new(Principal::service("v2"), request(path));
+            let said = caller.saying("the map is mended");
+            assert_eq!(said.request.path_and_query, expected, "{path}");
+        }
+    }
+
+    #[test]
     fn a_token_in_a_url_is_not_kept() {
         for (sent, expected) in [
             ("/fhir/Patient?name=a&_count=1", "/fhir/Patient?name=a&_count=1"),

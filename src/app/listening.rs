@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -67,7 +68,12 @@ impl Listening {
         let address = bound(&listener, config.http.listen)?;
         let (stop, stopped) = watch::channel(false);
         let ready = AllReady::default();
-        let limits = Limits::of(connections(config, open_files()));
+        let open_files = open_files();
+        if open_files < needed(config) {
+            let needed = needed(config);
+            tracing::warn!(open_files, needed, "fewer files may be open than connections may want");
+        }
+        let limits = Limits::of(connections(config, open_files));
         let tls = tls(config).map_err(StartError::Tls)?;
         let door = Door { limits, tls: tls.clone() };
         let serving = listener::serve(listener, ready.fhir.clone(), door, stopped.clone());
@@ -116,15 +122,32 @@ fn tls(config: &Config) -> Result<Option<Tls>, TlsError> {
     Tls::open(files).map(Some)
 }
 
-/// The most files and connections that this process may have open.
+/// The most files and connections that this process may have open: as many as it may give itself.
 fn open_files() -> u64 {
-    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let all = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        // Where it is not let, it goes on with what it has.
+        let _ = setrlimit(Resource::Nofile, all);
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Files and connections that are not for clients and feeds.
+fn kept(config: &Config) -> u64 {
+    let spare = 2 * ADMIN_CONNECTIONS + SPARE_FILES;
+    u64::from(config.database.connections().saturating_add(spare))
+}
+
+/// Files and connections that are open when all connections are taken that the settings allow.
+fn needed(config: &Config) -> u64 {
+    let feeds = config.hl7v2.listen.map_or(0, |_| config.hl7v2.max_connections.get());
+    kept(config) + u64::from(config.http.max_connections.get()) + u64::from(feeds)
 }
 
 /// The most connections of clients: a part of the `open_files` is kept for the database.
 fn connections(config: &Config, open_files: u64) -> u32 {
-    let kept = config.database.connections().saturating_add(2 * ADMIN_CONNECTIONS + SPARE_FILES);
-    let room = open_files.saturating_sub(u64::from(kept)).max(1);
+    let room = open_files.saturating_sub(kept(config)).max(1);
     let most = config.http.max_connections.get();
     u32::try_from(room).map_or(most, |room| room.min(most))
 }
@@ -143,5 +166,15 @@ mod tests {
         {
             assert_eq!(connections(&config, open_files), expected, "{open_files}");
         }
+        assert_eq!(needed(&config), 5000 + kept);
+        let feed = ("hl7v2.listen".to_owned(), "127.0.0.1:2575".to_owned());
+        let config = Config::load(None, &[flags[0].clone(), feed]).unwrap();
+        assert_eq!(needed(&config), 5000 + kept + 1000);
+    }
+
+    #[test]
+    fn as_many_files_may_be_open_as_the_system_lets() {
+        let most = getrlimit(Resource::Nofile).maximum;
+        assert_eq!(open_files(), most.unwrap_or(u64::MAX));
     }
 }

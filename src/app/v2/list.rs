@@ -66,7 +66,10 @@ pub(super) async fn replay(args: ReplayArgs, config: &Config) -> Result<ExitCode
     let database = Database::open(config, true).await?;
     let engine = server::engine(config, database.store.clone(), String::new())?;
     let caller = caller("replay");
-    let caller = args.reason.as_deref().map_or_else(|| caller.clone(), |why| caller.saying(why));
+    let caller = match &args.reason {
+        Some(reason) => caller.saying(reason),
+        None => caller,
+    };
     let done = engine.replay_messages(&of, args.prune, &caller).await;
     drop(engine);
     database.close().await;

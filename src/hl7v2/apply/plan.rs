@@ -205,15 +205,8 @@ impl Plan {
             now.set("active", false);
         }
         if let Some(stored) = stored.filter(|_| is_result) {
-            let all = stale::results_of(stored, &now);
-            let (followed, names) = result::followed(stored, now.clone(), false);
-            self.told.extend(names.into_iter().map(told));
-            let Some(followed) = followed else {
-                self.put_results(found, stored, &now, draft);
-                return;
-            };
-            // Results that the message does not tell of again are the report's as before.
-            now = stale::with_results(followed, all);
+            let Some(followed) = self.follow(found, stored, &now, draft) else { return };
+            now = followed;
         }
         if action == Some("D") {
             match stored.and_then(|stored| amend::ended(stored, &draft.resource_type)) {
@@ -224,6 +217,24 @@ impl Plan {
         // Others than those that stand for a value are told apart: `observation 3`.
         let rule = if draft.is_spun_off { &draft.rule } else { &draft.name };
         self.put(found, &now, if stored.is_some() { "update" } else { "create" }, rule);
+    }
+
+    /// A result after the stored one. `None`: it is older, and has only its results added to a report.
+    fn follow(
+        &mut self,
+        found: &Found,
+        stored: &Json,
+        now: &Json,
+        draft: &DraftResource,
+    ) -> Option<Json> {
+        let (followed, names) = result::followed(stored, now.clone(), false);
+        self.told.extend(names.into_iter().map(told));
+        if followed.is_none() {
+            self.put_results(found, stored, now, draft);
+        }
+        // Results that the message does not tell of again are the report's as before.
+        let all = stale::results_of(stored, now);
+        followed.map(|followed| stale::with_results(followed, all))
     }
 
     /// Adds the results of a message to a stored report that stays as it is otherwise.

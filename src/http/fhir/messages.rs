@@ -163,7 +163,7 @@ pub(in crate::http) async fn unmerge(mut exchange: Exchange) -> Result<Response<
 /// Why something is done: the body.
 async fn reason(exchange: &mut Exchange, done: &str) -> Result<String, Failure> {
     let text = format!("why the message is {done} is the body, as text");
-    let missing = || Error::invalid(IssueCode::Required, text).into();
+    let missing = || Failure::from(Error::invalid(IssueCode::Required, text));
     said(exchange).await?.ok_or_else(missing)
 }
 
@@ -185,7 +185,10 @@ async fn replayed(mut exchange: Exchange, of: Replay) -> Result<Response<Body>, 
     };
     let reason = said(&mut exchange).await?;
     let Exchange { server, caller, .. } = exchange;
-    let caller = reason.map_or_else(|| caller.clone(), |reason| caller.saying(&reason));
+    let caller = match reason {
+        Some(reason) => caller.saying(&reason),
+        None => caller,
+    };
     let done = server.engine.replay_messages(&of, prunes, &caller).await;
     let ids = done.map_err(Failure::Interaction)?;
     server.messages.wake();
