@@ -90,6 +90,28 @@ async fn a_registration_says_arrived_where_the_site_wants_it() {
     assert_eq!(story.of("/Encounter?", "status").await, "in-progress");
 }
 
+/// v2 E-A02: a step that cannot follow is done and told, or refused where the site is strict.
+///
+/// Covers: v2 E-A02.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_cannot_follow_is_refused_where_the_site_wants_it() {
+    for (profile, answer, status, count) in [
+        ("", "AA unexpected-transition", "finished", "2"),
+        ("transitions = \"accept\"", "AA unexpected-transition", "finished", "2"),
+        ("transitions = \"refuse\"", "AE unexpected-transition", "finished", "1"),
+    ] {
+        let mut story = with(profile).await;
+        assert_eq!(story.tell("ADT^A01^ADT_A01", &visit("W1")).await, "AA", "{profile}");
+        assert_eq!(story.tell("ADT^A03^ADT_A03", &visit("W1")).await, "AA", "{profile}");
+        assert_eq!(story.tell("ADT^A02^ADT_A02", &visit("W2")).await, answer, "{profile}");
+        assert_eq!(story.of("/Encounter?", "status").await, status, "{profile}");
+        let encounter = story.get("/Encounter?").await;
+        let places = (0..4)
+            .map_while(|at| encounter.at(&format!("entry[0].resource.location[{at}].status")));
+        assert_eq!(places.count().to_string(), count, "{profile}");
+    }
+}
+
 /// v2 E-A08: an end that data tell of ends a visit where the site wants it.
 ///
 /// Covers: v2 E-A08.

@@ -235,6 +235,7 @@ impl Applier {
             Some("results") => self.gather(case, found, plan).await?,
             Some("document") => self.supersede(case, plan).await?,
             Some("link") => merge::link(case, found, plan),
+            Some("encounter-event") => plan.refuse_unexpected(case)?,
             _ => {}
         }
         Ok(())

@@ -279,6 +279,16 @@ impl Plan {
         visit
     }
 
+    /// Stops at a step that cannot follow what a visit is, where the sender's profile wants that.
+    pub(super) fn refuse_unexpected(&self, case: &Case<'_>) -> Result<(), Halt> {
+        let name = "unexpected-transition";
+        let is_told = self.told.iter().any(|issue| issue.name == name);
+        if is_told && case.maps.site().has(Habit::RefusesTransitions) {
+            return Err(Halt::Failed(Issue::error(Condition::ApplicationError).named(name)));
+        }
+        Ok(())
+    }
+
     /// Has a resource written as `body` says, unless that is what is stored.
     pub(super) fn put(&mut self, found: &Found, body: &Json, action: &'static str, rule: &str) {
         let stored = found.stored.as_ref();

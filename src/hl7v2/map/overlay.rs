@@ -37,7 +37,7 @@ const SECTIONS: [&str; 12] = [
 ];
 
 /// What a site may say of itself.
-const SITE: [&str; 19] = [
+const SITE: [&str; 20] = [
     "id",
     "base",
     "match",
@@ -56,6 +56,7 @@ const SITE: [&str; 19] = [
     "merge_unknown",
     "refuse_untyped",
     "split_repeats",
+    "transitions",
     "visit_by_account",
 ];
 
@@ -139,20 +140,7 @@ fn site(reader: &mut Reader<'_>, root: &dyn TableLike, before: &Site) -> Site {
         site.decimal_comma = yes("decimal_comma", site.decimal_comma);
         site.dns_urls = yes("dns_urls", site.dns_urls);
         site.is_us = yes("us", site.is_us);
-        let habits = [
-            (Habit::EndsByData, "discharge_by_data"),
-            (Habit::MakesLosing, "merge_unknown"),
-            (Habit::RefusesUntyped, "refuse_untyped"),
-            (Habit::SplitsRepeats, "split_repeats"),
-            (Habit::VisitByAccount, "visit_by_account"),
-        ];
-        site.habits.extend(habits.into_iter().filter(|(_, key)| yes(key, false)).map(|(it, _)| it));
-        let arrived = wish(reader, own, "a04", "in-progress or arrived", |word| match word {
-            "arrived" => Some(true),
-            "in-progress" => Some(false),
-            _ => None,
-        });
-        site.habits.extend(arrived.filter(|arrived| *arrived).map(|_| Habit::RegistersArrivals));
+        site.habits.extend(habits(reader, own));
         site.matching = matching(reader, own);
         site.wishes = wishes(reader, own);
         site.answers = word("answers").map(str::to_owned);
@@ -181,6 +169,33 @@ fn site(reader: &mut Reader<'_>, root: &dyn TableLike, before: &Site) -> Site {
     }
     words(reader, root, &mut site);
     site
+}
+
+/// What is usual at a site.
+fn habits(reader: &mut Reader<'_>, own: &dyn TableLike) -> Vec<Habit> {
+    let named = [
+        (Habit::EndsByData, "discharge_by_data"),
+        (Habit::MakesLosing, "merge_unknown"),
+        (Habit::RefusesUntyped, "refuse_untyped"),
+        (Habit::SplitsRepeats, "split_repeats"),
+        (Habit::VisitByAccount, "visit_by_account"),
+    ];
+    let is_set = |key: &str| own.get(key).and_then(Item::as_bool) == Some(true);
+    let mut all: Vec<_> =
+        named.into_iter().filter(|(_, key)| is_set(key)).map(|(habit, _)| habit).collect();
+    let arrived = wish(reader, own, "a04", "in-progress or arrived", |word| match word {
+        "arrived" => Some(true),
+        "in-progress" => Some(false),
+        _ => None,
+    });
+    all.extend(arrived.filter(|arrived| *arrived).map(|_| Habit::RegistersArrivals));
+    let refuses = wish(reader, own, "transitions", "accept or refuse", |word| match word {
+        "accept" => Some(false),
+        "refuse" => Some(true),
+        _ => None,
+    });
+    all.extend(refuses.filter(|refuses| *refuses).map(|_| Habit::RefusesTransitions));
+    all
 }
 
 /// For whom a profile is.

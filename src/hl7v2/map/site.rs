@@ -129,6 +129,9 @@ pub enum Habit {
     EndsByData,
     /// A patient that is to end and that nobody knows is made in order to end: `merge_unknown = true`.
     MakesLosing,
+    /// A step that cannot follow what a visit is, such as a transfer after the discharge, is refused:
+    /// `transitions = "refuse"`.
+    RefusesTransitions,
     /// A value without a type is refused, not kept as a text: `refuse_untyped = true`.
     RefusesUntyped,
     /// A registration (A04) says that somebody has arrived, not that the visit is under way: `a04 = "arrived"`.
