@@ -230,7 +230,10 @@ fn a_site_says_where_it_is_and_what_names_are_addresses() {
         text(draft(maps, "ADT^A28", &[&person]).first("patient").unwrap(), "identifier")
     };
     let known = identifiers(&maps);
-    assert!(known.contains("http://hl7.org/fhir/sid/us-ssn"), "{known}");
+    assert!(!known.contains("us-ssn") && known.contains("123"), "{known}");
+    let us = maps.with_site("us.toml", "[site]\nid = 'u'\nus = true\n", &spec.schema).unwrap();
+    let told = identifiers(&us);
+    assert!(told.contains("http://hl7.org/fhir/sid/us-ssn"), "{told}");
     assert!(!known.contains("https://a.test"), "{known}");
     let site = "[site]\nid = 'x'\nbase = 'https://x.test'\nus = false\ndns_urls = true\n";
     let told = identifiers(&maps.with_site("x.toml", site, &spec.schema).unwrap());

@@ -417,6 +417,7 @@ impl<'a> Eval<'a> {
                     "null" => items().iter().any(|item| matches!(item, Item::Null)),
                     "timed" => items().first().is_some_and(|item| time::has_time(&item.text())),
                     "is_us" => self.context.site.is_us,
+                    "says_us" => self.context.site.says_us,
                     "after" => matches!(first, Some(Expr::Path(path))
                         if scope.is_after(path.segment.as_str(), self.message)),
                     _ => !items().is_empty(),

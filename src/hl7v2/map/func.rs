@@ -170,6 +170,7 @@ pub(crate) const FUNCS: &[Func] = &[
     free("null", Gives::Condition, &[]),
     free("period", Gives::Fhir("Period"), &[]),
     free("refs", Gives::Reference, &[]),
+    free("says_us", Gives::Condition, &[]),
     free("timed", Gives::Condition, &[]),
     free("valued", Gives::Condition, &[]),
 ];

@@ -140,6 +140,7 @@ fn site(reader: &mut Reader<'_>, root: &dyn TableLike, before: &Site) -> Site {
         site.decimal_comma = yes("decimal_comma", site.decimal_comma);
         site.dns_urls = yes("dns_urls", site.dns_urls);
         site.is_us = yes("us", site.is_us);
+        site.says_us = yes("us", site.says_us);
         site.habits.extend(habits(reader, own));
         site.matching = matching(reader, own);
         site.wishes = wishes(reader, own);

@@ -168,8 +168,11 @@ pub struct Site {
     pub decimal_comma: bool,
     /// What is usual there and not elsewhere.
     pub habits: BTreeSet<Habit>,
-    /// Whether it lives by the rules of the United States.
+    /// Whether it lives by the rules of the United States, as all do that say nothing of it: its resources
+    /// claim the profiles of US Core where they keep to them.
     pub is_us: bool,
+    /// Whether it says so itself: then its numbers of social security are those of the United States.
+    pub says_us: bool,
     /// Code systems by the sender's names for them.
     pub systems: BTreeMap<String, String>,
     /// Codes of the sender by code set and the sender's name for the system.
@@ -203,6 +206,7 @@ impl Default for Site {
             decimal_comma: false,
             habits: BTreeSet::new(),
             is_us: true,
+            says_us: false,
             systems: BTreeMap::new(),
             codes: BTreeMap::new(),
             units: BTreeMap::new(),
