@@ -196,7 +196,7 @@ impl<'a> Drafting<'a> {
         let items = rule
             .action
             .map(|path| eval.items(&super::expr::Expr::Path(path), &instance.scope, Some(at)));
-        let action = items.into_iter().flatten().next().map(|item| item.text());
+        let action = items.into_iter().flatten().next().map(|item| act(item.text()));
         let segment = rule.segment().map(|name| name.to_string()).unwrap_or_default();
         let mode = self.context.site.modes.get(&segment).copied().unwrap_or(rule.mode);
         // An entry may say that its list is all there is.
@@ -453,6 +453,16 @@ fn fails(rule: &Rule) -> Option<u16> {
     let Work::Value(super::expr::Expr::Pipe(_, call)) = &rule.work else { return None };
     let Some(super::expr::Expr::Number(code)) = call.plain.first() else { return None };
     u16::try_from(*code).ok().filter(|_| call.name == "fail")
+}
+
+/// An action code (table 0206), or the same of problems and goals (table 0287).
+fn act(code: String) -> String {
+    match code.as_str() {
+        "AD" => "A".to_owned(),
+        "UP" => "U".to_owned(),
+        "DE" | "DEL" => "D".to_owned(),
+        _ => code,
+    }
 }
 
 /// `PID-3` of `PID-3[*].1`.
