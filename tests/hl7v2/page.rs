@@ -102,6 +102,11 @@ async fn messages_are_replayed_and_discarded_for_a_reason_by_our_own_pages_alone
     form(&server, &second, "do=replay&reason=the+map+is+mended", None).await.expect(303);
     let said = "SELECT count(*) FROM ledger WHERE query LIKE '%reason=the%20map%20is%20mended'";
     assert_eq!(server.database.number(said).await, 1);
+    // Who replays by other means than our pages says why as well.
+    let url = format!("{}/v2/messages/$replay?state=failed", server.client.root());
+    server.client.call("POST", &url).body("by hand").send().await.expect(202);
+    let said = "SELECT count(*) FROM ledger WHERE query LIKE '%reason=by%20hand'";
+    assert_eq!(server.database.number(said).await, 1);
     form(&server, "/v2", "reason=", None).await.expect(400);
     form(&server, "/v2", "reason=all+of+them&site=LAB%7CSTM", None).await.expect(303);
     form(&server, "/v2/view/nothing", "do=replay&reason=x", None).await.expect(404);

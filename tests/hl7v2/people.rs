@@ -2,6 +2,7 @@
 
 use crate::harness::endpoint::endpoint_of;
 use crate::harness::grants::Token;
+use crate::harness::server::TestServer;
 
 use super::feed::{Feed, adt, value};
 
@@ -61,6 +62,20 @@ async fn messages_are_found_and_shown() {
     client.call("POST", &url("/nothing/$replay")).send().await.expect(404);
     // What had its effect may be worked on again; what waits may not be set aside twice.
     client.call("POST", &url(&format!("/{id}/$discard"))).body("why").send().await.expect(409);
+}
+
+/// v2 P8: a message over HTTP may have as many bytes as one over MLLP, whatever other bodies may have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_over_http_has_the_bound_of_messages() {
+    let settings = [("http.max_body_bytes", "20000"), ("hl7v2.max_message_bytes", "60000")];
+    let server = TestServer::start_with(&settings).await;
+    let url = format!("{}/v2/messages", server.client.root());
+    for (bytes, status) in [(30_000, 200), (70_000, 413)] {
+        let text = "x".repeat(bytes);
+        let message = format!("{}\rZZZ|{text}\r", adt("A01", &bytes.to_string(), "1").trim_end());
+        let sent = server.client.call("POST", &url).header("Content-Type", "application/hl7-v2");
+        assert_eq!(sent.body(message).send().await.status, status, "{bytes}");
+    }
 }
 
 /// v2 P8: pages follow each other without a gap.
