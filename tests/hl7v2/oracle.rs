@@ -50,6 +50,11 @@ fn what_theirs_cuts_off_is_kept_by_ours() {
     let theirs = Theirs::parse(named).unwrap();
     let third = theirs.query("MSH.3").map(|value| value.raw_value().to_owned());
     assert_ne!(third.as_deref(), Some("A"), "it is mended, take the case out");
+    // It does not find a message behind what files begin with.
+    for begun in ["\u{FEFF}MSH|^~\\&|A|B", "\r\nMSH|^~\\&|A|B"] {
+        assert_eq!(ours(begun).header(3).raw(), "A", "{begun:?}");
+        assert!(Theirs::parse(begun).is_err(), "{begun:?}: it is mended, take the case out");
+    }
     // And its escapes know the separators alone.
     let escaped = "MSH|^~\\&|A\\X41\\B";
     assert_eq!(ours(escaped).header(3).text(), "AAB");
