@@ -260,7 +260,17 @@ impl Engine {
         let events = self.events_asked(target, &request, &mut paging, &mut issues)?;
         let path = path(target);
         let (waits_for_words, words, looked_up) = (false, None, None);
-        Ok(Asked { path, request, paging, issues, looked_up, beside, events, waits_for_words, words })
+        Ok(Asked {
+            path,
+            request,
+            paging,
+            issues,
+            looked_up,
+            beside,
+            events,
+            waits_for_words,
+            words,
+        })
     }
 
     /// Looks up what the store cannot compare, once it is decided that the caller may ask.
@@ -315,12 +325,7 @@ impl Engine {
     }
 
     fn resolver<'a, 'gate>(&'a self, permit: Option<&'a Permit<'gate>>) -> Resolver<'a, 'gate> {
-        Resolver {
-            lookups: &self.lookups,
-            extractor: &self.extractor,
-            permit,
-            asked: Cell::new(0),
-        }
+        Resolver { lookups: &self.lookups, extractor: &self.extractor, permit, asked: Cell::new(0) }
     }
 
     pub(super) fn parse_search(
