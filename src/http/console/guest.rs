@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{Method, Response, StatusCode, request};
 
-use crate::access::{Caller, Principal, RequestContext};
+use crate::access::{Caller, Principal};
 use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::http::body;
