@@ -19,16 +19,9 @@ async fn who_lacks_the_second_factor_gets_nowhere_else() {
     assert!(half.text().contains("Add an authenticator app"), "{half:?}");
     let csrf = hidden(&half, "csrf");
     // Every page, with a request and without: half a login leads to the second factor alone (M4).
-    let factor = ["/auth/factors", "/auth/second-factor"];
-    let pages = kiln::http::oauth::routes::all().into_iter().chain(kiln::http::console::all());
     let mut seen = 0;
-    for route in pages {
-        let path = route.path.replace("{name}", "x");
+    for (method, path) in pages() {
         let is_of_messages = path.starts_with("/v2");
-        let is_ours = (path.starts_with("/auth/") || is_of_messages) && !path.contains("assets");
-        if !is_ours || factor.contains(&path.as_str()) {
-            continue;
-        }
         let was = browser.jar.clone();
         let fields = [
             ("csrf", csrf.as_str()),
@@ -38,7 +31,7 @@ async fn who_lacks_the_second_factor_gets_nowhere_else() {
             ("scope", "patient/Observation.rs"),
             ("client", "app"),
         ];
-        let answer = match route.method.as_str() {
+        let answer = match method.as_str() {
             "GET" => browser.get(&format!("{path}?request={request}")).await,
             "POST" if path == "/auth/launch" => {
                 let body = r#"{"client_id":"app","patient":"p1"}"#;
@@ -65,9 +58,9 @@ async fn who_lacks_the_second_factor_gets_nowhere_else() {
             ),
             status => (400..500).contains(&status),
         };
-        assert!(is_kept_out, "{} {path}: {answer:?}", route.method);
+        assert!(is_kept_out, "{method} {path}: {answer:?}");
         if is_of_messages {
-            assert_eq!(answer.status, 303, "{} {path}: {answer:?}", route.method);
+            assert_eq!(answer.status, 303, "{method} {path}: {answer:?}");
             seen += 1;
         }
         assert!(!to.contains("code="), "{path}");
@@ -75,6 +68,18 @@ async fn who_lacks_the_second_factor_gets_nowhere_else() {
     }
     assert_eq!(seen, 4, "pages of messages");
     server.stop().await;
+}
+
+/// The method and path of every page of logins and of the console but those of the second factor.
+fn pages() -> Vec<(String, String)> {
+    let factor = ["/auth/factors", "/auth/second-factor"];
+    let routes = kiln::http::oauth::routes::all().into_iter().chain(kiln::http::console::all());
+    let pages = routes.map(|route| (route.method.to_string(), route.path.replace("{name}", "x")));
+    let is_page = |path: &str| {
+        let is_ours = path.starts_with("/auth/") || path.starts_with("/v2");
+        is_ours && !path.contains("assets") && !factor.contains(&path)
+    };
+    pages.filter(|(_, path)| is_page(path)).collect()
 }
 
 /// Covers: security V19, M6.

@@ -46,6 +46,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
     let mix: Vec<&str> = queries.iter().map(|query| query.name).collect();
     queries.push(deep(bench).await?);
     queries.extend(kinds::queries(&known));
+    queries.extend(mix::without_totals(&queries));
     let (beside, only): (Vec<String>, Vec<String>) =
         bench.args.only.clone().into_iter().partition(|name| name == beside::NAME);
     // What is costly is found among all.

@@ -235,7 +235,9 @@ pub fn ended(stored: &Json, resource_type: &str) -> Option<Json> {
         "Condition" => {
             let system = "http://terminology.hl7.org/CodeSystem/condition-ver-status";
             now.set("verificationStatus", coded(system, "entered-in-error"));
+            // Neither clinical status nor end has a problem that never was (invariants con-5 and con-4).
             now.remove("clinicalStatus");
+            now.retain(|name, _| !is_of("abatement", name));
         }
         "Coverage" => now.set("status", "cancelled"),
         "Procedure" | "Observation" | "Immunization" | "MedicationAdministration" => {
@@ -329,6 +331,13 @@ mod tests {
             assert_eq!(gone.get(element).and_then(Value::as_str), Some(expected), "{of}");
         }
         assert_eq!(ended(&Json::new(), "Patient"), None);
+        let resolved = object(r#"{"clinicalStatus":{},"abatementDateTime":"2026-07-03"}"#);
+        let gone = ended(&resolved, "Condition").unwrap();
+        assert!(gone.get("verificationStatus").is_some_and(|it| has_code(it, "entered-in-error")));
+        assert!(
+            !gone.contains("clinicalStatus") && !gone.contains("abatementDateTime"),
+            "{gone:?}"
+        );
     }
 
     #[test]

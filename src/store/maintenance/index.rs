@@ -34,6 +34,11 @@ const WINDOW: &str = "SELECT max(rid) FROM (SELECT rid, row_number() OVER w AS p
      WHERE rid > $1 AND tid = $2 ORDER BY rid LIMIT $3) r WINDOW w AS (ORDER BY rid)) v \
      WHERE place = 1 OR bytes <= $4::bigint";
 
+/// How many resources there are, and the bytes of a body on average: as text, and as it is stored.
+pub const ROOM_OF_BODIES: &str = "SELECT (SELECT count(*) FROM res WHERE op <> 'D'), \
+     avg(octet_length(body::text))::bigint, avg(pg_column_size(body))::bigint \
+     FROM (SELECT body FROM res WHERE body IS NOT NULL LIMIT 20000) b;";
+
 /// Starts a build unless the index is of this fingerprint; with `$2` in any case.
 const BEGIN: &str = "INSERT INTO index_build (fingerprint) VALUES ($1) \
      ON CONFLICT (one) DO UPDATE SET fingerprint = excluded.fingerprint, after_rid = 0, done = 0, \

@@ -29,7 +29,7 @@ pub use code_systems::{
 pub use contents::{Contents, definitions, definitions_mark, of_keys, sizes, sizes_after};
 pub use encoding::KnownParties;
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
-pub use index::build_index;
+pub use index::{ROOM_OF_BODIES, build_index};
 pub use labelling::{OtherLabels, is_labelled, labelled, labelled_by_others, labels_by};
 pub use outlets::{Reached, add_outlet, move_outlet, outlet_reached, take_outlet};
 pub use packages::{

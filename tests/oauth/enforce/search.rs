@@ -98,7 +98,7 @@ async fn what_comes_along_is_within_reach_at_every_hop() {
 
 /// What is out of reach takes no place of what is within, however much of it there is.
 ///
-/// Covers: security E11; rest 4.212.
+/// Covers: security E11.
 #[tokio::test(flavor = "multi_thread")]
 async fn more_out_of_reach_than_may_come_along_hides_nothing_within() {
     const HIDDEN: usize = 2_100;

@@ -2,6 +2,7 @@
 
 use super::super::BenchError;
 use super::super::floor::Floor;
+use crate::store::maintenance::ROOM_OF_BODIES;
 
 /// The tables of the index with their indexes: name, bytes of the table, name and bytes of an index. None
 /// in a database of another server.
@@ -9,11 +10,6 @@ const ROOMS: &str = "SELECT t.relname, pg_table_size(t.oid), i.relname, pg_relat
      FROM pg_class t LEFT JOIN pg_index x ON x.indrelid = t.oid LEFT JOIN pg_class i ON i.oid = x.indexrelid \
      WHERE t.oid IN (SELECT to_regclass(n) FROM unnest('{comp,dat,meta_use,num,srow,str,tok,token_code}'::text[]) n) \
      ORDER BY t.relname, i.relname;";
-
-/// How many resources there are, and the bytes of a body on average: as text, and as it is stored.
-const BODIES: &str = "SELECT (SELECT count(*) FROM res WHERE op <> 'D'), avg(octet_length(body::text))::bigint, \
-     avg(pg_column_size(body))::bigint \
-     FROM (SELECT body FROM res WHERE body IS NOT NULL LIMIT 20000) b;";
 
 /// A table and its indexes, in bytes.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -40,7 +36,7 @@ pub(super) async fn told(floor: &Floor) -> Result<Vec<String>, BenchError> {
     if rooms.is_empty() {
         return Ok(Vec::new());
     }
-    let bodies = bodies(&floor.sql(BODIES).await?);
+    let bodies = bodies(&floor.sql(ROOM_OF_BODIES).await?);
     Ok(bodies.map(|bodies| lines(&rooms, bodies)).unwrap_or_default())
 }
 
