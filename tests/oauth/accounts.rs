@@ -35,7 +35,7 @@ pub(crate) fn code_now(secret: &[u8], steps: i64) -> String {
 }
 
 /// Covers: security L18.
-/// Covers in part: security M3.
+/// Covers: security M3.
 #[tokio::test]
 async fn who_knows_the_password_gets_in_and_failures_wait() {
     let server = server().await;

@@ -89,7 +89,7 @@ async fn by_get_and_by_post_a_patient_comes_to_a_token() {
 }
 
 /// Covers: security L2, L3, L5, H17, V18.
-/// Covers in part: security L19.
+/// Covers: security L19.
 /// Covers: security L4.
 #[tokio::test]
 async fn a_bad_question_is_told_where_it_is_safe() {
@@ -392,7 +392,7 @@ async fn a_request_belongs_to_the_browser_that_began_it() {
     server.stop().await;
 }
 
-/// Covers in part: security L19.
+/// Covers: security L19.
 #[tokio::test]
 async fn an_old_login_is_asked_again_where_the_app_wants_it() {
     let server = world().await;

@@ -34,7 +34,7 @@ fn references(event: &Value) -> Vec<&str> {
 
 /// Each decision is one event of the pattern, with who asked for which organization, and outcome 0 or 8.
 ///
-/// Covers in part: security S10.
+/// Covers: security S10.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_decision_is_an_event_of_its_pattern() {
     let server = server().await;

@@ -41,7 +41,7 @@ pub(super) async fn doctor_with(
 }
 
 /// Covers: security S2, S3.
-/// Covers in part: security S5.
+/// Covers: security S5.
 /// Covers in part: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_patient_denies_is_gone_from_every_way_for_whom_it_is_denied() {
@@ -71,7 +71,7 @@ async fn what_a_patient_denies_is_gone_from_every_way_for_whom_it_is_denied() {
     server.stop().await;
 }
 
-/// Covers in part: security S5.
+/// Covers: security S5.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consent_that_is_committed_after_a_later_one_counts_at_once() {
     let server = filled().await;
@@ -281,7 +281,7 @@ async fn a_panel_is_of_those_whose_periods_are_now() {
     server.stop().await;
 }
 
-/// Covers in part: security S5.
+/// Covers: security S5.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_consents_cannot_be_read_nobody_is_let_in() {
     let server = server_with(&[("database.statement_timeout_ms", "1500")]).await;
