@@ -45,8 +45,8 @@ const CHANCES: [&str; 6] = [
     r#""probabilityDecimal":0.5"#,
     r#""probabilityDecimal":0.54"#,
     r#""probabilityDecimal":0.45"#,
-    r#""probabilityRange":{"low":{"value":0.4},"high":{"value":0.6}}"#,
-    r#""probabilityRange":{"low":{"value":0.7}}"#,
+    r#""probabilityRange":{"low":{"value":0.4,"system":"http://unitsofmeasure.org","code":"%"},"high":{"value":0.6,"system":"http://unitsofmeasure.org","code":"%"}}"#,
+    r#""probabilityRange":{"low":{"value":0.7,"system":"http://unitsofmeasure.org","code":"%"}}"#,
     r#""outcome":{"text":"unlikely"}"#,
 ];
 
