@@ -180,7 +180,7 @@ pub(super) fn fold(text: &str) -> String {
             'å' | 'Å' => out.push('a'),
             'ø' | 'Ø' => out.push('o'),
             'ß' => out.push_str("ss"),
-            '\'' | '-' | '.' | ',' | '\u{2019}' | '\u{301}' | '\u{308}' => {}
+            '\'' | '-' | '.' | ',' | '(' | ')' | '\u{2019}' | '\u{301}' | '\u{308}' => {}
             letter if letter.is_whitespace() => {
                 if !out.is_empty() && !out.ends_with(' ') {
                     out.push(' ');
