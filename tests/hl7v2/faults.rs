@@ -69,10 +69,14 @@ impl Way {
                 if sender.stream.write_all(&framed(message.as_bytes())).await.is_err() {
                     return answers;
                 }
-                while answers.len() < self.codes().len()
-                    && let Some(answer) = sender.read().await
-                {
+                for code in self.codes() {
+                    let Some(answer) = sender.read().await else { break };
+                    let is_expected = value(&answer, "MSA-1") == *code;
                     answers.push(answer);
+                    // After a refusal there may be nothing more.
+                    if !is_expected {
+                        break;
+                    }
                 }
                 answers
             }
