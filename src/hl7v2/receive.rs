@@ -287,8 +287,8 @@ impl Receiver {
         let heading = judged.heading.clone().filter(|_| !self.settings.endpoints.is_empty());
         let (id, answers) = match (received?, seat) {
             (Received::Repeated(earlier), _) => {
-                let (id, is_refused) = (earlier.id, judged.refused.is_some());
-                (id, self.repeated(earlier, judged.heading, is_refused).await?)
+                let id = earlier.id;
+                (id, self.repeated(earlier, judged.heading, judged.refused).await?)
             }
             (Received::New { is_leased, is_blocked }, seat) => {
                 if is_at_work {

@@ -123,7 +123,7 @@ impl Receiver {
 
     /// What a message that is stored is answered with.
     pub(super) fn answers(&self, judged: Judged, ack: Option<Outcome>, waiter: Waiter) -> Answers {
-        let flush = self.flush_of(&judged, ack.as_ref());
+        let (flush, id) = (self.flush_of(&judged, ack.as_ref()), waiter.id);
         let Some(heading) = judged.heading else {
             let application = ack.map_or(Application::Silent, |(_, ack)| Application::Now(ack));
             return Answers { accept: None, application };
@@ -133,9 +133,9 @@ impl Receiver {
             ack::wanted(&heading, failed.is_none(), failed.map(|_| false).or(Some(true)));
         let accept = accept.then(|| match failed {
             Some((code, issue)) => {
-                self.answer(Some(&heading), code.commit(), std::slice::from_ref(issue))
+                self.receipt(&heading, id, code.commit(), std::slice::from_ref(issue))
             }
-            None => self.answer(Some(&heading), Code::CA, &[]),
+            None => self.receipt(&heading, id, Code::CA, &[]),
         });
         let application = match ack {
             // What is refused is told once.
@@ -149,12 +149,12 @@ impl Receiver {
         Answers { accept, application }
     }
 
-    /// What the same bytes are answered with that came before.
+    /// What the same bytes are answered with that came before: what they were answered with then.
     pub(super) async fn repeated(
         &self,
         earlier: Earlier,
         heading: Option<Heading>,
-        is_refused: bool,
+        refused: Option<(Code, Issue)>,
     ) -> Result<Answers, Error> {
         metrics::counter!("kiln_v2_repeated_total").increment(1);
         let id = earlier.id;
@@ -162,7 +162,7 @@ impl Receiver {
         // It failed: the sender tries again, and so do we, unless it is refused as it was.
         let again = [MessageState::Failed, MessageState::Held];
         let is_open = match earlier.state {
-            state if again.contains(&state) && is_refused => false,
+            state if again.contains(&state) && refused.is_some() => false,
             state if again.contains(&state) => {
                 let queued = self.store.requeue_messages(&[id], &again).await?;
                 self.wake.notify_one();
@@ -180,12 +180,19 @@ impl Receiver {
             None => (true, None),
         };
         let is_applied = code.is_none_or(Code::is_success);
+        let refused = refused.filter(|_| !is_applied);
+        let is_accepted = is_accepted && refused.is_none();
         let (accept, application) = ack::wanted(&heading, is_accepted, Some(is_applied));
-        let accept = accept.then(|| {
-            let code = if is_accepted { Code::CA } else { Code::CR };
-            self.answer(Some(&heading), code, &[])
+        let accept = accept.then(|| match &refused {
+            Some((code, issue)) => {
+                self.receipt(&heading, id, code.commit(), std::slice::from_ref(issue))
+            }
+            None if is_accepted => self.receipt(&heading, id, Code::CA, &[]),
+            None => self.receipt(&heading, id, Code::CR, &[]),
         });
         let application = match stored {
+            // What is refused is told once.
+            Some(_) if refused.is_some() && accept.is_some() => Application::Silent,
             Some((_, ack)) if application => Application::Now(ack),
             None if waits(&heading) => {
                 // What repeats another is on the disk, and so is what it repeats.
@@ -198,7 +205,24 @@ impl Receiver {
 
     /// An answer in the character set of what it answers.
     pub(super) fn answer(&self, heading: Option<&Heading>, code: Code, issues: &[Issue]) -> Bytes {
-        let stamp = self.stamp();
+        self.stamped(heading, code, issues, &self.stamp())
+    }
+
+    /// What is said of the receipt of a message. Its number and its time are those of the message, so that whoever
+    /// sends it again hears the same bytes, though they were kept nowhere.
+    fn receipt(&self, heading: &Heading, id: Uuid, code: Code, issues: &[Issue]) -> Bytes {
+        let at = received(id).unwrap_or_else(|| self.clock.now());
+        let stamp = OwnStamp { now: stamped(at), control_id: control_id(id) };
+        self.stamped(Some(heading), code, issues, &stamp)
+    }
+
+    fn stamped(
+        &self,
+        heading: Option<&Heading>,
+        code: Code,
+        issues: &[Issue],
+        stamp: &OwnStamp,
+    ) -> Bytes {
         let expected = heading.and_then(|heading| self.expected(heading));
         let stamp = Stamp { expected, ..stamp.borrow() };
         let text = ack::answer(heading, code, issues, &stamp);
@@ -304,6 +328,13 @@ impl OwnStamp {
     }
 }
 
+/// When the message of an id came, which is ordered by that.
+fn received(id: Uuid) -> Option<Instant> {
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    let micros = seconds.checked_mul(1_000_000)?.checked_add(u64::from(nanos) / 1_000)?;
+    i64::try_from(micros).ok().map(Instant::from_micros)
+}
+
 /// `20260704120000.123+0000`
 fn stamped(now: Instant) -> String {
     let digits: String = now.to_string().chars().filter(char::is_ascii_digit).collect();
@@ -366,5 +397,7 @@ mod tests {
         assert!(Moment::parse(&stamped(now)).is_ok());
         let id = Uuid::parse_str("01890a5d-ac96-774b-bcce-b302099a8057").unwrap();
         assert_eq!(control_id(id), "01890a5dac96099a8057");
+        assert_eq!(received(id).map(stamped).as_deref(), Some("20230630033418.518+0000"));
+        assert_eq!(received(Uuid::from_u128(1)), None, "an id that is not ordered says nothing");
     }
 }

@@ -4,6 +4,8 @@
 //! ends, and the listener, which has read up to there, ends too. The operator named the address: it is
 //! not filtered.
 //!
+//! [`secured`] is such a connection for those who speak and listen in turn.
+//!
 //! Spec: RFC 5425 section 4.4, RFC 8446 section 6.1
 
 use std::io::ErrorKind;
@@ -38,15 +40,8 @@ impl Line {
     /// # Errors
     /// [`OutboundError`], when there is none, or one that is not believed.
     pub async fn open(place: &str, trust: &Trust) -> Result<Self, OutboundError> {
-        let (host, _) = place.rsplit_once(':').unwrap_or((place, ""));
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let connected = async {
-            let name = ServerName::try_from(host.clone()).map_err(std::io::Error::other)?;
-            let stream = TcpStream::connect(place).await?;
-            TlsConnector::from(trust.0.clone()).connect(name, stream).await
-        };
-        let stream = in_time(&host, connected).await?;
-        Ok(Self { host, stream })
+        let stream = secured(place, trust).await?;
+        Ok(Self { host: host_of(place).to_owned(), stream })
     }
 
     /// Says `bytes`.
@@ -79,6 +74,28 @@ impl Line {
         };
         in_time(&self.host, ended).await
     }
+}
+
+/// A connection over TLS to `place`, a host and a port that the operator named.
+///
+/// # Errors
+/// [`OutboundError`], when there is none, or one that is not believed.
+pub async fn secured(place: &str, trust: &Trust) -> Result<TlsStream<TcpStream>, OutboundError> {
+    let host = host_of(place);
+    let connected = async {
+        let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
+        let stream = TcpStream::connect(place).await?;
+        // What is said is said whole: nothing is to be waited for.
+        stream.set_nodelay(true)?;
+        TlsConnector::from(trust.0.clone()).connect(name, stream).await
+    };
+    in_time(host, connected).await
+}
+
+/// The host of a host and a port; an address of version 6 has brackets around it there.
+fn host_of(place: &str) -> &str {
+    let (host, _) = place.rsplit_once(':').unwrap_or((place, ""));
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 async fn in_time<T>(

@@ -33,7 +33,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::config::Network;
 
-pub use line::Line;
+pub use line::{Line, secured};
 use reach::Reach;
 pub use trust::{Trust, TrustError, authorities, client};
 

@@ -77,12 +77,23 @@ async fn enhanced_mode_answers_as_wanted() {
         let message =
             adt(event, &control_id, "1").replace("|2.5.1\r", &format!("|2.5.1|||{wanted}\r"));
         sender.write(&framed(message.as_bytes())).await;
+        let mut first = Vec::new();
         for code in expected {
             let answer = sender.read().await.unwrap();
             let told = [value(&answer, "MSA-1"), value(&answer, "MSA-2")];
             assert_eq!(told, [*code, control_id.as_str()], "{wanted} {event}");
+            first.push(answer);
         }
         assert!(sender.is_silent().await, "{wanted} {event}");
+        // The same bytes again hear the same bytes again; where the work failed, it is done again.
+        if event == "Z02" {
+            continue;
+        }
+        sender.write(&framed(message.as_bytes())).await;
+        for answer in first {
+            assert_eq!(sender.read().await.unwrap(), answer, "{wanted} {event}");
+        }
+        assert!(sender.is_silent().await, "{wanted} {event} again");
     }
 }
 

@@ -274,7 +274,7 @@ async fn a_frame_beyond_the_limit_costs_little_memory() {
 }
 
 /// A server of its own with a feed, and where that listens.
-async fn with_feed(more: &[&'static str]) -> (Process, std::net::SocketAddr) {
+pub(super) async fn with_feed(more: &[&'static str]) -> (Process, std::net::SocketAddr) {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let listen: &'static str = format!("hl7v2.listen={address}").leak();
     let settings: &'static [&'static str] = [&[listen], more].concat().leak();

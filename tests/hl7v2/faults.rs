@@ -1,50 +1,122 @@
 //! SIGKILL of the server and of its PostgreSQL while messages come in: none is lost, none has its
-//! effect twice, and each is answered as it was before.
+//! effect twice, and each is answered as it was before: over HTTP, and over MLLP in both modes.
 //!
 //! Three rounds each; thirty with `KILN_TEST_LONG=1`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use kiln::hl7v2::frame::framed;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::harness::client::Client;
 use crate::harness::database::connect;
 use crate::harness::process::Process;
 use crate::harness::shared::long;
 
-use super::feed::{adt, value};
+use super::carry::with_feed;
+use super::feed::{Sender, adt, value};
 
 /// Senders that send all the time.
 const SENDERS: u32 = 6;
 /// Longest time until the server serves again.
 const BACK_WITHIN: Duration = Duration::from_secs(20);
 
-/// Sends a message until it is accepted; the answer.
-async fn deliver(client: &Client, message: &str) -> Bytes {
-    for _ in 0..400 {
-        let url = format!("{}/v2/messages", client.root());
-        let call = client.call("POST", &url).header("Content-Type", "application/hl7-v2");
-        if let Ok(answer) = call.body(message.to_owned()).try_send().await
-            && answer.status == 200
-            && value(&answer.body, "MSA-1") == "AA"
-        {
-            return answer.body;
+/// How a message is sent.
+#[derive(Clone)]
+enum Way {
+    Http(Client),
+    /// Over MLLP, with one answer.
+    Original(SocketAddr),
+    /// Over MLLP, with an answer to the receipt and one to the work.
+    Enhanced(SocketAddr),
+}
+
+impl Way {
+    /// What a message is to be answered with.
+    fn codes(&self) -> &'static [&'static str] {
+        match self {
+            Self::Http(_) | Self::Original(_) => &["AA"],
+            Self::Enhanced(_) => &["CA", "AA"],
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("a message was never accepted: {message}");
+
+    fn message(&self, id: &str) -> String {
+        let message = adt("A28", id, id);
+        match self {
+            Self::Http(_) | Self::Original(_) => message,
+            Self::Enhanced(_) => message.replace("|2.5.1\r", "|2.5.1|||AL|AL\r"),
+        }
+    }
+
+    /// Sends a message once; what answers there are.
+    async fn send(&self, message: &str) -> Vec<Bytes> {
+        match self {
+            Self::Http(client) => {
+                let url = format!("{}/v2/messages", client.root());
+                let call = client.call("POST", &url).header("Content-Type", "application/hl7-v2");
+                let answer = call.body(message.to_owned()).try_send().await.ok();
+                answer.filter(|it| it.status == 200).map(|it| it.body).into_iter().collect()
+            }
+            Self::Original(feed) | Self::Enhanced(feed) => {
+                let mut answers = Vec::new();
+                let Ok(stream) = TcpStream::connect(feed).await else { return answers };
+                let mut sender = Sender::new(stream);
+                if sender.stream.write_all(&framed(message.as_bytes())).await.is_err() {
+                    return answers;
+                }
+                for code in self.codes() {
+                    let Some(answer) = sender.read().await else { break };
+                    let is_expected = value(&answer, "MSA-1") == *code;
+                    answers.push(answer);
+                    // After a refusal there may be nothing more.
+                    if !is_expected {
+                        break;
+                    }
+                }
+                answers
+            }
+        }
+    }
+
+    /// Sends a message until it is accepted; its answers.
+    async fn deliver(&self, message: &str) -> Vec<Bytes> {
+        let mut receipt: Option<Bytes> = None;
+        for _ in 0..400 {
+            let answers = self.send(message).await;
+            let codes: Vec<_> = answers.iter().map(|answer| value(answer, "MSA-1")).collect();
+            if codes.first().is_some_and(|code| code == "CA") {
+                // Whatever was killed since: once it was said, it is said again.
+                let known = receipt.get_or_insert_with(|| answers[0].clone());
+                assert_eq!(*known, answers[0], "the same receipt");
+            }
+            if codes == self.codes() {
+                return answers;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("a message was never accepted: {message}");
+    }
+}
+
+/// Sends a message over HTTP until it is accepted; the answer.
+async fn deliver(client: &Client, message: &str) -> Bytes {
+    Way::Http(client.clone()).deliver(message).await.swap_remove(0)
 }
 
 async fn rounds(kills_server: bool) {
-    let mut process = Process::start().await;
+    let (mut process, feed) = with_feed(&[]).await;
+    let ways = [Way::Http(process.client.clone()), Way::Original(feed), Way::Enhanced(feed)];
     let mut count = 0;
     for round in 0..if long() { 30 } else { 3 } {
         let stop = Arc::new(AtomicBool::new(false));
         let senders: Vec<_> = (0..SENDERS)
             .map(|sender| {
-                let (client, stop) = (process.client.clone(), stop.clone());
+                let (way, stop) = (ways[sender as usize % ways.len()].clone(), stop.clone());
                 tokio::spawn(async move {
                     let mut told = Vec::new();
                     for n in 0.. {
@@ -52,10 +124,10 @@ async fn rounds(kills_server: bool) {
                             break;
                         }
                         let id = format!("{round}-{sender}-{n}");
-                        let message = adt("A28", &id, &id);
-                        told.push((deliver(&client, &message).await, message));
+                        let message = way.message(&id);
+                        told.push((way.deliver(&message).await, message));
                     }
-                    told
+                    (way, told)
                 })
             })
             .collect();
@@ -69,8 +141,9 @@ async fn rounds(kills_server: bool) {
         tokio::time::sleep(Duration::from_millis(500)).await;
         stop.store(true, Ordering::Relaxed);
         for sender in senders {
-            for (answer, message) in sender.await.unwrap() {
-                assert_eq!(deliver(&process.client, &message).await, answer, "the same answer");
+            let (way, told) = sender.await.unwrap();
+            for (answers, message) in told {
+                assert_eq!(way.deliver(&message).await, answers, "the same answers");
                 count += 1;
             }
         }
@@ -80,7 +153,8 @@ async fn rounds(kills_server: bool) {
     assert!(count > 30, "only {count} messages");
 }
 
-/// Between store and answer, and between effect and answer.
+/// Between store and answer, and between effect and answer; in enhanced mode the answer to the receipt and that to the
+/// work are both the same again.
 ///
 /// Covers: v2 B6, M10.
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::harness::database::temporary;
+use crate::harness::process::kiln;
 
 use super::feed::{Feed, Sender, Setup, adt, value};
 
@@ -172,5 +173,49 @@ async fn a_new_certificate_drops_nobody() {
     let mut later = connected(&feed, &authority, Some("lab.example.org")).await.unwrap();
     assert_eq!(value(&later.send(&adt("A01", "5", "1")).await, "MSA-1"), "AA");
     assert_eq!(feed.states().await, ["processed"; 6]);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// Runs `kiln v2 send` to the feed with these flags: whether it went well, and what it said.
+async fn sent(feed: &Feed, flags: &[&str]) -> (bool, String) {
+    let to = format!("localhost:{}", feed.address.port());
+    let line = ["v2", "send", "--quiet", "--to", &to].into_iter().chain(flags.iter().copied());
+    let line: Vec<String> = line.map(str::to_owned).collect();
+    let run = move || kiln(&line.iter().map(String::as_str).collect::<Vec<_>>());
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    let told = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(told).unwrap())
+}
+
+/// The command sends over TLS, shows a certificate where it has one, and believes whom it is told to.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_sends_over_tls() {
+    let (authority, stranger) = (authority(), authority());
+    let (tls, folder) = tls(&authority);
+    let mut setup = Setup { tls: Some(Arc::new(Encrypted(tls))), ..Setup::default() };
+    setup.settings.rules.bindings = vec![Binding::parse("lab.example.org=LAB|STM").unwrap()];
+    let feed = Feed::start_with(setup).await;
+    let put = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (certificate, key) = certificate(&authority, "lab.example.org");
+    let (cert, key) = (put("lab.pem", &certificate), put("lab.key", &key));
+    let (ca, other) = (put("ca.pem", &authority.pem()), put("other.pem", &stranger.pem()));
+    let own = put("own.hl7", &adt("A01", "1", "1"));
+    let foreign = put("foreign.hl7", &adt("A01", "2", "1").replace("|LAB|", "|ADT|"));
+    let shown = ["--tls", "--ca", &ca, "--cert", &cert, "--key", &key];
+    let (is_well, told) = sent(&feed, &[&[&*own][..], &shown].concat()).await;
+    assert!(is_well && told.contains("1 messages") && told.contains(": 1 AA"), "{told}");
+    let (is_well, told) = sent(&feed, &[&[&*foreign][..], &shown].concat()).await;
+    assert!(!is_well && told.contains(": 1 AR"), "{told}");
+    // A server that nobody known vouches for, no certificate, no TLS: nothing is answered.
+    let believed = ["--tls", "--ca", &other, "--cert", &cert, "--key", &key];
+    for flags in [&believed[..], &["--tls", "--ca", &ca], &[]] {
+        let (is_well, told) = sent(&feed, &[&[&*own][..], flags].concat()).await;
+        assert!(!is_well && !told.contains("messages in"), "{flags:?}: {told}");
+    }
+    assert_eq!(feed.states().await, ["processed", "rejected"]);
     std::fs::remove_dir_all(folder).unwrap();
 }

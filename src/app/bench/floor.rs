@@ -196,6 +196,42 @@ impl Floor {
         self.rate(command).await
     }
 
+    /// INSERTs a second of texts, one a statement, by primary key, with `clients` clients: the bytes as they are,
+    /// which nothing makes shorter.
+    ///
+    /// # Errors
+    /// [`BenchError::Database`]
+    pub(super) async fn texts(
+        &self,
+        texts: &[String],
+        clients: usize,
+        seconds: u64,
+    ) -> Result<f64, BenchError> {
+        self.sql(
+            "SET client_min_messages = warning;
+             DROP SCHEMA IF EXISTS kiln_bench CASCADE;
+             CREATE SCHEMA kiln_bench;
+             CREATE TABLE kiln_bench.message (
+                 id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL);
+             ALTER TABLE kiln_bench.message ALTER COLUMN body SET STORAGE EXTERNAL;",
+        )
+        .await?;
+        // Only some roles may.
+        let _ = self.sql("CHECKPOINT;").await;
+        let mut command = Command::new(&self.pgbench);
+        command.args(["-n", "-M", "prepared"]);
+        command.args(["-c", &clients.to_string(), "-j", &clients.min(2).to_string()]);
+        command.args(["-T", &seconds.max(1).to_string()]);
+        for (n, text) in texts.iter().enumerate() {
+            command.arg("-D").arg(format!("t{n}={text}"));
+            let path = self.folder.join(format!("text-{n}.sql"));
+            let script = format!("INSERT INTO kiln_bench.message (body) VALUES (:t{n});\n");
+            std::fs::write(&path, script).map_err(BenchError::io("a script for pgbench"))?;
+            command.arg("-f").arg(path);
+        }
+        self.rate(command).await
+    }
+
     /// What `script` takes with `clients` clients.
     ///
     /// # Errors

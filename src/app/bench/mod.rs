@@ -136,8 +136,12 @@ pub struct BenchArgs {
     /// and whether the server's memory grows.
     #[arg(long, value_name = "N")]
     pub messages: Option<u64>,
+    /// v2: the floor of store, visit or result on this machine when it is quiet, in INSERTs a second: where it is lower
+    /// in this run, the same ratio to the floor is asked, not the same rate.
+    #[arg(long, value_name = "NAME=N,..", value_delimiter = ',', value_parser = v2::quiet_floor)]
+    pub quiet_floor: Vec<(String, f64)>,
     /// search, terminology: the one kind to measure, by its name in the results; several may be
-    /// named. v2: store, visit, result.
+    /// named. v2: store, paced, visit, result.
     #[arg(long, value_name = "NAME")]
     pub only: Vec<String>,
     /// A header to send with each request ("Authorization: Bearer ..").

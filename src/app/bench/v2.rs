@@ -4,18 +4,23 @@
 //! Accepts are measured in the enhanced mode (MSH-15 AL, MSH-16 NE): the answer says that the message is
 //! on the disk, and the work on it goes on beside. Whole work is measured in the original mode: the answer
 //! says that resources, Provenance, index and record are committed. Bundles are made beforehand, by the
-//! same maps, of messages about patients of their own; feed and REST take turns. With --messages nothing of
-//! that is done, but memory is watched over one long run.
+//! same maps, of messages about patients of their own; feed and REST take turns. With --database each rate stands
+//! beside its floor: bare INSERTs of the same bytes. How soon answers come is told at a pace that is given, by the
+//! schedule and not by the answers. With --messages nothing of that is done, but memory is watched over one long run.
 
+mod floor;
+mod goal;
+mod paced;
 mod steady;
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::codec::Decoder as _;
 
@@ -28,11 +33,17 @@ use crate::hl7v2::er7::{Message, Reading};
 use crate::hl7v2::frame::{Frame, Frames, framed};
 use crate::hl7v2::map::{Maps, bundle};
 use crate::spec::Spec;
+use floor::floor;
+use goal::Goal;
+pub(super) use goal::quiet_floor;
 
 /// Messages that there should be in a second, and the part of the REST rate that a feed should have.
 const STORED: f64 = 2_000.0;
 const VISITS: f64 = 700.0;
 const RESULTS: f64 = 120.0;
+/// Results where there are so many processors.
+const MORE_RESULTS: f64 = 300.0;
+const PROCESSORS: usize = 4;
 const OF_REST: f64 = 0.5;
 /// Connections that send to be stored, and for the whole work, unless --clients says.
 const STORING: usize = 16;
@@ -59,10 +70,27 @@ enum Kind {
 }
 
 impl Kind {
-    fn what(self) -> (&'static str, f64) {
+    fn what(self) -> &'static str {
         match self {
-            Self::Visit => ("ADT A08", VISITS),
-            Self::Result => ("ORU R01, 20 OBX", RESULTS),
+            Self::Visit => "ADT A08",
+            Self::Result => "ORU R01, 20 OBX",
+        }
+    }
+
+    /// Its name on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Visit => "visit",
+            Self::Result => "result",
+        }
+    }
+
+    /// How many there should be in a second on so many processors.
+    fn least(self, processors: usize) -> f64 {
+        match self {
+            Self::Visit => VISITS,
+            Self::Result if processors >= PROCESSORS => MORE_RESULTS,
+            Self::Result => RESULTS,
         }
     }
 }
@@ -90,8 +118,13 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
             store(bench, count, &run).await?;
         }
     }
-    for (name, kind) in [("visit", Kind::Visit), ("result", Kind::Result)] {
-        if is_wanted(name, &only) {
+    if is_wanted("paced", &only) {
+        for count in counts(STORING, &bench.args.clients) {
+            paced::run(bench, count, &run).await?;
+        }
+    }
+    for kind in [Kind::Visit, Kind::Result] {
+        if is_wanted(kind.name(), &only) {
             for count in counts(WORKING, &bench.args.clients) {
                 both(bench, kind, count, &maps, &run).await?;
             }
@@ -194,22 +227,35 @@ impl Line {
     /// Sends a message and waits for its answer: the code.
     async fn send(&mut self, message: &[u8]) -> io::Result<String> {
         self.stream.write_all(&framed(message)).await?;
-        let answer = tokio::time::timeout(ANSWER, self.answer()).await;
-        let answer = answer.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        let code = memchr::memmem::find(&answer, b"MSA|").and_then(|at| answer.get(at + 4..at + 6));
-        Ok(String::from_utf8_lossy(code.unwrap_or_default()).into_owned())
+        answered(&mut self.stream, &mut self.frames, &mut self.received).await
     }
+}
 
-    async fn answer(&mut self) -> io::Result<Bytes> {
-        loop {
-            match self.frames.decode(&mut self.received)? {
-                Some(Frame::Whole(answer)) => return Ok(answer),
-                Some(_) => return Err(io::Error::from(io::ErrorKind::InvalidData)),
-                None => {}
-            }
-            if self.stream.read_buf(&mut self.received).await? == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
-            }
+/// The code of the next answer.
+async fn answered(
+    stream: &mut (impl AsyncRead + Unpin),
+    frames: &mut Frames,
+    received: &mut BytesMut,
+) -> io::Result<String> {
+    let answer = tokio::time::timeout(ANSWER, next(stream, frames, received)).await;
+    let answer = answer.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let code = memchr::memmem::find(&answer, b"MSA|").and_then(|at| answer.get(at + 4..at + 6));
+    Ok(String::from_utf8_lossy(code.unwrap_or_default()).into_owned())
+}
+
+async fn next(
+    stream: &mut (impl AsyncRead + Unpin),
+    frames: &mut Frames,
+    received: &mut BytesMut,
+) -> io::Result<Bytes> {
+    loop {
+        match frames.decode(received)? {
+            Some(Frame::Whole(answer)) => return Ok(answer),
+            Some(_) => return Err(io::Error::from(io::ErrorKind::InvalidData)),
+            None => {}
+        }
+        if stream.read_buf(received).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
         }
     }
 }
@@ -258,9 +304,11 @@ async fn store(bench: &mut Bench, count: usize, numbers: &Numbers) -> Result<(),
     let seconds = bench.args.seconds.max(1);
     let lines = Line::all(bench.args.feed, count).await?;
     let enhanced = (Kind::Visit, "AL|NE", "CA");
+    let floor = floor(bench, (Kind::Visit, "AL|NE"), count, seconds, numbers).await?;
     let (measured, _) = feed(bench, lines, enhanced, seconds, numbers).await;
-    bench.report.add(count, "store and accept", None, &measured, None);
-    tell(bench, count, "store and accept", rate(&measured), STORED);
+    bench.report.add(count, "store and accept", None, &measured, floor);
+    let goal = Goal { least: STORED, floor, quiet: quiet(bench, "store") };
+    tell(bench, count, "store and accept", rate(&measured), goal);
     let began = Instant::now();
     let left = drained(bench).await?;
     let stored = measured.notes.count(None);
@@ -306,10 +354,11 @@ async fn both(
     maps: &Maps,
     numbers: &Numbers,
 ) -> Result<(), BenchError> {
-    let (what, goal) = kind.what();
+    let what = kind.what();
     let mut lines = Line::all(bench.args.feed, count).await?;
     warm(bench, &mut lines, maps, numbers).await?;
     let seconds = (bench.args.seconds.max(1) / u64::from(ROUNDS)).max(1);
+    let floor = floor(bench, (kind, "|"), count, seconds, numbers).await?;
     let mut sums = [(0, Duration::ZERO); 2];
     for _ in 0..ROUNDS {
         let most = MOST[usize::from(kind == Kind::Result)] * seconds;
@@ -319,7 +368,7 @@ async fn both(
         let original = (kind, "|", "AA");
         let (fed, again) = feed(bench, lines, original, seconds, numbers).await;
         lines = again;
-        bench.report.add(count, &format!("{what}, feed"), None, &fed, None);
+        bench.report.add(count, &format!("{what}, feed"), None, &fed, floor);
         let rest = posted(bench, &bundles, count, seconds).await;
         bench.report.add(count, &format!("{what}, REST"), None, &rest, None);
         for (sum, measured) in sums.iter_mut().zip([&fed, &rest]) {
@@ -328,7 +377,8 @@ async fn both(
         }
     }
     let [feed, rest] = sums.map(|(count, time)| count as f64 / time.as_secs_f64().max(0.001));
-    tell(bench, count, what, feed, goal);
+    let least = kind.least(std::thread::available_parallelism().map_or(1, NonZero::get));
+    tell(bench, count, what, feed, Goal { least, floor, quiet: quiet(bench, kind.name()) });
     let part = if rest > 0.0 { feed / rest } else { 0.0 };
     let mark = if part < OF_REST { " !" } else { "" };
     let text = format!(
@@ -401,10 +451,13 @@ fn rate(measured: &Measured) -> f64 {
     measured.notes.count(None) as f64 / measured.elapsed.as_secs_f64().max(0.001)
 }
 
-fn tell(bench: &mut Bench, count: usize, what: &str, rate: f64, goal: f64) {
-    let mark = if rate < goal { " !" } else { "" };
-    let text = format!("{count} clients, {what}: {rate:.0} messages a second (at least {goal})");
-    bench.report.note(text + mark);
+fn tell(bench: &mut Bench, count: usize, what: &str, rate: f64, goal: Goal) {
+    bench.report.note(format!("{count} clients, {what}: {}", goal.tell(rate)));
+}
+
+/// The floor of this name when the machine is quiet.
+fn quiet(bench: &Bench, name: &str) -> Option<f64> {
+    bench.args.quiet_floor.iter().find(|(own, _)| own == name).map(|(_, rate)| *rate)
 }
 
 #[cfg(test)]
@@ -427,6 +480,7 @@ mod tests {
                 assert_eq!(found, count, "{of} in {text}");
             }
         }
+        assert_eq!([1, 2, 4, 64].map(|it| Kind::Result.least(it)), [120.0, 120.0, 300.0, 300.0]);
         let one = message(Kind::Visit, "AL|NE", "f", 1, &numbers);
         let other = message(Kind::Visit, "AL|NE", "f", 1, &numbers);
         assert_ne!(one, other);

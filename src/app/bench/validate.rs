@@ -255,6 +255,7 @@ mod tests {
             data: Vec::new(),
             feed: ([127, 0, 0, 1], 2575).into(),
             messages: None,
+            quiet_floor: Vec::new(),
             only: Vec::new(),
             header: Vec::new(),
             json: None,

@@ -57,7 +57,10 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  kiln v2 rotate-key")]
     RotateKey,
     /// Send the messages of files over MLLP and tell how they are answered.
-    #[command(after_help = "Example:\n  kiln v2 send adt-a01.hl7 --to 10.0.0.7:2575")]
+    #[command(
+        after_help = "Examples:\n  kiln v2 send adt-a01.hl7 --to 10.0.0.7:2575\n  kiln v2 send adt-a01.hl7 --to \
+                      feeds.example.org:2575 --tls --ca hospital.pem --cert lab.pem --key lab.key"
+    )]
     Send(SendArgs),
 }
 
@@ -132,6 +135,18 @@ pub(super) struct SendArgs {
     /// Where they are sent.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2575")]
     to: String,
+    /// Over TLS: the certificate of the other side must be for the host of --to.
+    #[arg(long)]
+    tls: bool,
+    /// Authorities that may vouch for the other side, in PEM; without it those of the system.
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    ca: Option<PathBuf>,
+    /// A certificate of its own in PEM, those that vouch for it after it, where the other side asks for one.
+    #[arg(long, value_name = "FILE", requires_all = ["tls", "key"])]
+    cert: Option<PathBuf>,
+    /// The private key of that certificate, in PEM.
+    #[arg(long, value_name = "FILE", requires_all = ["tls", "cert"])]
+    key: Option<PathBuf>,
     /// Connections that send side by side; the order of messages is kept on one alone.
     #[arg(long, default_value_t = 1, value_name = "N")]
     connections: u16,
@@ -196,6 +211,23 @@ mod tests {
             assert!(matches!(sent, Command::Send(args) if args.to == at), "{at}");
             let heard = Line::try_parse_from(["v2", "listen", at]).unwrap().command;
             assert!(matches!(heard, Command::Listen(_)), "{at}");
+        }
+    }
+
+    #[test]
+    fn files_for_tls_are_named_with_it_and_a_certificate_with_its_key() {
+        for (more, is_taken) in [
+            ("", true),
+            ("--tls", true),
+            ("--tls --ca a.pem", true),
+            ("--tls --cert c.pem --key c.key", true),
+            ("--ca a.pem", false),
+            ("--cert c.pem --key c.key", false),
+            ("--tls --cert c.pem", false),
+            ("--tls --key c.key", false),
+        ] {
+            let line = ["v2", "send", "a.hl7"].into_iter().chain(more.split_whitespace());
+            assert_eq!(Line::try_parse_from(line).is_ok(), is_taken, "{more}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `kiln v2 send`: messages over MLLP, and how they are answered.
+//! `kiln v2 send`: messages over MLLP, plain or over TLS, and how they are answered.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::codec::Decoder as _;
 
@@ -16,6 +16,7 @@ use crate::app::progress::Progress;
 use crate::hl7v2::charset::Charset;
 use crate::hl7v2::er7::{Message, Reading};
 use crate::hl7v2::frame::{Frame, Frames, framed};
+use crate::outbound::{Trust, secured};
 
 use super::{SendArgs, messages};
 
@@ -48,6 +49,7 @@ struct State {
 /// # Errors
 /// What keeps them from being sent, as a sentence.
 pub(super) async fn run(args: &SendArgs) -> Result<ExitCode, Box<dyn Error>> {
+    let trust = args.trust()?;
     let mut all = Vec::new();
     for file in &args.files {
         all.extend(messages(file)?);
@@ -63,7 +65,7 @@ pub(super) async fn run(args: &SendArgs) -> Result<ExitCode, Box<dyn Error>> {
     };
     let sending = Arc::new(Sending { messages: all, times: args.times, state: Mutex::new(state) });
     let began = Instant::now();
-    let lanes = (0..args.connections.max(1)).map(|_| lane(&sending, args, began));
+    let lanes = (0..args.connections.max(1)).map(|_| lane(&sending, args, trust.as_ref(), began));
     for lane in join_all(lanes).await {
         lane?;
     }
@@ -85,11 +87,40 @@ pub(super) async fn run(args: &SendArgs) -> Result<ExitCode, Box<dyn Error>> {
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// One connection: a message, its answer, the next message.
-async fn lane(sending: &Sending, args: &SendArgs, began: Instant) -> Result<(), Box<dyn Error>> {
+impl SendArgs {
+    /// Whom it believes, and what it shows, where it speaks TLS.
+    fn trust(&self) -> Result<Option<Trust>, Box<dyn Error>> {
+        if !self.tls {
+            return Ok(None);
+        }
+        let own = self.cert.as_deref().zip(self.key.as_deref());
+        Ok(Some(Trust::open(self.ca.as_deref(), own)?))
+    }
+}
+
+/// One connection, and what goes over it.
+async fn lane(
+    sending: &Sending,
+    args: &SendArgs,
+    trust: Option<&Trust>,
+    began: Instant,
+) -> Result<(), Box<dyn Error>> {
+    if let Some(trust) = trust {
+        return exchange(sending, args, secured(&args.to, trust).await?, began).await;
+    }
     let connected = TcpStream::connect(&*args.to).await;
-    let mut stream = connected.map_err(|error| format!("{}: {error}", args.to))?;
+    let stream = connected.map_err(|error| format!("{}: {error}", args.to))?;
     stream.set_nodelay(true)?;
+    exchange(sending, args, stream, began).await
+}
+
+/// A message, its answer, the next message.
+async fn exchange(
+    sending: &Sending,
+    args: &SendArgs,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    began: Instant,
+) -> Result<(), Box<dyn Error>> {
     let (mut frames, mut buffer) = (Frames::new(LARGEST), BytesMut::new());
     while let Some((at, message)) = sending.next() {
         if let Some(rate) = args.rate.filter(|rate| *rate > 0) {
@@ -98,6 +129,7 @@ async fn lane(sending: &Sending, args: &SendArgs, began: Instant) -> Result<(), 
         }
         let sent = Instant::now();
         stream.write_all(&framed(&message)).await?;
+        stream.flush().await?;
         let answer = tokio::time::timeout(ANSWER, answer(&mut stream, &mut frames, &mut buffer));
         let answer = answer.await.map_err(|_| "no answer within a minute")??;
         sending.note(at, &answer, sent.elapsed());
@@ -106,7 +138,7 @@ async fn lane(sending: &Sending, args: &SendArgs, began: Instant) -> Result<(), 
 }
 
 async fn answer(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     frames: &mut Frames,
     buffer: &mut BytesMut,
 ) -> Result<Bytes, Box<dyn Error>> {

@@ -37,7 +37,7 @@ pub(super) async fn run(
         return Err(BenchError::Arguments(text.to_owned()));
     }
     let clients = clients.unwrap_or(WORKING);
-    let what = format!("{}, {count} in one run", kind.what().0);
+    let what = format!("{}, {count} in one run", kind.what());
     let (measured, course) = sent(bench, (kind, count), clients, numbers).await?;
     bench.report.add(clients, &what, None, &measured, None);
     let took = measured.elapsed.as_secs_f64();
