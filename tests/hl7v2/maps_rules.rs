@@ -147,6 +147,27 @@ fn results_of_two_panels_with_one_number_are_all_made_and_that_is_told() {
     assert!(told(&made));
 }
 
+/// Covers in part: v2 P1.
+#[test]
+fn repetitions_that_no_rule_reads_are_listed_each() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let order = "OBR|1||F1^LAB|24323-8^Panel^LN|||20260704110000|||||||||||||||||LAB|F";
+    let result = |method: &str| format!("OBX|1|NM|718-7^Hb^LN||1~2|g/dl||N~A|||F||||||{method}");
+    for (method, expected) in [
+        ("M1^One^L", vec![]),
+        ("M1^One^L~M2^Two^L", vec!["OBX[1]-17[2]"]),
+        ("M1^One^L~~M3^Three^L", vec!["OBX[1]-17[3]"]),
+        ("~M2^Two^L", vec!["OBX[1]-17[2]"]),
+    ] {
+        let made = draft(&maps, "ORU^R01^ORU_R01", &[PATIENT, order, &result(method)]);
+        assert_eq!(made.unmapped, expected, "{method}");
+    }
+    // What is read whole is not listed, what is not read at all is listed once.
+    let made = draft(&maps, "ADT^A08", &[&format!("{PATIENT}|||A^Town~B^Town"), "ZZZ|1|A~B"]);
+    assert_eq!(made.unmapped, ["ZZZ[1]-2"]);
+}
+
 /// Covers: v2 S11.
 #[test]
 fn allergies_with_one_code_of_two_systems_stay_apart() {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use crate::hl7v2::er7::{Message, Path, Segment, SegmentName};
 use crate::hl7v2::types::{Context, NoteKind, id};
 
-use super::eval::{Eval, Item, NTH};
+use super::eval::{Eval, Item, NTH, Read};
 use super::rules::{Each, MessageRule, ResourceRule};
 use super::scope::{self, Group, Scope};
 use super::site::Habit;
@@ -69,7 +69,7 @@ pub(super) struct Builder<'a> {
     pub(super) message: &'a Message<'a>,
     pub(super) context: &'a Context<'a>,
     pub(super) groups: &'a [Group],
-    pub(super) used: &'a RefCell<HashSet<(usize, u16)>>,
+    pub(super) used: &'a RefCell<HashSet<Read>>,
     pub(super) found: Vec<Instance<'a>>,
     pub(super) seen: HashMap<String, usize>,
     pub(super) counts: HashMap<&'a str, usize>,
