@@ -351,10 +351,18 @@ impl<'a> Eval<'a> {
             next = instance.parent;
         }
         let all = || self.instances.iter().filter(|instance| instance.rule.name == name);
+        // What leads the group at hand is nearer than all else that is not in it.
+        let leads = |it: &&Instance<'_>| {
+            scope.lead.is_some_and(|lead| it.scopes().any(|own| own.inner().start == lead))
+        };
+        if let Some(found) = all().find(leads) {
+            return Some(found);
+        }
         for range in &scope.ranges {
             let inside = |it: &&Instance<'_>| {
-                let own = it.scope.inner();
-                range.start <= own.start && own.end <= range.end
+                it.scopes()
+                    .map(Scope::inner)
+                    .any(|own| range.start <= own.start && own.end <= range.end)
             };
             if let Some(found) = all().find(inside) {
                 return Some(found);
@@ -367,15 +375,10 @@ impl<'a> Eval<'a> {
     /// The resources of this name whose parent is the one at hand, or all when it has none such.
     fn children(&self, name: &str, owner: Option<usize>) -> Vec<&Instance<'a>> {
         let all = self.instances.iter().filter(|instance| instance.rule.name == name);
-        let range = owner.and_then(|owner| self.instances.get(owner)).map(|it| it.scope.inner());
-        all.filter(|it| {
-            let own = it.scope.inner();
-            it.parent == owner
-                || range
-                    .as_ref()
-                    .is_some_and(|range| range.start <= own.start && own.end <= range.end)
-        })
-        .collect()
+        let own = owner.and_then(|owner| self.instances.get(owner));
+        let scopes: Vec<_> = own.into_iter().flat_map(Instance::scopes).collect();
+        all.filter(|it| it.parent == owner || scopes.iter().any(|scope| it.is_within(scope)))
+            .collect()
     }
 
     /// Whether a condition holds.
@@ -420,6 +423,7 @@ impl<'a> Eval<'a> {
                     }
                     "null" => items().iter().any(|item| matches!(item, Item::Null)),
                     "timed" => items().first().is_some_and(|item| time::has_time(&item.text())),
+                    "led" => scope.lead.is_some(),
                     "is_us" => self.context.site.is_us,
                     "says_us" => self.context.site.says_us,
                     "after" => matches!(first, Some(Expr::Path(path))

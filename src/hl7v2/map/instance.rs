@@ -54,6 +54,8 @@ pub(crate) struct Instance<'a> {
     pub rule: &'a ResourceRule,
     /// What its rules see.
     pub scope: Scope,
+    /// Where the message tells of it again.
+    pub others: Vec<Scope>,
     /// The resource around it, by its place among the instances.
     pub parent: Option<usize>,
     /// What it is found again by.
@@ -62,6 +64,22 @@ pub(crate) struct Instance<'a> {
     pub url: String,
     /// Its name: `observation 3`.
     pub name: String,
+}
+
+impl Instance<'_> {
+    /// All places where the message tells of it.
+    pub(super) fn scopes(&self) -> impl Iterator<Item = &Scope> {
+        std::iter::once(&self.scope).chain(&self.others)
+    }
+
+    /// Whether the message tells of it within a scope, or in the segment that leads that.
+    pub(super) fn is_within(&self, scope: &Scope) -> bool {
+        let range = scope.inner();
+        self.scopes().any(|own| {
+            let own = own.inner();
+            scope.lead == Some(own.start) || (range.start <= own.start && own.end <= range.end)
+        })
+    }
 }
 
 /// Makes instances, one after the other.
@@ -120,6 +138,7 @@ impl<'a> Builder<'a> {
             let place = match known {
                 Some(place) => {
                     self.tell_same(rule, place, &scope);
+                    self.found[place].others.push(scope.clone());
                     place
                 }
                 None => self.push(rule, &scope, parent, keys),
@@ -142,7 +161,8 @@ impl<'a> Builder<'a> {
         *count += 1;
         let name = format!("{} {count}", rule.name);
         let url = self.context.url(&name);
-        self.found.push(Instance { rule, scope: scope.clone(), parent, keys, url, name });
+        let (scope, others) = (scope.clone(), Vec::new());
+        self.found.push(Instance { rule, scope, others, parent, keys, url, name });
         self.found.len() - 1
     }
 
@@ -188,10 +208,11 @@ impl<'a> Builder<'a> {
     fn scopes(&self, rule: &ResourceRule, around: &Scope) -> Vec<Scope> {
         let mut scopes: Vec<_> = match &rule.each {
             Each::Group(name) => {
-                let group = self.groups.iter().find(|group| group.name == *name);
-                let found = group.map(|group| group.find(self.message, &around.inner()));
-                let found = found.unwrap_or_default().into_iter().zip(1..);
-                found.map(|(range, number)| around.group(range, number)).collect()
+                let found = scope::groups_in(self.groups, name, self.message, &around.inner());
+                let found = found.into_iter().zip(1..);
+                found
+                    .map(|((range, lead), number)| around.group(range, number).led_by(lead))
+                    .collect()
             }
             // A resource is about a segment; `read` lets no other through.
             Each::Repetition(_) => Vec::new(),
@@ -202,8 +223,16 @@ impl<'a> Builder<'a> {
                     found = around.see(*name, self.groups, self.message);
                 }
                 found.retain(|it| !scope::goes_on(it.position(), self.message));
+                // A result that stands with a specimen, before the orders of it.
+                let heads = scope::heads(self.groups, self.message, &around.inner());
+                let lead = |at: usize| {
+                    let head = heads.iter().find(|head| head.start < at && at < head.end);
+                    head.map(|head| head.start)
+                };
                 let scope = |(it, number): (Segment<'_>, usize)| {
-                    self.split(around.segment(it.position(), number, self.message), &it)
+                    let at = it.position();
+                    let own = around.segment(at, number, self.message).led_by(lead(at));
+                    self.split(own, &it)
                 };
                 found.into_iter().zip(1..).flat_map(scope).collect()
             }

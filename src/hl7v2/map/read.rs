@@ -174,7 +174,13 @@ impl<'r> Reader<'r> {
                         let words = words.into_iter().flatten().filter_map(|it| it.as_str());
                         words.map(str::to_owned).collect()
                     };
-                    Group { name: name.to_owned(), start: words("start"), has: words("has") }
+                    let leads = group.get("leads").and_then(Item::as_str).unwrap_or_default();
+                    Group {
+                        name: name.to_owned(),
+                        start: words("start"),
+                        has: words("has"),
+                        leads: leads.to_owned(),
+                    }
                 });
             out.push(MessageRule {
                 name: name.to_owned(),
