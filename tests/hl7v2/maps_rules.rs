@@ -168,6 +168,35 @@ fn repetitions_that_no_rule_reads_are_listed_each() {
     assert_eq!(made.unmapped, ["ZZZ[1]-2"]);
 }
 
+/// Covers in part: v2 F1.
+#[test]
+fn an_appointment_of_several_patients_is_one_and_has_all_of_them() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let schedule = "SCH|A1^S|A1^S|||||CHECK|NORMAL|30|min|^^30^20260710090000|||||||||20^Who^A";
+    let others = ["PID|2||78^^^STM^MR||Doe^Bob", "DG1|1||D2^Second^L", "RGS|1", "AIS|1||S1^Scan^L"];
+    let one = [schedule, PATIENT, "DG1|1||D1^First^L"];
+    let made = draft(&maps, "SIU^S12^SIU_S12", &[&one[..], &others[..]].concat());
+    let count = |rule: &str| of(&made, rule).len();
+    assert_eq!(["patient", "condition", "appointment"].map(count), [2, 2, 1]);
+    let appointment = text(made.first("appointment").unwrap(), "participant");
+    for (patient, condition) in of(&made, "patient").iter().zip(of(&made, "condition")) {
+        assert!(appointment.contains(&patient.url), "{appointment}");
+        assert!(text(condition, "subject").contains(&patient.url), "{condition:?}");
+    }
+    assert!(text(made.first("appointment").unwrap(), "serviceType").contains("S1"));
+    // What stands before the patient is seen as before where there is one.
+    let site = "[site]\nid = \"a\"\nmatch = { app = \"LAB\" }\n[resource.remark]\ntype = \"Basic\"\n\
+        each = \"ZRM\"\nkey = \"ids('ZRM', ZRM-1)\"\n[resource.remark.set]\n\"code.text\" = \"ZRM-1 | text\"\n\
+        [message.schedule]\nadd = [\"remark\"]\n";
+    let maps = maps.with_site("a.toml", site, &spec.schema).unwrap();
+    for patients in [1, 2] {
+        let before = [schedule, "ZRM|note", PATIENT];
+        let made = draft(&maps, "SIU^S12", &[&before[..], &others[..patients - 1]].concat());
+        assert_eq!(of(&made, "remark").len(), 1, "{patients}");
+    }
+}
+
 /// Covers: v2 S11.
 #[test]
 fn allergies_with_one_code_of_two_systems_stay_apart() {

@@ -99,7 +99,9 @@ impl<'a> Builder<'a> {
         let all = 0..self.message.segments().len();
         let patients = rule.groups.iter().find(|group| group.name == "patient");
         let found = patients.map(|group| group.find(self.message, &all)).unwrap_or_default();
-        if found.is_empty() { vec![all] } else { found }
+        // What is made once is of no patient's part: a single patient has all of the message.
+        let is_one = found.is_empty() || (found.len() == 1 && !rule.once.is_empty());
+        if is_one { vec![all] } else { found }
     }
 
     pub(super) fn add(

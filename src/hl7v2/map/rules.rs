@@ -132,6 +132,8 @@ pub struct MessageRule {
     pub groups: Vec<Group>,
     /// The resources that it makes; those with `true` only when their key has a value.
     pub uses: Vec<(String, bool)>,
+    /// Those of them that are made once, of the whole message, where it tells of several patients.
+    pub once: Vec<String>,
     /// What it does to what is stored, beyond writing.
     pub effect: Option<String>,
 }
