@@ -121,11 +121,11 @@ fn results_with_the_same_code_stay_apart_and_keep_their_keys() {
 
 /// Covers: v2 S30.
 #[test]
-fn results_of_two_panels_with_one_number_are_all_made_and_that_is_told() {
+fn panels_with_one_number_are_reports_of_their_own() {
     let spec = Spec::r4().unwrap();
     let maps = Maps::base(&spec.schema).unwrap();
     let order = |n: u8, code: &str| {
-        format!("OBR|{n}||ACC1^LAB|{code}^Panel^L|||20260701||||||||||||||||||F")
+        format!("OBR|{n}|P1^HIS|ACC1^LAB|{code}^Panel^L|||20260701||||||||||||||||||F")
     };
     let (one, two) = (order(1, "A"), order(2, "B"));
     let result = "OBX|1|NM|718-7^Hb^LN||1|g/dl||N|||F";
@@ -133,8 +133,13 @@ fn results_of_two_panels_with_one_number_are_all_made_and_that_is_told() {
     let results = of(&made, "observation");
     assert_eq!(results.len(), 2);
     assert_ne!(results[0].keys, results[1].keys);
-    let report = made.first("report").unwrap();
-    assert_eq!(text(report, "result").matches("urn:uuid").count(), 2);
+    let reports = of(&made, "report");
+    assert_eq!(reports.iter().map(|it| it.keys[0].part.as_str()).collect::<Vec<_>>(), ["A", "B"]);
+    for report in reports {
+        assert_eq!(text(report, "result").matches("urn:uuid").count(), 1);
+    }
+    // The number of the placer is that of one order.
+    assert_eq!(of(&made, "request").len(), 1);
     let told = |made: &Draft| made.problems.iter().any(|problem| problem.kind == "same-key");
     assert!(told(&made));
     // What says the same again is no other.

@@ -363,6 +363,7 @@ impl<'a> Drafting<'a> {
                 system: system.to_owned(),
                 value: value.to_owned(),
                 kind: String::new(),
+                part: String::new(),
                 is_derived: false,
             };
             let rule = made.resource_type.to_ascii_lowercase();

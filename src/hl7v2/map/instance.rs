@@ -14,6 +14,8 @@ use super::site::Habit;
 
 /// The value of a result.
 const VALUE: &str = "OBX-5";
+/// The type of a filler's numbers.
+const FILLER: &str = "FILL";
 
 /// What a resource is found again by.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -24,6 +26,8 @@ pub struct Key {
     pub value: String,
     /// The code of its type; empty when none is told.
     pub kind: String,
+    /// Which of those that have this number; empty: the one that has it.
+    pub part: String,
     /// Whether it is made of other values, by us.
     pub is_derived: bool,
 }
@@ -39,6 +43,13 @@ impl Key {
             }
             _ => self,
         }
+    }
+
+    /// The key of one of several things that may have one number. A filler numbers what it was sent or took, and
+    /// may report of all that is done with that under this number; a placer's number is that of one order,
+    /// whatever code others have for it.
+    fn of_part(self, part: &str) -> Self {
+        if self.kind == FILLER { Self { part: part.to_owned(), ..self } } else { self }
     }
 
     /// `system|value`.
@@ -125,10 +136,12 @@ impl<'a> Builder<'a> {
             }
             let items = rule.key.as_ref().map(|key| eval.items(key, &scope, parent));
             let keys: Vec<_> = items.into_iter().flatten().collect();
+            let part = rule.part.as_ref().map(|part| eval.text(part, &scope, parent));
+            let part = part.unwrap_or_default();
             let keys: Vec<_> = keys
                 .iter()
                 .filter_map(|item| key_of(&mut self.seen, self.context, rule, item))
-                .map(|key| key.of_value(&scope))
+                .map(|key| key.of_value(&scope).of_part(&part))
                 .collect();
             if keys.is_empty() && is_optional {
                 continue;
@@ -258,6 +271,7 @@ fn key_of(
             system: value.str_at("system")?.to_owned(),
             value: value.str_at("value")?.to_owned(),
             kind: kind(value),
+            part: String::new(),
             is_derived: false,
         }),
         Item::V2(rep) => {
@@ -273,6 +287,7 @@ fn key_of(
                 system: list(&context.site.base, &context.sender, rule.segment().as_ref()),
                 value: digits.collect(),
                 kind: String::new(),
+                part: String::new(),
                 is_derived: true,
             })
         }

@@ -210,8 +210,8 @@ impl<'r> Reader<'r> {
             return None;
         };
         let allowed = [
-            "type", "from", "each", "list", "when", "key", "mode", "action", "profile", "set",
-            "child",
+            "type", "from", "each", "list", "when", "key", "part", "mode", "action", "profile",
+            "set", "child",
         ];
         self.only(table, &key, &allowed);
         let word = |word: &str| table.get(word).and_then(Item::as_str);
@@ -237,6 +237,7 @@ impl<'r> Reader<'r> {
             is_single: table.contains_key("from"),
             when: None,
             key: None,
+            part: table.get("part").and_then(|item| self.expr(item, &format!("{key}.part"))),
             list: word("list").and_then(SegmentName::parse),
             mode: mode.flatten().unwrap_or_default(),
             action,
