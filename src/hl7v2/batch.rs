@@ -65,7 +65,14 @@ impl Splitting {
         let name = line.get(..3).unwrap_or_default();
         let fourth = line.get(3).copied();
         // Text that goes on in lines of its own may begin with these letters too.
-        let begins = fourth.is_some_and(|byte| byte.is_ascii_punctuation());
+        let begins = match fourth {
+            // In a message it has what is between the fields of the header before it, else all of its own.
+            Some(byte) if self.open.is_some() => {
+                self.separator == Some(byte) || is_whole_header(&line[3..])
+            }
+            Some(byte) => byte.is_ascii_punctuation(),
+            None => false,
+        };
         let ends = match fourth {
             Some(byte) => self.separator == Some(byte),
             None => self.has_envelope,
@@ -105,6 +112,17 @@ impl Splitting {
     fn close(&mut self, end: usize) {
         self.messages.extend(self.open.take().map(|start| (start, end)));
     }
+}
+
+/// Whether what stands behind the name of a header begins as its separators do: one, two to five others, and the
+/// first again or the end.
+fn is_whole_header(rest: &[u8]) -> bool {
+    let Some((first, rest)) = rest.split_first() else { return false };
+    let count = rest.iter().take_while(|byte| *byte != first).count();
+    let others = &rest[..count];
+    first.is_ascii_punctuation()
+        && (2..=5).contains(&count)
+        && others.iter().all(u8::is_ascii_punctuation)
 }
 
 /// Byte order marks and what is left of frames.
@@ -198,9 +216,20 @@ mod tests {
 
     #[test]
     fn text_that_begins_as_a_header_does_stays_in_its_message() {
-        for line in
-            ["BTS pain", "FTS, so", "BTS", "FTS", "MSH pain", "BHS pain", "FHS\tpain", "MSH"]
-        {
+        for line in [
+            "BTS pain",
+            "FTS, so",
+            "BTS",
+            "FTS",
+            "MSH pain",
+            "BHS pain",
+            "FHS\tpain",
+            "MSH",
+            "MSH-1 is a field",
+            "MSH-10-A",
+            "BHS: none",
+            "FHS, none, too",
+        ] {
             let text = format!("MSH|^~\\&|1\rOBX|1|TX|A||Seen.\r{line}\rEnd\rOBX|2\r");
             assert!(split(text.as_bytes()).is_none(), "{line}");
             let both = format!("BHS|^~\\&|A\r{text}BTS|1\r");
@@ -212,5 +241,10 @@ mod tests {
         }
         let other = split(b"BHS$%~\\&$A\rMSH$%~\\&$1\rBTS|1\rBTS$1\r").unwrap();
         assert_eq!(texts(&other), ["MSH$%~\\&$1\rBTS|1\r"]);
+        // Headers of others in the same file, each with separators of its own.
+        for header in ["MSH#@~\\&#2", "MSH$%~\\&", "MSH|", "MSH|^~\\&|2", "MSH!$%!2"] {
+            let text = format!("MSH|^~\\&|1\r{header}\r");
+            assert_eq!(split(text.as_bytes()).unwrap().messages.len(), 2, "{header}");
+        }
     }
 }

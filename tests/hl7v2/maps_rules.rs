@@ -121,11 +121,11 @@ fn results_with_the_same_code_stay_apart_and_keep_their_keys() {
 
 /// Covers: v2 S30.
 #[test]
-fn results_of_two_panels_with_one_number_are_all_made_and_that_is_told() {
+fn panels_with_one_number_are_reports_of_their_own() {
     let spec = Spec::r4().unwrap();
     let maps = Maps::base(&spec.schema).unwrap();
     let order = |n: u8, code: &str| {
-        format!("OBR|{n}||ACC1^LAB|{code}^Panel^L|||20260701||||||||||||||||||F")
+        format!("OBR|{n}|P1^HIS|ACC1^LAB|{code}^Panel^L|||20260701||||||||||||||||||F")
     };
     let (one, two) = (order(1, "A"), order(2, "B"));
     let result = "OBX|1|NM|718-7^Hb^LN||1|g/dl||N|||F";
@@ -133,8 +133,13 @@ fn results_of_two_panels_with_one_number_are_all_made_and_that_is_told() {
     let results = of(&made, "observation");
     assert_eq!(results.len(), 2);
     assert_ne!(results[0].keys, results[1].keys);
-    let report = made.first("report").unwrap();
-    assert_eq!(text(report, "result").matches("urn:uuid").count(), 2);
+    let reports = of(&made, "report");
+    assert_eq!(reports.iter().map(|it| it.keys[0].part.as_str()).collect::<Vec<_>>(), ["A", "B"]);
+    for report in reports {
+        assert_eq!(text(report, "result").matches("urn:uuid").count(), 1);
+    }
+    // The number of the placer is that of one order.
+    assert_eq!(of(&made, "request").len(), 1);
     let told = |made: &Draft| made.problems.iter().any(|problem| problem.kind == "same-key");
     assert!(told(&made));
     // What says the same again is no other.
@@ -145,6 +150,60 @@ fn results_of_two_panels_with_one_number_are_all_made_and_that_is_told() {
     let made = draft(&maps, "ORU^R01^ORU_R01", &[PATIENT, &one, &numbered(1), &numbered(2)]);
     assert_eq!(of(&made, "observation").len(), 1);
     assert!(told(&made));
+}
+
+/// Covers in part: v2 P1.
+#[test]
+fn repetitions_that_no_rule_reads_are_listed_each() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let order = "OBR|1||F1^LAB|24323-8^Panel^LN|||20260704110000|||||||||||||||||LAB|F";
+    let result = |method: &str| format!("OBX|1|NM|718-7^Hb^LN||1~2|g/dl||N~A|||F||||||{method}");
+    let unread = |made: &Draft| {
+        let all = made.unmapped.iter().filter(|place| !place.starts_with("MSH"));
+        all.cloned().collect::<Vec<_>>()
+    };
+    for (method, expected) in [
+        ("M1^One^L", vec![]),
+        ("M1^One^L~M2^Two^L", vec!["OBX[1]-17[2]"]),
+        ("M1^One^L~~M3^Three^L", vec!["OBX[1]-17[3]"]),
+        ("~M2^Two^L", vec!["OBX[1]-17[2]"]),
+    ] {
+        let made = draft(&maps, "ORU^R01^ORU_R01", &[PATIENT, order, &result(method)]);
+        assert_eq!(unread(&made), expected, "{method}");
+    }
+    // What is read whole is not listed, what is not read at all is listed once.
+    let made = draft(&maps, "ADT^A08", &[&format!("{PATIENT}|||A^Town~B^Town"), "ZZZ|1|A~B"]);
+    assert_eq!(unread(&made), ["ZZZ[1]-2"]);
+}
+
+/// Covers in part: v2 F1.
+#[test]
+fn an_appointment_of_several_patients_is_one_and_has_all_of_them() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let schedule = "SCH|A1^S|A1^S|||||CHECK|NORMAL|30|min|^^30^20260710090000|||||||||20^Who^A";
+    let others = ["PID|2||78^^^STM^MR||Doe^Bob", "DG1|1||D2^Second^L", "RGS|1", "AIS|1||S1^Scan^L"];
+    let one = [schedule, PATIENT, "DG1|1||D1^First^L"];
+    let made = draft(&maps, "SIU^S12^SIU_S12", &[&one[..], &others[..]].concat());
+    let count = |rule: &str| of(&made, rule).len();
+    assert_eq!(["patient", "condition", "appointment"].map(count), [2, 2, 1]);
+    let appointment = text(made.first("appointment").unwrap(), "participant");
+    for (patient, condition) in of(&made, "patient").iter().zip(of(&made, "condition")) {
+        assert!(appointment.contains(&patient.url), "{appointment}");
+        assert!(text(condition, "subject").contains(&patient.url), "{condition:?}");
+    }
+    assert!(text(made.first("appointment").unwrap(), "serviceType").contains("S1"));
+    // What stands before the patient is seen as before where there is one.
+    let site = "[site]\nid = \"a\"\nmatch = { app = \"LAB\" }\n[resource.remark]\ntype = \"Basic\"\n\
+        each = \"ZRM\"\nkey = \"ids('ZRM', ZRM-1)\"\n[resource.remark.set]\n\"code.text\" = \"ZRM-1 | text\"\n\
+        [message.schedule]\nadd = [\"remark\"]\n";
+    let maps = maps.with_site("a.toml", site, &spec.schema).unwrap();
+    for patients in [1, 2] {
+        let before = [schedule, "ZRM|note", PATIENT];
+        let made = draft(&maps, "SIU^S12", &[&before[..], &others[..patients - 1]].concat());
+        assert_eq!(of(&made, "remark").len(), 1, "{patients}");
+    }
 }
 
 /// Covers: v2 S11.

@@ -111,3 +111,38 @@ async fn a_number_is_taken_back_by_who_told_of_it() {
     assert_eq!(numbers(&story).await, "1 AB B C");
     assert_eq!(story.count(&format!("/Patient?identifier={own}|B&")).await, "1");
 }
+
+/// v2 S30: a report that is known by its number alone is found again by its code, and another panel of that number is
+/// another report.
+///
+/// Covers in part: v2 S30.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_by_its_number_alone_is_found_by_its_code() {
+    let mut story = Story::begin().await;
+    let panel = |code: &str, status: &str, value: u8| {
+        format!(
+            "PID|1||1^^^STM^MR||Muster^Anna\nOBR|1||F1^LAB|{code}^Panel^L|||20260704110000|||||||||||||||20260704113000||LAB|{status}\n\
+             OBX|1|NM|R^Result^L||{value}|g/dL|||||{status}"
+        )
+    };
+    let oru = "ORU^R01^ORU_R01";
+    assert_eq!(story.tell(oru, &panel("A", "F", 1)).await, "AA");
+    // As keys were before the code of a panel was in them.
+    let of = "resource_type IN ('DiagnosticReport', 'ServiceRequest')";
+    let coded = format!("DELETE FROM v2_key WHERE {of} AND strpos(value, chr(31)) > 0");
+    story.server.database.run(&coded).await;
+    assert_eq!(story.tell(oru, &panel("B", "F", 2)).await, "AA");
+    assert_eq!(story.count("/DiagnosticReport?").await, "2");
+    assert_eq!(story.tell(oru, &panel("A", "C", 3)).await, "AA");
+    assert_eq!(story.tell(oru, &panel("B", "C", 4)).await, "AA");
+    assert_eq!(story.count("/DiagnosticReport?").await, "2");
+    assert_eq!(story.count("/ServiceRequest?").await, "2");
+    for code in ["A", "B"] {
+        let url = format!("/DiagnosticReport?code={code}&");
+        assert_eq!(story.of(&url, "status").await, "corrected", "{code}");
+        assert_eq!(story.of(&url, "meta.versionId").await, "2", "{code}");
+    }
+    // The number alone is that of the first.
+    let keys = format!("SELECT count(*) FROM v2_key WHERE {of}");
+    assert_eq!(story.server.database.number(&keys).await, 6);
+}

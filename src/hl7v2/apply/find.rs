@@ -18,7 +18,8 @@ use crate::fhir::query::Query;
 use crate::fhir::{Identity, LogicalId, ResourceType, VersionId};
 use crate::hl7v2::ack::{Condition, Issue};
 use crate::hl7v2::effect::person;
-use crate::hl7v2::map::DraftResource;
+use crate::hl7v2::map::site::Mode;
+use crate::hl7v2::map::{DraftResource, Key};
 use crate::store::hl7v2::Keyed;
 
 /// A resource that a message is about.
@@ -34,9 +35,12 @@ impl Applier {
     /// The resource of each draft.
     pub(super) async fn find(&self, case: &Case<'_>) -> Result<Vec<Found>, Halt> {
         let drafts = &case.draft.resources;
-        let wanted = drafts.iter().flat_map(|draft| all_keys(case, draft));
-        let wanted: Vec<_> = wanted.chain(told::wanted(case)).collect();
+        let wanted = drafts
+            .iter()
+            .flat_map(|draft| all_keys(case, draft).into_iter().chain(numbers_of(draft)));
         let places = members::places_of_results(case);
+        let of_places = places.iter().map(|place| members::keyed(place, ""));
+        let wanted: Vec<_> = wanted.chain(told::wanted(case)).chain(of_places).collect();
         let looked = self.engine.look_for_message(&wanted, &places, case.caller).await?;
         let looked = Arc::new(looked);
         case.lines().extend(looked.lines.iter().cloned());
@@ -75,6 +79,9 @@ impl Applier {
                 found.push(one);
             }
         }
+        if found.is_empty() {
+            found.extend(self.by_number(of, draft, known, case).await?);
+        }
         let distrusts = || {
             let mut all = case.maps.site().authorities.values();
             draft.rule == "patient" && all.any(|one| one.trusted == Some(false))
@@ -94,6 +101,29 @@ impl Applier {
             let identity = Identity { resource_type: of, id: self.ids.logical_id() };
             Found { identity, stored: None }
         }))
+    }
+
+    /// What has the number of a draft without a word of which of several things it is of, or is the first that
+    /// has it: it is what the draft is of where it has the same code, or none.
+    async fn by_number(
+        &self,
+        of: ResourceType,
+        draft: &DraftResource,
+        known: &[Keyed],
+        case: &Case<'_>,
+    ) -> Result<Option<Found>, Halt> {
+        for number in numbers_of(draft) {
+            let id = known.iter().find(|known| is_same(known, &number));
+            let Some(id) = id.and_then(|known| known.id.parse().ok()) else { continue };
+            let one = self.current(Identity { resource_type: of, id }, case).await?;
+            let is_it = |one: &Found| {
+                one.stored.as_ref().is_some_and(|(stored, _)| is_of_code(stored, draft))
+            };
+            if let Some(one) = one.filter(is_it) {
+                return Ok(Some(one));
+            }
+        }
+        Ok(None)
     }
 
     /// Takes note of how many messages each of `patients` has had. What is read of them after this counts
@@ -199,12 +229,44 @@ impl Applier {
 
 /// The keys of a draft, as they are kept. Those of an empty value are none.
 pub(super) fn keys_of(draft: &DraftResource) -> impl Iterator<Item = Keyed> {
-    draft.keys.iter().filter(|key| !key.value.is_empty()).map(|key| Keyed {
-        resource_type: draft.resource_type.clone(),
-        system: key.system.clone(),
-        value: key.value.clone(),
-        id: String::new(),
+    let keys = draft.keys.iter().filter(|key| !key.value.is_empty());
+    keys.map(|key| match key.part.as_str() {
+        "" => keyed(draft, key, key.value.clone()),
+        part => keyed(draft, key, format!("{}\u{1F}{part}", key.value)),
     })
+}
+
+/// The numbers of a draft that others may have too, as they are kept: the first that has one has it.
+pub(super) fn numbers_of(draft: &DraftResource) -> impl Iterator<Item = Keyed> {
+    let keys = draft.keys.iter().filter(|key| !key.value.is_empty() && !key.part.is_empty());
+    keys.map(|key| keyed(draft, key, key.value.clone()))
+}
+
+fn keyed(draft: &DraftResource, key: &Key, value: String) -> Keyed {
+    let (resource_type, system) = (draft.resource_type.clone(), key.system.clone());
+    Keyed { resource_type, system, value, id: String::new() }
+}
+
+/// Whether what is stored under the number of a draft has its code, or none. What a draft changes or takes back it
+/// names by its number alone.
+fn is_of_code(stored: &Object<'static>, draft: &DraftResource) -> bool {
+    let changes = matches!(draft.action.as_deref(), Some("D" | "U"));
+    if draft.mode == Mode::ActionCode && changes {
+        return true;
+    }
+    let name = match draft.resource_type.as_str() {
+        "Immunization" => "vaccineCode",
+        "MedicationRequest" => "medicationCodeableConcept",
+        _ => "code",
+    };
+    let codes = |resource: &Object<'static>| -> Vec<String> {
+        let all = resource.get(name).map(|concept| concept.items_at("coding")).unwrap_or_default();
+        all.iter().filter_map(|one| one.str_at("code")).map(str::to_owned).collect()
+    };
+    let known = codes(stored);
+    let said = codes(&draft.body);
+    let mut said = said.iter().chain(draft.keys.iter().map(|key| &key.part));
+    known.is_empty() || said.any(|code| known.contains(code))
 }
 
 pub(super) fn is_same(one: &Keyed, other: &Keyed) -> bool {

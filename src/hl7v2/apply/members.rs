@@ -5,7 +5,7 @@
 //!
 //! Spec: v2 S34, B28
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::find::Found;
 use super::plan::Plan;
@@ -37,14 +37,14 @@ impl Applier {
         plan: &mut Plan,
     ) -> Result<(), Halt> {
         let places = places(case, found);
-        let keyed = |place: &String, id: &str| Keyed {
-            resource_type: "Observation".to_owned(),
-            system: PLACE.to_owned(),
-            value: place.clone(),
-            id: id.to_owned(),
-        };
-        let own = places.parents.iter();
-        plan.keys.extend(own.map(|(place, found)| keyed(place, found.identity.id.as_str())));
+        let looked = case.looked();
+        let held = looked.known.iter().filter(|known| known.system == PLACE);
+        let held: HashMap<_, _> =
+            held.map(|known| (known.value.as_str(), known.id.as_str())).collect();
+        let own = places.parents.iter().map(|(place, found)| (place, found.identity.id.as_str()));
+        // Another panel of the same number may have a result of the same code: the first stands there.
+        let free = own.filter(|(place, id)| held.get(place.as_str()).is_none_or(|held| held == id));
+        plan.keys.extend(free.map(|(place, id)| keyed(place, id)));
         let elsewhere: Vec<_> = places
             .members
             .iter()
@@ -129,6 +129,16 @@ impl Plan {
         members.push(Value::Object(Json::new().with("reference", member.to_owned())));
         body.set("hasMember", members);
         self.put(parent, &body, action, &rule);
+    }
+}
+
+/// A place as a key.
+pub(super) fn keyed(place: &str, id: &str) -> Keyed {
+    Keyed {
+        resource_type: "Observation".to_owned(),
+        system: PLACE.to_owned(),
+        value: place.to_owned(),
+        id: id.to_owned(),
     }
 }
 

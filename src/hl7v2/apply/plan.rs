@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::change::{outdated, prior};
-use super::find::{Found, keys_of};
+use super::find::{Found, is_same, keys_of, numbers_of};
 use super::stale::{self, Stale, moves};
 use super::{Applier, Case, Halt};
 use crate::fhir::json::{Object, Value};
@@ -159,6 +159,16 @@ impl Plan {
         }
     }
 
+    /// By what a resource is found again. A number that another one has is that one's.
+    fn know(&mut self, draft: &DraftResource, found: &Found, case: &Case<'_>) {
+        let id = found.identity.id.as_str();
+        let looked = case.looked();
+        let is_free =
+            |key: &Keyed| !looked.known.iter().any(|known| is_same(known, key) && known.id != id);
+        let keys = keys_of(draft).chain(numbers_of(draft).filter(is_free));
+        self.keys.extend(keys.map(|key| Keyed { id: id.to_owned(), ..key }));
+    }
+
     fn add(
         &mut self,
         draft: &DraftResource,
@@ -173,8 +183,7 @@ impl Plan {
             self.unmade.push(found.identity.clone());
             return;
         }
-        let id = found.identity.id.to_string();
-        self.keys.extend(keys_of(draft).map(|key| Keyed { id: id.clone(), ..key }));
+        self.know(draft, found, case);
         let stored = found.stored.as_ref().map(|(stored, _)| stored);
         let of = found.identity.resource_type;
         let mut now = match stored {
@@ -319,7 +328,7 @@ impl Plan {
         });
         let mut keys: Vec<Keyed> = Vec::new();
         for key in self.keys.drain(..) {
-            if !keys.iter().any(|known| super::find::is_same(known, &key)) {
+            if !keys.iter().any(|known| is_same(known, &key)) {
                 keys.push(key);
             }
         }

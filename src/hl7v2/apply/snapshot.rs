@@ -16,6 +16,14 @@ use crate::hl7v2::map::{DraftResource, ResourceRule, list};
 const ENDED: &[&str] =
     &["AllergyIntolerance", "Condition", "Coverage", "Procedure", "RelatedPerson"];
 
+/// What a message tells of one patient.
+struct Lists<'a> {
+    patient: &'a Found,
+    own: Vec<(&'a DraftResource, &'a Found)>,
+    /// Whether it tells of no other.
+    is_alone: bool,
+}
+
 impl Applier {
     /// Ends what the sender has told of in a list before, and does not in this one.
     pub(super) async fn end_missing(
@@ -24,18 +32,33 @@ impl Applier {
         found: &[Found],
         plan: &mut Plan,
     ) -> Result<(), Halt> {
-        let drafts = &case.draft.resources;
-        let patient = drafts.iter().zip(found).find(|(draft, _)| draft.rule == "patient");
-        let Some((_, patient)) = patient.filter(|(_, found)| found.stored.is_some()) else {
-            return Ok(());
-        };
-        let visit = drafts.iter().zip(found).find(|(draft, _)| draft.rule == "encounter");
+        let all = || case.draft.resources.iter().zip(found);
+        let patients: Vec<_> = all().filter(|(draft, _)| draft.rule == "patient").collect();
+        let is_alone = patients.len() == 1;
+        for (patient, one) in patients.into_iter().filter(|(_, one)| one.stored.is_some()) {
+            // Of several patients each has lists of its own.
+            let own = all().filter(|(draft, _)| is_alone || names(draft, &patient.url));
+            let lists = Lists { patient: one, own: own.collect(), is_alone };
+            self.end_missing_of(&lists, case, found, plan).await?;
+        }
+        Ok(())
+    }
+
+    async fn end_missing_of(
+        &self,
+        lists: &Lists<'_>,
+        case: &Case<'_>,
+        found: &[Found],
+        plan: &mut Plan,
+    ) -> Result<(), Halt> {
+        let visit = lists.own.iter().find(|(draft, _)| draft.rule == "encounter");
         let visit = visit.map(|(_, found)| found.identity.to_string());
         for (segment, is_there) in &case.draft.snapshots {
             // That a segment is missing says nothing.
             let of_list =
                 |draft: &DraftResource| draft.segment == *segment && draft.mode == Mode::Snapshot;
-            let is_told = drafts.iter().any(of_list) || deletes_all(case, segment);
+            let is_told = lists.own.iter().any(|(draft, _)| of_list(draft))
+                || (lists.is_alone && deletes_all(case, segment));
             let mut rules = case.maps.resources().iter();
             let name = |rule: &ResourceRule| rule.segment().map(|name| name.to_string());
             let rule = rules.find(|rule| name(rule).as_deref() == Some(segment.as_str()));
@@ -52,7 +75,7 @@ impl Applier {
             if !ENDED.contains(&rule.resource_type.as_str()) {
                 continue;
             }
-            for known in self.listed(of, patient, case).await? {
+            for known in self.listed(of, lists.patient, case).await? {
                 if found.iter().any(|told| told.identity == known.identity) {
                     continue;
                 }
@@ -91,6 +114,12 @@ impl Applier {
             }
         }
     }
+}
+
+/// Whether a draft is of the patient whose draft has this url.
+fn names(draft: &DraftResource, url: &str) -> bool {
+    let of = |name| draft.body.get(name).and_then(|of| of.str_at("reference"));
+    ["subject", "patient", "beneficiary"].into_iter().any(|name| of(name) == Some(url))
 }
 
 /// Whether a list is one segment that says that there is nothing: a null for its number or its key.

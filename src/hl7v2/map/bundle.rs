@@ -5,7 +5,6 @@ use crate::hl7v2::heading::Heading;
 use crate::hl7v2::types::{Json, id};
 
 use super::draft::{Draft, DraftResource};
-use super::instance::Key;
 
 /// Types without an identifier: they are new each time.
 const UNKEYED: [&str; 2] = ["Provenance", "Group"];
@@ -97,7 +96,13 @@ fn entry(draft: &DraftResource) -> Json {
     let key = draft.keys.first().filter(|_| !UNKEYED.contains(&draft.resource_type.as_str()));
     let request = match key {
         Some(key) => {
-            let url = format!("{}?identifier={}", draft.resource_type, encoded(key));
+            let part = match (key.part.as_str(), draft.resource_type.as_str()) {
+                ("", _) => String::new(),
+                (part, "Immunization") => format!("&vaccine-code={}", encoded(part)),
+                (part, _) => format!("&code={}", encoded(part)),
+            };
+            let number = encoded(&key.text());
+            let url = format!("{}?identifier={number}{part}", draft.resource_type);
             Object::new().with("method", "PUT").with("url", url)
         }
         None => Object::new().with("method", "POST").with("url", draft.resource_type.clone()),
@@ -110,10 +115,10 @@ fn entry(draft: &DraftResource) -> Json {
         .into()
 }
 
-/// `system|value` as part of a url.
-fn encoded(key: &Key) -> String {
+/// A text as part of a url.
+fn encoded(text: &str) -> String {
     let mut out = String::new();
-    for byte in key.text().bytes() {
+    for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
                 out.push(char::from(byte));

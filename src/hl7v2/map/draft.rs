@@ -136,14 +136,9 @@ impl<'a> Drafting<'a> {
         let partitions = builder.partitions(self.rule);
         let head = 0..partitions.first().map_or(0, |first| first.start);
         for range in partitions {
-            let whole = Scope::whole(range, head.clone());
-            for (name, is_optional) in &self.rule.uses {
-                let rule = self.resources.iter().find(|rule| rule.name == *name);
-                if let Some(rule) = rule {
-                    builder.add(rule, *is_optional, &whole, None);
-                }
-            }
+            self.add(&mut builder, &Scope::whole(range, head.clone()), false);
         }
+        self.add(&mut builder, &Scope::whole(0..self.message.segments().len(), 0..0), true);
         let instances = builder.found;
         let eval = Eval {
             message: self.message,
@@ -160,6 +155,16 @@ impl<'a> Drafting<'a> {
         self.snapshots(draft);
         self.told(draft);
         draft.unmapped = unmapped(self.message, &used.borrow());
+    }
+
+    /// What is made of a part of the message, or what is made once of all of it.
+    fn add(&self, builder: &mut Builder<'a>, scope: &Scope, is_once: bool) {
+        for (name, is_optional) in &self.rule.uses {
+            let rule = self.resources.iter().find(|rule| rule.name == *name);
+            if let Some(rule) = rule.filter(|_| self.rule.once.contains(name) == is_once) {
+                builder.add(rule, *is_optional, scope, None);
+            }
+        }
     }
 
     fn require(&self, draft: &mut Draft) {
@@ -358,6 +363,7 @@ impl<'a> Drafting<'a> {
                 system: system.to_owned(),
                 value: value.to_owned(),
                 kind: String::new(),
+                part: String::new(),
                 is_derived: false,
             };
             let rule = made.resource_type.to_ascii_lowercase();

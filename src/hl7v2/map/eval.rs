@@ -42,6 +42,9 @@ impl Item<'_> {
 /// Stands in a key for the number of the occurrence of the rest of it.
 pub(crate) const NTH: &str = "\u{0}";
 
+/// What was read of a message: the place of a segment, a field, and which of its repetitions; 0: all of them.
+pub(crate) type Read = (usize, u16, u16);
+
 /// What expressions are evaluated on.
 pub(crate) struct Eval<'a> {
     /// The message.
@@ -52,8 +55,8 @@ pub(crate) struct Eval<'a> {
     pub groups: &'a [Group],
     /// The resources that the message makes, as far as they are known.
     pub instances: &'a [Instance<'a>],
-    /// Which fields were read: segment and field.
-    pub used: &'a RefCell<HashSet<(usize, u16)>>,
+    /// Which fields were read.
+    pub used: &'a RefCell<HashSet<Read>>,
 }
 
 impl<'a> Eval<'a> {
@@ -103,7 +106,7 @@ impl<'a> Eval<'a> {
                     let is_on = is_next && scope::goes_on(after, self.message);
                     if is_next {
                         next = is_on.then_some(after);
-                        let read = [2, 3, 4, 11].map(|field| (segment.position(), field));
+                        let read = [2, 3, 4, 11].map(|field| (segment.position(), field, 0));
                         self.used.borrow_mut().extend(read.into_iter().filter(|_| is_on));
                     }
                     is_next
@@ -133,9 +136,6 @@ impl<'a> Eval<'a> {
             if !field.is_valued() && !field.is_null() {
                 continue;
             }
-            if !self.context.quiet.get() {
-                self.used.borrow_mut().insert((segment.position(), path.field));
-            }
             let own = scope
                 .repetition
                 .filter(|(own, _)| own.segment == path.segment && own.field == path.field);
@@ -144,6 +144,10 @@ impl<'a> Eval<'a> {
                 Index::At(at) => Some(at),
                 Index::All => own.filter(|_| scope.is_alone).map(|(_, at)| at),
             };
+            if !self.context.quiet.get() {
+                let read = (segment.position(), path.field, at.unwrap_or(0));
+                self.used.borrow_mut().insert(read);
+            }
             let reps = match at {
                 Some(at) => vec![field.repetition(at)],
                 None => field.repetitions().collect(),
@@ -324,7 +328,7 @@ impl<'a> Eval<'a> {
             if lines.trim().is_empty() {
                 continue;
             }
-            self.used.borrow_mut().extend([1, 2, 3, 4, 5, 6].map(|field| (at, field)));
+            self.used.borrow_mut().extend([1, 2, 3, 4, 5, 6].map(|field| (at, field, 0)));
             let author = segment.field(5).repetition(1);
             let author = author.is_valued().then(|| self.author(&Rep::of_part(author))).flatten();
             let when = time::datetime(&segment.field(6).text(), self.context);
@@ -347,10 +351,18 @@ impl<'a> Eval<'a> {
             next = instance.parent;
         }
         let all = || self.instances.iter().filter(|instance| instance.rule.name == name);
+        // What leads the group at hand is nearer than all else that is not in it.
+        let leads = |it: &&Instance<'_>| {
+            scope.lead.is_some_and(|lead| it.scopes().any(|own| own.inner().start == lead))
+        };
+        if let Some(found) = all().find(leads) {
+            return Some(found);
+        }
         for range in &scope.ranges {
             let inside = |it: &&Instance<'_>| {
-                let own = it.scope.inner();
-                range.start <= own.start && own.end <= range.end
+                it.scopes()
+                    .map(Scope::inner)
+                    .any(|own| range.start <= own.start && own.end <= range.end)
             };
             if let Some(found) = all().find(inside) {
                 return Some(found);
@@ -363,15 +375,10 @@ impl<'a> Eval<'a> {
     /// The resources of this name whose parent is the one at hand, or all when it has none such.
     fn children(&self, name: &str, owner: Option<usize>) -> Vec<&Instance<'a>> {
         let all = self.instances.iter().filter(|instance| instance.rule.name == name);
-        let range = owner.and_then(|owner| self.instances.get(owner)).map(|it| it.scope.inner());
-        all.filter(|it| {
-            let own = it.scope.inner();
-            it.parent == owner
-                || range
-                    .as_ref()
-                    .is_some_and(|range| range.start <= own.start && own.end <= range.end)
-        })
-        .collect()
+        let own = owner.and_then(|owner| self.instances.get(owner));
+        let scopes: Vec<_> = own.into_iter().flat_map(Instance::scopes).collect();
+        all.filter(|it| it.parent == owner || scopes.iter().any(|scope| it.is_within(scope)))
+            .collect()
     }
 
     /// Whether a condition holds.
@@ -416,6 +423,7 @@ impl<'a> Eval<'a> {
                     }
                     "null" => items().iter().any(|item| matches!(item, Item::Null)),
                     "timed" => items().first().is_some_and(|item| time::has_time(&item.text())),
+                    "led" => scope.lead.is_some(),
                     "is_us" => self.context.site.is_us,
                     "says_us" => self.context.site.says_us,
                     "after" => matches!(first, Some(Expr::Path(path))

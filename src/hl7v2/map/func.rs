@@ -164,6 +164,7 @@ pub(crate) const FUNCS: &[Func] = &[
     free("ids", Gives::V2, &[]),
     free("is_us", Gives::Condition, &[]),
     free("lasting", Gives::Fhir("Period"), &["unit"]),
+    free("led", Gives::Condition, &[]),
     free("len", Gives::V2, &[]),
     free("logical", Gives::Reference, &[]),
     free("notes", Gives::Fhir("Annotation"), &[]),

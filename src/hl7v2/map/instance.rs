@@ -7,13 +7,15 @@ use std::ops::Range;
 use crate::hl7v2::er7::{Message, Path, Segment, SegmentName};
 use crate::hl7v2::types::{Context, NoteKind, id};
 
-use super::eval::{Eval, Item, NTH};
+use super::eval::{Eval, Item, NTH, Read};
 use super::rules::{Each, MessageRule, ResourceRule};
 use super::scope::{self, Group, Scope};
 use super::site::Habit;
 
 /// The value of a result.
 const VALUE: &str = "OBX-5";
+/// The type of a filler's numbers.
+const FILLER: &str = "FILL";
 
 /// What a resource is found again by.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -24,6 +26,8 @@ pub struct Key {
     pub value: String,
     /// The code of its type; empty when none is told.
     pub kind: String,
+    /// Which of those that have this number; empty: the one that has it.
+    pub part: String,
     /// Whether it is made of other values, by us.
     pub is_derived: bool,
 }
@@ -41,6 +45,13 @@ impl Key {
         }
     }
 
+    /// The key of one of several things that may have one number. A filler numbers what it was sent or took, and
+    /// may report of all that is done with that under this number; a placer's number is that of one order,
+    /// whatever code others have for it.
+    fn of_part(self, part: &str) -> Self {
+        if self.kind == FILLER { Self { part: part.to_owned(), ..self } } else { self }
+    }
+
     /// `system|value`.
     pub fn text(&self) -> String {
         format!("{}|{}", self.system, self.value)
@@ -54,6 +65,8 @@ pub(crate) struct Instance<'a> {
     pub rule: &'a ResourceRule,
     /// What its rules see.
     pub scope: Scope,
+    /// Where the message tells of it again.
+    pub others: Vec<Scope>,
     /// The resource around it, by its place among the instances.
     pub parent: Option<usize>,
     /// What it is found again by.
@@ -64,12 +77,28 @@ pub(crate) struct Instance<'a> {
     pub name: String,
 }
 
+impl Instance<'_> {
+    /// All places where the message tells of it.
+    pub(super) fn scopes(&self) -> impl Iterator<Item = &Scope> {
+        std::iter::once(&self.scope).chain(&self.others)
+    }
+
+    /// Whether the message tells of it within a scope, or in the segment that leads that.
+    pub(super) fn is_within(&self, scope: &Scope) -> bool {
+        let range = scope.inner();
+        self.scopes().any(|own| {
+            let own = own.inner();
+            scope.lead == Some(own.start) || (range.start <= own.start && own.end <= range.end)
+        })
+    }
+}
+
 /// Makes instances, one after the other.
 pub(super) struct Builder<'a> {
     pub(super) message: &'a Message<'a>,
     pub(super) context: &'a Context<'a>,
     pub(super) groups: &'a [Group],
-    pub(super) used: &'a RefCell<HashSet<(usize, u16)>>,
+    pub(super) used: &'a RefCell<HashSet<Read>>,
     pub(super) found: Vec<Instance<'a>>,
     pub(super) seen: HashMap<String, usize>,
     pub(super) counts: HashMap<&'a str, usize>,
@@ -81,7 +110,9 @@ impl<'a> Builder<'a> {
         let all = 0..self.message.segments().len();
         let patients = rule.groups.iter().find(|group| group.name == "patient");
         let found = patients.map(|group| group.find(self.message, &all)).unwrap_or_default();
-        if found.is_empty() { vec![all] } else { found }
+        // What is made once is of no patient's part: a single patient has all of the message.
+        let is_one = found.is_empty() || (found.len() == 1 && !rule.once.is_empty());
+        if is_one { vec![all] } else { found }
     }
 
     pub(super) fn add(
@@ -105,10 +136,12 @@ impl<'a> Builder<'a> {
             }
             let items = rule.key.as_ref().map(|key| eval.items(key, &scope, parent));
             let keys: Vec<_> = items.into_iter().flatten().collect();
+            let part = rule.part.as_ref().map(|part| eval.text(part, &scope, parent));
+            let part = part.unwrap_or_default();
             let keys: Vec<_> = keys
                 .iter()
                 .filter_map(|item| key_of(&mut self.seen, self.context, rule, item))
-                .map(|key| key.of_value(&scope))
+                .map(|key| key.of_value(&scope).of_part(&part))
                 .collect();
             if keys.is_empty() && is_optional {
                 continue;
@@ -120,6 +153,7 @@ impl<'a> Builder<'a> {
             let place = match known {
                 Some(place) => {
                     self.tell_same(rule, place, &scope);
+                    self.found[place].others.push(scope.clone());
                     place
                 }
                 None => self.push(rule, &scope, parent, keys),
@@ -142,7 +176,8 @@ impl<'a> Builder<'a> {
         *count += 1;
         let name = format!("{} {count}", rule.name);
         let url = self.context.url(&name);
-        self.found.push(Instance { rule, scope: scope.clone(), parent, keys, url, name });
+        let (scope, others) = (scope.clone(), Vec::new());
+        self.found.push(Instance { rule, scope, others, parent, keys, url, name });
         self.found.len() - 1
     }
 
@@ -188,10 +223,11 @@ impl<'a> Builder<'a> {
     fn scopes(&self, rule: &ResourceRule, around: &Scope) -> Vec<Scope> {
         let mut scopes: Vec<_> = match &rule.each {
             Each::Group(name) => {
-                let group = self.groups.iter().find(|group| group.name == *name);
-                let found = group.map(|group| group.find(self.message, &around.inner()));
-                let found = found.unwrap_or_default().into_iter().zip(1..);
-                found.map(|(range, number)| around.group(range, number)).collect()
+                let found = scope::groups_in(self.groups, name, self.message, &around.inner());
+                let found = found.into_iter().zip(1..);
+                found
+                    .map(|((range, lead), number)| around.group(range, number).led_by(lead))
+                    .collect()
             }
             // A resource is about a segment; `read` lets no other through.
             Each::Repetition(_) => Vec::new(),
@@ -202,8 +238,16 @@ impl<'a> Builder<'a> {
                     found = around.see(*name, self.groups, self.message);
                 }
                 found.retain(|it| !scope::goes_on(it.position(), self.message));
+                // A result that stands with a specimen, before the orders of it.
+                let heads = scope::heads(self.groups, self.message, &around.inner());
+                let lead = |at: usize| {
+                    let head = heads.iter().find(|head| head.start < at && at < head.end);
+                    head.map(|head| head.start)
+                };
                 let scope = |(it, number): (Segment<'_>, usize)| {
-                    self.split(around.segment(it.position(), number, self.message), &it)
+                    let at = it.position();
+                    let own = around.segment(at, number, self.message).led_by(lead(at));
+                    self.split(own, &it)
                 };
                 found.into_iter().zip(1..).flat_map(scope).collect()
             }
@@ -227,6 +271,7 @@ fn key_of(
             system: value.str_at("system")?.to_owned(),
             value: value.str_at("value")?.to_owned(),
             kind: kind(value),
+            part: String::new(),
             is_derived: false,
         }),
         Item::V2(rep) => {
@@ -242,6 +287,7 @@ fn key_of(
                 system: list(&context.site.base, &context.sender, rule.segment().as_ref()),
                 value: digits.collect(),
                 kind: String::new(),
+                part: String::new(),
                 is_derived: true,
             })
         }

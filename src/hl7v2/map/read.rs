@@ -146,7 +146,7 @@ impl<'r> Reader<'r> {
                 self.fault(item.span(), &key, "a table is wanted");
                 continue;
             };
-            self.only(table, &key, &["match", "require", "groups", "use", "effect"]);
+            self.only(table, &key, &["match", "require", "groups", "use", "once", "effect"]);
             let require = self.words(table, &key, "require");
             let require = require.into_iter().filter_map(|text| {
                 let path = text.parse::<Path>();
@@ -166,27 +166,19 @@ impl<'r> Reader<'r> {
                     None => (word, false),
                 }
             });
-            let groups = table.get("groups").and_then(Item::as_table_like);
-            let groups =
-                groups.into_iter().flat_map(|groups| groups.iter()).map(|(name, group)| {
-                    let words = |word: &str| {
-                        let words = group.get(word).and_then(Item::as_array);
-                        let words = words.into_iter().flatten().filter_map(|it| it.as_str());
-                        words.map(str::to_owned).collect()
-                    };
-                    Group { name: name.to_owned(), start: words("start"), has: words("has") }
-                });
             out.push(MessageRule {
                 name: name.to_owned(),
                 uses: uses.collect(),
-                groups: groups.collect(),
+                groups: groups(table),
+                once: self.words(table, &key, "once"),
                 matches: self.words(table, &key, "match"),
                 require,
                 effect: table.get("effect").and_then(Item::as_str).map(str::to_owned),
             });
         }
         for message in &out {
-            for (name, _) in &message.uses {
+            let once = message.once.iter();
+            for name in message.uses.iter().map(|(name, _)| name).chain(once) {
                 if !self.resources.iter().any(|(own, _)| own == name) {
                     let key = format!("message.{}.use", message.name);
                     self.fault(None, &key, format!("there is no resource {name:?}"));
@@ -218,8 +210,8 @@ impl<'r> Reader<'r> {
             return None;
         };
         let allowed = [
-            "type", "from", "each", "list", "when", "key", "mode", "action", "profile", "set",
-            "child",
+            "type", "from", "each", "list", "when", "key", "part", "mode", "action", "profile",
+            "set", "child",
         ];
         self.only(table, &key, &allowed);
         let word = |word: &str| table.get(word).and_then(Item::as_str);
@@ -245,6 +237,7 @@ impl<'r> Reader<'r> {
             is_single: table.contains_key("from"),
             when: None,
             key: None,
+            part: table.get("part").and_then(|item| self.expr(item, &format!("{key}.part"))),
             list: word("list").and_then(SegmentName::parse),
             mode: mode.flatten().unwrap_or_default(),
             action,
@@ -402,6 +395,21 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// The groups of a message.
+fn groups(message: &dyn TableLike) -> Vec<Group> {
+    let groups = message.get("groups").and_then(Item::as_table_like);
+    let of = |(name, group): (&str, &Item)| {
+        let words = |word: &str| {
+            let words = group.get(word).and_then(Item::as_array);
+            let words = words.into_iter().flatten().filter_map(|it| it.as_str());
+            words.map(str::to_owned).collect()
+        };
+        let leads = group.get("leads").and_then(Item::as_str).unwrap_or_default().to_owned();
+        Group { name: name.to_owned(), start: words("start"), has: words("has"), leads }
+    };
+    groups.into_iter().flat_map(|groups| groups.iter()).map(of).collect()
 }
 
 /// A value of TOML as JSON.

@@ -87,6 +87,8 @@ pub struct ResourceRule {
     pub when: Option<Expr>,
     /// What it is found again by.
     pub key: Option<Expr>,
+    /// What tells apart those that a filler has given one number: the code of a panel.
+    pub part: Option<Expr>,
     /// The segment whose list it is of, where it is about a group.
     pub list: Option<SegmentName>,
     /// How a list of them changes what is stored.
@@ -132,6 +134,8 @@ pub struct MessageRule {
     pub groups: Vec<Group>,
     /// The resources that it makes; those with `true` only when their key has a value.
     pub uses: Vec<(String, bool)>,
+    /// Those of them that are made once, of the whole message, where it tells of several patients.
+    pub once: Vec<String>,
     /// What it does to what is stored, beyond writing.
     pub effect: Option<String>,
 }

@@ -24,6 +24,9 @@ pub struct Group {
     pub start: Vec<String>,
     /// The segments that belong to one; empty: all until the next one begins.
     pub has: Vec<String>,
+    /// The group that is inside this one where this one stands first; empty: none. The orders of a specimen come
+    /// behind its SPM in some messages, and have it among their own segments in others.
+    pub leads: String,
 }
 
 impl Group {
@@ -61,6 +64,67 @@ impl Group {
     }
 }
 
+/// The parts of `within` that each have one segment at their head that leads all groups called `name` behind it.
+/// None where such a group stands before the first of these segments, which are the groups' own then.
+pub(super) fn led(
+    groups: &[Group],
+    name: &str,
+    message: &Message<'_>,
+    within: &Range<usize>,
+) -> Vec<Range<usize>> {
+    let leader = groups.iter().find(|group| group.leads == name);
+    let inner = groups.iter().find(|group| group.name == name);
+    let Some((leader, inner)) = leader.zip(inner) else { return Vec::new() };
+    let begins = |group: &Group, at: usize| {
+        let segment = message.segment_at(at);
+        segment.is_some_and(|it| group.start.iter().any(|own| own == it.name().as_str()))
+    };
+    let heads: Vec<_> = within.clone().filter(|at| begins(leader, *at)).collect();
+    let first = within.clone().find(|at| begins(inner, *at));
+    if first.is_none_or(|first| heads.first().is_none_or(|head| first < *head)) {
+        return Vec::new();
+    }
+    let ends = heads.iter().skip(1).copied().chain([within.end]);
+    heads.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
+}
+
+/// The groups called `name` in `within`, each with the segment that leads it.
+pub(super) fn groups_in(
+    groups: &[Group],
+    name: &str,
+    message: &Message<'_>,
+    within: &Range<usize>,
+) -> Vec<(Range<usize>, Option<usize>)> {
+    let Some(group) = groups.iter().find(|group| group.name == name) else { return Vec::new() };
+    let parts = led(groups, name, message, within);
+    if parts.is_empty() {
+        return group.find(message, within).into_iter().map(|range| (range, None)).collect();
+    }
+    let inside = |part: &Range<usize>| {
+        let start = part.start;
+        group.find(message, part).into_iter().map(move |range| (range, Some(start)))
+    };
+    parts.iter().flat_map(inside).collect()
+}
+
+/// Of the parts that a segment leads what stands before the first of the groups in them.
+pub(super) fn heads(
+    groups: &[Group],
+    message: &Message<'_>,
+    within: &Range<usize>,
+) -> Vec<Range<usize>> {
+    let names = groups.iter().map(|group| group.leads.as_str()).filter(|name| !name.is_empty());
+    let mut out = Vec::new();
+    for name in names {
+        let inner = groups.iter().find(|group| group.name == name);
+        for part in led(groups, name, message, within) {
+            let first = inner.and_then(|inner| inner.find(message, &part).into_iter().next());
+            out.push(part.start..first.map_or(part.end, |first| first.start));
+        }
+    }
+    out
+}
+
 fn extend(found: &mut [Range<usize>], at: usize) {
     if let Some(last) = found.last_mut() {
         last.end = at + 1;
@@ -84,13 +148,15 @@ pub(crate) struct Scope {
     pub repetition: Option<(Path, u16)>,
     /// Whether that repetition stands for the whole field.
     pub is_alone: bool,
+    /// The segment that leads the group at hand and others: the specimen of an order.
+    pub lead: Option<usize>,
 }
 
 impl Scope {
     /// The scope of a whole message, or of one patient in it, with what stands before all of them.
     pub(crate) fn whole(range: Range<usize>, head: Range<usize>) -> Self {
         let (ranges, is_group) = (vec![range, head], vec![false, false]);
-        Self { ranges, is_group, number: 1, repetition: None, is_alone: false }
+        Self { ranges, is_group, number: 1, repetition: None, is_alone: false, lead: None }
     }
 
     /// A group within this scope.
@@ -100,6 +166,11 @@ impl Scope {
         inner.is_group.insert(0, true);
         inner.number = number;
         inner
+    }
+
+    /// The same with a segment that leads it, if there is one.
+    pub(crate) fn led_by(self, lead: Option<usize>) -> Self {
+        Self { lead: lead.or(self.lead), ..self }
     }
 
     /// The smallest range.
@@ -146,6 +217,10 @@ impl Scope {
         groups: &[Group],
         message: &'m Message<'m>,
     ) -> Vec<Segment<'m>> {
+        let lead = self.lead.and_then(|at| message.segment_at(at));
+        if let Some(lead) = lead.filter(|lead| lead.is(name.as_str())) {
+            return vec![lead];
+        }
         let is_of_group = groups.iter().any(|group| group.owns(name.as_str()));
         for (range, is_group) in self.ranges.iter().zip(&self.is_group) {
             let found = named(range.clone(), name.as_str(), message);
@@ -227,7 +302,13 @@ mod tests {
             name: "order".to_owned(),
             start: words(&["ORC", "OBR"]),
             has: words(&["OBX", "SPM"]),
+            ..Group::default()
         }
+    }
+
+    fn read(segments: &str) -> String {
+        let lines = segments.split(' ').map(|name| format!("{name}|^~\\&|"));
+        lines.collect::<Vec<_>>().join("\r")
     }
 
     #[test]
@@ -241,11 +322,40 @@ mod tests {
             ("MSH PID ORC ORC", vec![2..3, 3..4]),
             ("MSH PID", vec![]),
         ] {
-            let text: Vec<_> = segments.split(' ').map(|name| format!("{name}|^~\\&|")).collect();
-            let text = text.join("\r");
+            let text = read(segments);
             let message = Message::parse(&text, utf8, Reading::Lenient).unwrap();
             let all = 0..message.segments().len();
             assert_eq!(order().find(&message, &all), expected, "{segments}");
         }
+    }
+
+    #[test]
+    fn orders_behind_a_specimen_are_led_by_it_and_those_before_have_their_own() {
+        let utf8 = Charset::named("UTF-8").unwrap();
+        let specimen = Group {
+            name: "specimen".to_owned(),
+            start: vec!["SPM".to_owned()],
+            leads: "order".to_owned(),
+            ..Group::default()
+        };
+        let groups = [order(), specimen];
+        for (segments, expected) in [
+            (
+                "MSH PID SPM OBX ORC OBR OBX ORC OBR SPM SAC OBR OBX",
+                vec![(4..7, Some(2)), (7..9, Some(2)), (11..13, Some(9))],
+            ),
+            ("MSH SPM SPM OBR", vec![(3..4, Some(2))]),
+            ("MSH PID ORC OBR SPM ORC OBR SPM", vec![(2..5, None), (5..8, None)]),
+            ("MSH PID ORC OBR", vec![(2..4, None)]),
+            ("MSH PID SPM", vec![]),
+        ] {
+            let text = read(segments);
+            let message = Message::parse(&text, utf8, Reading::Lenient).unwrap();
+            let all = 0..message.segments().len();
+            assert_eq!(groups_in(&groups, "order", &message, &all), expected, "{segments}");
+        }
+        let text = read("MSH PID SPM OBX ORC OBR OBX SPM OBX OBX");
+        let message = Message::parse(&text, utf8, Reading::Lenient).unwrap();
+        assert_eq!(heads(&groups, &message, &(0..10)), [2..4, 7..10]);
     }
 }

@@ -9,7 +9,7 @@ use crate::hl7v2::types::{Json, id};
 
 use super::draft::{Drafting, Write};
 use super::element::{Element, Select, Step, Writer};
-use super::eval::{Eval, Item};
+use super::eval::{Eval, Item, Read};
 use super::expr::Expr;
 use super::instance::Key;
 use super::rules::{Acts, Rule};
@@ -176,7 +176,8 @@ impl<'a> Drafting<'a> {
             // What else it says needs no rule.
             let segments = scope.see(acts.action.segment, &self.rule.groups, self.message);
             if let Some(segment) = segments.first() {
-                let fields = segment.fields().map(|part| (segment.position(), part.place().field));
+                let fields =
+                    segment.fields().map(|part| (segment.position(), part.place().field, 0));
                 eval.used.borrow_mut().extend(fields);
             }
         }
@@ -205,22 +206,36 @@ pub(super) fn add_identifier(body: &mut Object<'static>, key: &Key) {
     }
 }
 
-/// The fields with a value that no rule read; numbers of segments among their kind do not count.
-pub(super) fn unmapped(message: &Message<'_>, used: &HashSet<(usize, u16)>) -> Vec<String> {
+/// The fields with a value that no rule read, and of those of which only some repetitions were read the others;
+/// numbers of segments among their kind do not count.
+pub(super) fn unmapped(message: &Message<'_>, used: &HashSet<Read>) -> Vec<String> {
     let mut out = Vec::new();
     for segment in message.segments() {
-        let is_known = |part: &Field<'_>| {
-            let field = part.place().field;
-            let is_number = field == 1 && part.text().bytes().all(|byte| byte.is_ascii_digit());
-            is_number || used.contains(&(segment.position(), field))
-        };
+        let at = segment.position();
         let is_header = segment.is("MSH");
-        let fields = segment.fields().filter(|part| part.is_valued() && !is_known(part));
-        let place = |part: Field<'_>| {
+        for part in segment.fields().filter(Field::is_valued) {
             let place = part.place();
-            format!("{}[{}]-{}", place.segment, place.sequence, place.field)
-        };
-        out.extend(fields.filter(|part| !is_header || part.place().field > 2).map(place));
+            let field = place.field;
+            let is_number = field == 1 && part.text().bytes().all(|byte| byte.is_ascii_digit());
+            let is_read = |repetition: u16| used.contains(&(at, field, repetition));
+            if is_number || is_read(0) || (is_header && field <= 2) {
+                continue;
+            }
+            let name = format!("{}[{}]-{field}", place.segment, place.sequence);
+            let is_begun = numbered(part).any(|(number, _)| is_read(number));
+            if is_begun {
+                let valued = numbered(part).filter(|(_, repetition)| repetition.is_valued());
+                let unread = valued.map(|(number, _)| number).filter(|number| !is_read(*number));
+                out.extend(unread.map(|number| format!("{name}[{number}]")));
+            } else {
+                out.push(name);
+            }
+        }
     }
     out
+}
+
+/// The repetitions of a field, each with its number.
+fn numbered(field: Field<'_>) -> impl Iterator<Item = (u16, Field<'_>)> {
+    (1..=u16::MAX).zip(field.repetitions())
 }
