@@ -43,9 +43,9 @@ impl Batches {
 
     /// How many there are.
     pub fn count(&self) -> u64 {
-        self.0.iter().fold(0, |all: u64, (first, last)| {
-            all.saturating_add((last - first).saturating_add(1))
-        })
+        self.0
+            .iter()
+            .fold(0, |all: u64, (first, last)| all.saturating_add((last - first).saturating_add(1)))
     }
 
     /// The number of the last one.

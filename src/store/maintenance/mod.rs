@@ -38,10 +38,12 @@ pub use packages::{
 pub use patients::keep_patient_names;
 pub(in crate::store) use reindex::reindex_one;
 pub use reindex::reindex_some;
-pub use retention::{drop_month, months_before, retired, rows_of, unsealed_of};
+pub use retention::{
+    batches_of, drop_month, months_before, retire, retired, retirements, rows_of, unsealed_of,
+};
 pub use seal::{
-    EncodedRow, OrderedRow, Place, Seal, UpTo, add_seal, encoded_row, last_seal, ordered_rows,
-    seal_of, sealed_rows, seals, unsealed,
+    EncodedRow, OrderedRow, Place, Seal, SealedBatch, UpTo, add_seal, encoded_row, last_seal,
+    ordered_rows, seal_of, sealed_rows, seals, unsealed,
 };
 pub use search_parameters::{
     InForce, StoredDefinition, build_parameter, choose_parameters, parameters_in_force,
