@@ -25,7 +25,7 @@ use crate::audit::{Hash, PublicKey, Signed, batch_leaf, hex, month_text};
 use crate::clock::{IdSource as _, SystemClock, SystemIds};
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::error::Error as Unrecorded;
+use crate::error::{Error as Unrecorded, root_cause};
 use crate::store::Store;
 use crate::store::maintenance;
 
@@ -118,6 +118,24 @@ pub(super) async fn keep(
         };
         tokio::join!(seal, outlets.run());
     })
+}
+
+/// Refuses a role of the database that could change the record, unless the settings say that it may serve.
+///
+/// # Errors
+/// [`StartError::Role`], [`StartError::Store`] without a database.
+///
+/// Spec: security A12
+pub(super) async fn check_role(config: &Config, store: &Store) -> Result<(), StartError> {
+    let faulty = |error| StartError::Store(root_cause(&error));
+    match maintenance::rights_over_record(store).await.map_err(faulty)? {
+        None => Ok(()),
+        Some(why) if config.audit.any_role => {
+            tracing::warn!(why, "the server's own role can change the record of who did what");
+            Ok(())
+        }
+        Some(why) => Err(StartError::Role(why)),
+    }
 }
 
 /// Puts on record that this server begins to keep the record of `store`, or ends.

@@ -323,6 +323,7 @@ impl Tenants {
         let feed = Feed::bind(&config).await?;
         self.home.bring_up(listed.tenant).await?;
         let store = self.home.store(&config, listed.tenant).await?;
+        audit::check_role(&config, &store).await?;
         let (stop, _) = watch::channel(false);
         let stored = (&store, self.home.health());
         let (site, routers) = Site::start(&config, self.address, stored, feed, &stop).await?;

@@ -12,6 +12,7 @@ mod packages;
 mod patients;
 mod reindex;
 mod retention;
+mod rights;
 mod seal;
 mod search_parameters;
 mod sweep;
@@ -41,6 +42,7 @@ pub use reindex::reindex_some;
 pub use retention::{
     batches_of, drop_month, months_before, retire, retired, retirements, rows_of, unsealed_of,
 };
+pub use rights::rights_over_record;
 pub use seal::{
     EncodedRow, OrderedRow, Place, Seal, SealedBatch, UpTo, add_seal, encoded_row, last_seal,
     ordered_rows, seal_of, sealed_rows, seals, unsealed,
@@ -68,6 +70,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         patients::STATEMENTS,
         reindex::STATEMENTS,
         retention::STATEMENTS,
+        rights::STATEMENTS,
         seal::STATEMENTS,
         search_parameters::STATEMENTS,
         sweep::STATEMENTS,
