@@ -16,7 +16,7 @@ use crate::app::hl7v2::Feed;
 use crate::app::listening::Listening;
 use crate::app::server::{self, Site, Upkeep, spawn};
 use crate::app::signals::Signals;
-use crate::app::{telemetry, user};
+use crate::app::{audit, telemetry, user};
 use crate::config::{Config, TenancyMode};
 use crate::http;
 use crate::http::listener::tenants::{Endpoints, HeaderName, Said, routers};
