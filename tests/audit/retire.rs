@@ -121,7 +121,7 @@ fn without(batch: u64) -> String {
 fn say_dropped(month: &str) -> String {
     format!(
         "INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, party, request, query, entities) \
-         SELECT gen_random_uuid(), at, grp, tid, 60, 0, party, request, query, ARRAY['{month} 16 abc'] \
+         SELECT gen_random_uuid(), now(), grp, tid, 60, 0, party, request, query, ARRAY['{month} 16 abc'] \
          FROM c_ledger LIMIT 1"
     )
 }

@@ -61,8 +61,9 @@ async fn the_servers_role_cannot_change_the_record() {
 
 /// Starts a server by the role of a URL; why it does not start.
 async fn refusal(database: &Database, url: &str, settings: &[(&str, &str)]) -> Option<String> {
-    let settings = [&[("database.url", url)], settings].concat();
-    match Server::start(config(database, &settings)).await {
+    let mut all = vec![("database.url", url)];
+    all.extend(settings);
+    match Server::start(config(database, &all)).await {
         Ok(server) => {
             server.stop().await;
             None

@@ -6,7 +6,7 @@
 
 use std::error::Error;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -215,9 +215,14 @@ fn keep(part: &Path, folder: &Path, month: &str) -> io::Result<PathBuf> {
 
 /// The SHA-256 of a file.
 fn digest(path: &Path) -> io::Result<Hash> {
-    let mut hasher = Sha256::new();
-    io::copy(&mut File::open(path)?, &mut hasher)?;
-    Ok(hasher.finalize().into())
+    let (mut file, mut hasher) = (File::open(path)?, Sha256::new());
+    let mut buffer = vec![0; 65_536];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().into()),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
 }
 
 async fn record(store: &Store, text: &str) -> Result<(), Box<dyn Error>> {
