@@ -134,7 +134,7 @@ impl World {
                      '123456789abcdef0'))::uuid"
                 );
                 let chosen = if self.random.chance(50) { "NULL" } else { &next };
-                format!("coalesce({chosen}, '{other}')")
+                format!("coalesce({chosen}, '{other}'::uuid)")
             }
             (name, "timestamp with time zone") => format!("{name} + interval '{by} microseconds'"),
             (name, "date") => format!("{name} + {by}"),
