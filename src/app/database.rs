@@ -83,6 +83,12 @@ pub enum StartError {
     /// The private PostgreSQL does not run.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
+    /// The role that `database.url` names could change the ledger.
+    #[error(
+        "the role of `database.url` can change the record of who did what ({0}): serve by kiln_app, with the \
+         owner of the tables in `database.owner_url`, or say `audit.any_role = true`"
+    )]
+    Role(String),
     /// The roles cannot be used.
     #[error("`auth.roles`{}: {reason}", path.as_ref().map(|it| format!(" {}", it.display())).unwrap_or_default())]
     Roles {

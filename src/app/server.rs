@@ -197,6 +197,7 @@ impl Server {
         let Listening { address, administration, ready, stop, listeners, tls, feed: door } =
             Listening::start(&config).await?;
         let database = Database::open(&config, false).await?;
+        audit::check_role(&config, &database.store).await?;
         let base = config.base_url(address);
         let feed = door.address();
         let stored = (&database.store, database.postgres_health());

@@ -50,8 +50,13 @@ pub struct PublicKey(pub [u8; 32]);
 impl PublicKey {
     /// Whether `signature` is this key's over `checkpoint`.
     pub fn has_signed(&self, checkpoint: &Checkpoint, signature: &[u8]) -> bool {
+        self.has_signed_text(&checkpoint.text(), signature)
+    }
+
+    /// Whether `signature` is this key's over a text, whose first line says what it is.
+    pub(super) fn has_signed_text(&self, text: &str, signature: &[u8]) -> bool {
         let key = UnparsedPublicKey::new(&ED25519, self.0);
-        key.verify(checkpoint.text().as_bytes(), signature).is_ok()
+        key.verify(text.as_bytes(), signature).is_ok()
     }
 
     /// Reads the hexadecimal digits of a key.
@@ -96,8 +101,13 @@ impl SigningKey {
 
     /// Signs.
     pub fn sign(&self, checkpoint: Checkpoint) -> Signed {
-        let signature = self.0.sign(checkpoint.text().as_bytes()).as_ref().to_vec();
+        let signature = self.sign_text(&checkpoint.text());
         Signed { checkpoint, key: self.public(), signature }
+    }
+
+    /// The signature over a text, whose first line says what it is.
+    pub(super) fn sign_text(&self, text: &str) -> Vec<u8> {
+        self.0.sign(text.as_bytes()).as_ref().to_vec()
     }
 }
 

@@ -25,12 +25,16 @@ pub enum Finding {
     Batch(u64),
     /// A checkpoint outside the database says something else than the database: its size.
     Checkpoint(u64),
+    /// The rows of a batch are gone, and nothing says that they were dropped: the batch's number.
+    Gone(u64),
     /// A row stands among sealed ones that was not sealed.
     Inserted(Uuid),
     /// A sealed row is gone.
     Missing(Uuid),
     /// A row is there but not in its place.
     Reordered(Uuid),
+    /// What says that a month (six digits) was dropped is not signed by a trusted key, or not of this record.
+    Retirement(String),
     /// The end is gone: a checkpoint outside speaks of more batches and rows than there are.
     Truncated {
         /// The first batch that is missing.
@@ -38,6 +42,19 @@ pub enum Finding {
         /// How many rows the record had before it.
         rows: u64,
     },
+    /// The rows of a batch are gone, and that they were dropped is said without a signature.
+    Unproven {
+        /// The batch.
+        batch: u64,
+        /// The month that is said to be dropped, six digits.
+        month: String,
+    },
+}
+
+/// A month of six digits, as it is told.
+pub fn month_text(month: &str) -> String {
+    let (year, month) = month.split_at_checked(4).unwrap_or((month, "?"));
+    format!("{year}-{month}")
 }
 
 impl fmt::Display for Finding {
@@ -48,12 +65,23 @@ impl fmt::Display for Finding {
             Self::Checkpoint(size) => {
                 write!(f, "the record is not the one of the exported checkpoint {size}")
             }
+            Self::Gone(n) => write!(f, "the rows of batch {n} are missing"),
             Self::Inserted(id) => write!(f, "row {id} was inserted among sealed rows"),
             Self::Missing(id) => write!(f, "row {id} is missing"),
             Self::Reordered(id) => write!(f, "row {id} is not in its place"),
+            Self::Retirement(month) => write!(
+                f,
+                "what says that {} was dropped is not signed by a trusted key, or not of this record",
+                month_text(month)
+            ),
             Self::Truncated { batch, rows } => write!(
                 f,
                 "the end of the record is missing: from batch {batch} on, after {rows} rows"
+            ),
+            Self::Unproven { batch, month } => write!(
+                f,
+                "the rows of batch {batch} are missing; that {} was dropped is said without a signature",
+                month_text(month)
             ),
         }
     }

@@ -5,7 +5,7 @@
 //! checkpoint from outside the database can tell whether the rows before it are still what they
 //! were, and can be shown that one row is among them ([`proof`]) or that a later checkpoint only
 //! added to an earlier one. Batches stand in the log by their root, so that months whose time to be
-//! kept is over can be dropped without breaking what comes after.
+//! kept is over can be dropped without breaking what comes after; that they were is signed too ([`Retirement`]).
 //!
 //! Pure: what is hashed and signed comes from the caller, and nothing is read or written here.
 //!
@@ -28,11 +28,13 @@ pub mod form;
 pub mod merkle;
 pub mod proof;
 pub mod query;
+pub mod retirement;
 pub mod syslog;
 
 pub use checkpoint::{Checkpoint, PublicKey, Signed, SigningKey};
-pub use compare::{Finding, Sealed, compare};
+pub use compare::{Finding, Sealed, compare, month_text};
 pub use merkle::Hash;
+pub use retirement::{Batches, Retirement, SignedRetirement, Sum};
 
 /// Most rows of a batch.
 pub const BATCH: usize = 1_000;

@@ -415,6 +415,9 @@ configuration! {
         folder: Option<PathBuf> = Unset("/etc/kiln/audit"),
         /// Whether this node seals the ledger.
         seal: bool = Flag(true),
+        /// Serve by whatever role `database.url` names. Else `serve` refuses one that can change the ledger: a
+        /// superuser, the owner of the tables, who can become it, or who was given more than to read and add.
+        any_role: bool = Flag(false),
     }
 
     /// Where the events of the ledger go besides, each at least once and in their order (IHE ATNA,

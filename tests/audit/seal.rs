@@ -7,100 +7,16 @@ use std::time::{Duration, Instant};
 
 use kiln::app::audit::folder::Folder;
 use kiln::app::audit::sealer::{Sealer, log_name};
-use kiln::app::audit::verify::{Outside, Report, verify};
+use kiln::app::audit::verify::{Outside, verify};
 use kiln::audit::Finding;
 use kiln::clock::SystemClock;
 use uuid::Uuid;
 
 use crate::harness::database::connect;
 use crate::harness::process::Process;
-use crate::harness::server::{TestServer, config};
+use crate::harness::server::config;
 
-/// A server with a record of some batches, and a copy of its tables to go back to.
-struct Record {
-    server: TestServer,
-    folder: Folder,
-    ids: Vec<Uuid>,
-}
-
-const COPY: &str = "CREATE TABLE c_ledger AS TABLE ledger_row;\n\
-     CREATE TABLE c_party AS TABLE ledger_party;\n\
-     CREATE TABLE c_seal AS TABLE seal;\n\
-     CREATE TABLE c_rows AS TABLE seal_rows";
-const RESTORE: &str = "TRUNCATE ledger_row, ledger_party, seal, seal_rows;\n\
-     INSERT INTO ledger_party SELECT * FROM c_party;\n\
-     INSERT INTO ledger_row SELECT * FROM c_ledger;\n\
-     INSERT INTO seal SELECT * FROM c_seal;\n\
-     INSERT INTO seal_rows SELECT * FROM c_rows";
-
-impl Record {
-    async fn make() -> Self {
-        let server = TestServer::start_with(&[("audit.seal", "false")]).await;
-        let folder = Folder::of(&config(&server.database, &[]));
-        let record = Self { server, folder, ids: Vec::new() };
-        let client = &record.server.client;
-        for batch in 0..4 {
-            let url = format!("/Patient/p{batch}");
-            let body = format!(r#"{{"resourceType":"Patient","id":"p{batch}"}}"#);
-            client.put(&url, body).await.expect(201);
-            client.get(&url).await.expect(200);
-            client.get("/Patient/nobody").await.expect(404);
-            client.get("/Patient?gender=male").await.expect(200);
-            record.seal().await;
-        }
-        record.server.database.run(COPY).await;
-        let connection = connect(&record.server.database.superuser).await;
-        let rows = connection.query("SELECT id FROM ledger ORDER BY xid, id", &[]).await.unwrap();
-        let ids = rows.iter().map(|row| row.get(0)).collect();
-        Self { ids, ..record }
-    }
-
-    /// Seals what there is; how many rows are sealed.
-    async fn seal(&self) -> u64 {
-        let mut sealer = self.sealer();
-        self.finish(&mut sealer).await
-    }
-
-    fn sealer(&self) -> Sealer<SystemClock> {
-        let store = self.server.store().clone();
-        Sealer::new(store, SystemClock, self.folder.clone()).unwrap()
-    }
-
-    /// The same. Transactions of the cluster's other databases may be in the way for a moment.
-    async fn finish(&self, sealer: &mut Sealer<SystemClock>) -> u64 {
-        let began = Instant::now();
-        loop {
-            let rows = sealer.finish().await.unwrap();
-            let all = self.server.database.number("SELECT count(*) FROM ledger").await;
-            if rows == all.cast_unsigned() {
-                return rows;
-            }
-            assert!(began.elapsed() < Duration::from_mins(1), "{rows} of {all} sealed");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn verify(&self) -> Report {
-        self.verify_since(0).await
-    }
-
-    async fn verify_since(&self, since: u64) -> Report {
-        let outside = Outside {
-            trusted: self.folder.trusted().unwrap(),
-            checkpoints: self.folder.checkpoints().unwrap(),
-        };
-        let store = self.server.store();
-        verify(store, &log_name(store), &outside, since, |_| {}).await.unwrap()
-    }
-
-    /// What is found after `statements`, which are undone.
-    async fn found_after(&self, statements: &str) -> Option<Finding> {
-        self.server.database.run(statements).await;
-        let report = self.verify().await;
-        self.server.database.run(RESTORE).await;
-        report.finding
-    }
-}
+use super::record::Record;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_nobody_touched_is_as_it_was_sealed() {
@@ -291,48 +207,6 @@ async fn two_nodes_seal_one_record() {
         let report = record.verify().await;
         assert_eq!((report.finding, report.unsealed.0), (None, 0));
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn old_months_are_archived_and_dropped_and_the_record_says_so() {
-    let record = Record::make().await;
-    // Two months of long ago, with rows in each.
-    for month in ["201001", "201002"] {
-        let from = format!("to_timestamp('{month}01+00', 'YYYYMMDDTZH')");
-        let make = format!(
-            "DO $$ BEGIN EXECUTE format('CREATE TABLE ledger_{month} PARTITION OF ledger_row FOR VALUES FROM (%L) TO (%L)', \
-             {from}, {from} + interval '1 month'); EXECUTE format('CREATE TABLE seal_rows_{month} PARTITION OF \
-             seal_rows FOR VALUES FROM (%L) TO (%L)', {from}, {from} + interval '1 month'); END $$;\n\
-             ALTER TABLE ledger_{month} OWNER TO kiln_owner;\nALTER TABLE seal_rows_{month} OWNER TO kiln_owner;\n\
-             INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, party, request, query, pat) \
-             SELECT gen_random_uuid(), {from} + interval '1 day', grp, tid, interaction, outcome, party, \
-             request, query, pat FROM c_ledger"
-        );
-        record.server.database.run(&make).await;
-        record.seal().await;
-    }
-    assert_eq!(record.verify().await.finding, None);
-    let data = std::env::temp_dir().join(format!("kiln-retain-{}", std::process::id()));
-    let flags = [
-        format!("data_dir={}", data.display()),
-        format!("database.url={}", record.server.database.app),
-        format!("database.owner_url={}", record.server.database.owner),
-        format!("audit.folder={}", record.folder.path().display()),
-        "auth.mode=off".to_owned(),
-    ];
-    let mut arguments = vec!["audit", "retain", "--years", "6"];
-    arguments.extend(flags.iter().flat_map(|flag| ["--set", flag.as_str()]));
-    let done = crate::harness::process::kiln(&arguments);
-    let text = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert!(done.status.success(), "{text}{}", String::from_utf8_lossy(&done.stderr));
-    assert!(text.contains("2 months were dropped") && text.contains("201002: 16 rows"), "{text}");
-    let old = "SELECT count(*) FROM ledger WHERE at < '2011-01-01'";
-    assert_eq!(record.server.database.number(old).await, 0);
-    let report = record.verify().await;
-    assert_eq!((report.finding, report.unsealed.0), (None, 0));
-    // Without the word of the record, they are missing.
-    record.server.database.run("DELETE FROM ledger_row WHERE interaction = 60").await;
-    assert!(record.verify().await.finding.is_some());
 }
 
 /// Waits until the server has sealed all; how many checkpoints there are.

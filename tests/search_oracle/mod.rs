@@ -19,7 +19,7 @@ mod judge;
 pub(crate) mod measure;
 mod order;
 pub(crate) mod query;
-mod random;
+pub(crate) mod random;
 mod shrink;
 mod world;
 

@@ -5,6 +5,7 @@
 pub mod folder;
 pub(super) mod outlet;
 mod retain;
+mod retired;
 pub mod sealer;
 pub mod verify;
 mod who;
@@ -20,11 +21,11 @@ use uuid::Uuid;
 use crate::access::interaction::Kind;
 use crate::access::{Actor, Gate, Outcome, RequestContext};
 use crate::audit::proof::{self, Shown};
-use crate::audit::{Hash, PublicKey, Signed, batch_leaf, hex};
+use crate::audit::{Hash, PublicKey, Signed, batch_leaf, hex, month_text};
 use crate::clock::{IdSource as _, SystemClock, SystemIds};
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::error::Error as Unrecorded;
+use crate::error::{Error as Unrecorded, root_cause};
 use crate::store::Store;
 use crate::store::maintenance;
 
@@ -117,6 +118,24 @@ pub(super) async fn keep(
         };
         tokio::join!(seal, outlets.run());
     })
+}
+
+/// Refuses a role of the database that could change the record, unless the settings say that it may serve.
+///
+/// # Errors
+/// [`StartError::Role`], [`StartError::Store`] without a database.
+///
+/// Spec: security A12
+pub(super) async fn check_role(config: &Config, store: &Store) -> Result<(), StartError> {
+    let faulty = |error| StartError::Store(root_cause(&error));
+    match maintenance::rights_over_record(store).await.map_err(faulty)? {
+        None => Ok(()),
+        Some(why) if config.audit.any_role => {
+            tracing::warn!(why, "the server's own role can change the record of who did what");
+            Ok(())
+        }
+        Some(why) => Err(StartError::Role(why)),
+    }
 }
 
 /// Puts on record that this server begins to keep the record of `store`, or ends.
@@ -232,12 +251,17 @@ async fn verified(
 }
 
 fn tell(report: &Report, outside: &Outside) {
-    let Report { batches, rows, finding, sealed_until, unsealed } = report;
+    let Report { batches, rows, finding, sealed_until, retired, unsealed } = report;
     if let Some(finding) = finding {
         println!("NOT AS SEALED: {finding} (checked before it: {rows} rows, {batches} batches)");
         return;
     }
     println!("{rows} rows are as they were sealed, in {batches} batches");
+    if !retired.is_empty() {
+        let months =
+            retired.iter().map(|it| format!("{} ({} rows)", month_text(&it.month), it.rows));
+        println!("months dropped: {}, signed", months.collect::<Vec<_>>().join(", "));
+    }
     if let Some(until) = sealed_until {
         println!("the last checkpoint is of {until}");
     }
@@ -278,7 +302,7 @@ async fn prove(store: &Store, id: &str) -> Result<Value, Box<dyn Error>> {
     let waits = || format!("{id} is not sealed yet: try again in a few seconds");
     let number = maintenance::seal_of(store, row.place).await?.ok_or_else(waits)?;
     let batches = maintenance::sealed_rows(store, number, number + 1).await?;
-    let (_, sealed) = batches.first().ok_or("the rows of the seal are missing")?;
+    let sealed = &batches.first().ok_or("the rows of the seal are missing")?.rows;
     let index = sealed.iter().position(|it| it.id == row.place.id);
     let index = index.ok_or_else(|| format!("{id} is not in the seal of its batch"))?;
     let leaves: Vec<Hash> = sealed.iter().map(|row| row.leaf).collect();

@@ -1,11 +1,13 @@
 //! `kiln audit retain`: drops months of the ledger whose time to be kept is over.
 //!
-//! A month goes only when all of its rows are sealed and are in an archive on the disk, and when the
-//! record says so itself, sealed too. Its batches stay in the log by their roots.
+//! A month goes only when the record is as it was sealed, when all rows of the month are in an archive on
+//! the disk, and when it is signed which batches go. The record says so itself, sealed too. The batches
+//! stay in the log by their roots.
 
 use std::error::Error;
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -13,7 +15,7 @@ use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
 use crate::access::interaction::Kind;
-use crate::audit::hex;
+use crate::audit::{Batches, Hash, Retirement, SignedRetirement, Sum, hex};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::store::maintenance::{self, Place};
@@ -22,9 +24,12 @@ use crate::store::{Realm, Store};
 use super::folder::Folder;
 use super::outlet;
 use super::sealer::{Sealer, log_name};
+use super::verify::{Outside, verify};
 
 /// Rows that are read at once.
 const PAGE: i64 = 5_000;
+/// Seals that are read at once.
+const SEALS: i64 = 10_000;
 /// Longest wait until what is on record is sealed.
 const TRIES: u32 = 100;
 
@@ -42,19 +47,79 @@ pub(super) async fn retain(
     let year: u32 = now[..4].parse()?;
     let first_kept = format!("{:04}{}", year.saturating_sub(years), &now[5..7]);
     let folder = Folder::of(config);
+    let months = maintenance::months_before(owner, &first_kept).await?;
+    for month in &months {
+        seal(store, &folder, month).await?;
+    }
+    is_as_sealed(store, &folder, &months).await?;
     let mut lines = Vec::new();
-    for month in maintenance::months_before(store, &first_kept).await? {
+    for month in months {
         seal(store, &folder, &month).await?;
         is_sent(store, config, &month).await?;
         let (rows, path) = archive(store, &folder.archive()?, &month).await?;
-        let digest = hex(&Sha256::digest(fs::read(&path)?));
-        let text = format!("{month} {rows} {digest}");
-        record(store, &text).await?;
+        let digest = digest(&path)?;
+        let retirement = retirement(store, &month, (rows, digest)).await?;
+        let digest = hex(&digest);
+        let signed = SignedRetirement::new(&retirement, &folder.signing_key()?);
+        maintenance::retire(owner, &signed).await?;
+        record(store, &format!("{month} {rows} {digest}")).await?;
         seal_all(store, &folder).await?;
         maintenance::drop_month(owner, &month).await?;
         lines.push(format!("{month}: {rows} rows are in {} (sha256 {digest})", path.display()));
     }
     Ok(lines)
+}
+
+/// Refuses to drop anything of a record that is not as it was sealed: what shows that would be gone.
+async fn is_as_sealed(
+    store: &Store,
+    folder: &Folder,
+    months: &[String],
+) -> Result<(), Box<dyn Error>> {
+    let mut first = None;
+    for month in months {
+        let batches = maintenance::batches_of(store, month).await?;
+        first = [first, batches.first().copied()].into_iter().flatten().min();
+    }
+    let Some(first) = first else { return Ok(()) };
+    let outside = Outside { trusted: folder.trusted()?, checkpoints: folder.checkpoints()? };
+    let report = verify(store, &log_name(store), &outside, first, |_| {}).await?;
+    match report.finding {
+        None => Ok(()),
+        Some(finding) => Err(format!(
+            "nothing is dropped, because the record is not as it was sealed: {finding}"
+        )
+        .into()),
+    }
+}
+
+/// What is signed of a month that is about to be dropped: its batches whose rows are there, which are as many
+/// rows as were archived.
+async fn retirement(
+    store: &Store,
+    month: &str,
+    (rows, archive): (u64, Hash),
+) -> Result<Retirement, Box<dyn Error>> {
+    let log = log_name(store);
+    let numbers = maintenance::batches_of(store, month).await?;
+    let batches = Batches::of(numbers.iter().copied());
+    let mut sum = Sum::default();
+    let mut next = numbers.first().copied();
+    while let Some(from) = next {
+        let seals = maintenance::seals(store, &log, from, SEALS).await?;
+        for seal in seals.iter().filter(|seal| batches.contains(seal.n)) {
+            sum.add(seal.n, (seal.size, &seal.root), (seal.last.xid, seal.last.id));
+        }
+        let last = seals.last().map_or(u64::MAX, |seal| seal.n);
+        next = numbers.iter().copied().find(|number| *number > last);
+    }
+    if sum.rows() != rows {
+        let sealed = sum.rows();
+        return Err(format!("{month} has {rows} rows, and {sealed} are sealed of it").into());
+    }
+    let at = SystemClock.now().floor_to_millis();
+    let (month, digest) = (month.to_owned(), sum.digest());
+    Ok(Retirement { log, month, at, rows, batches, digest, archive })
 }
 
 /// Seals until no row of a month is left out.
@@ -100,14 +165,18 @@ async fn seal_all(store: &Store, folder: &Folder) -> Result<(), Box<dyn Error>> 
     Err("the record of this cannot be sealed: a transaction is open".into())
 }
 
-/// Writes the rows of a month to a file; how many, and where.
+/// Writes the rows of a month to a file; how many, and where. No archive that is there is touched: another one
+/// of the same month gets a number, unless it has the very same rows.
 async fn archive(
     store: &Store,
     folder: &Path,
     month: &str,
 ) -> Result<(u64, PathBuf), Box<dyn Error>> {
-    let path = folder.join(format!("ledger_{month}.ndjson.gz"));
-    let mut out = GzEncoder::new(File::create(&path)?, Compression::default());
+    // Not whole yet: what is left of it by a run that was cut off is written anew.
+    let part = folder.join(format!("ledger_{month}.part"));
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+    let mut out = GzEncoder::new(file, Compression::default());
     let (mut after, mut count) = (Place::START, 0);
     loop {
         let rows = maintenance::rows_of(store, month, after, PAGE).await?;
@@ -119,10 +188,75 @@ async fn archive(
         }
     }
     out.finish()?.sync_all()?;
+    let path = keep(&part, folder, month)?;
+    File::open(folder)?.sync_all()?;
     Ok((count, path))
+}
+
+/// Gives a whole archive its name, which none has; where one has the same bytes, that one counts.
+fn keep(part: &Path, folder: &Path, month: &str) -> io::Result<PathBuf> {
+    let new = digest(part)?;
+    let numbers = std::iter::once(String::new()).chain((2..).map(|number| format!(".{number}")));
+    for number in numbers {
+        let path = folder.join(format!("ledger_{month}{number}.ndjson.gz"));
+        match fs::hard_link(part, &path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if digest(&path)? != new {
+                    continue;
+                }
+            }
+            linked => linked?,
+        }
+        fs::remove_file(part)?;
+        return Ok(path);
+    }
+    Err(io::Error::other("no name is left"))
+}
+
+/// The SHA-256 of a file.
+fn digest(path: &Path) -> io::Result<Hash> {
+    let (mut file, mut hasher) = (File::open(path)?, Sha256::new());
+    let mut buffer = vec![0; 65_536];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().into()),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
 }
 
 async fn record(store: &Store, text: &str) -> Result<(), Box<dyn Error>> {
     let by = ("service:audit retain", "kiln audit retain");
     Ok(super::note(store, Kind::Retain, by, text).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_archive_is_overwritten() {
+        let folder = std::env::temp_dir().join(format!("kiln-archive-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let part = folder.join("ledger_201901.part");
+        let names = |text: &str| {
+            fs::write(&part, text).unwrap();
+            let path = keep(&part, &folder, "201901").unwrap();
+            assert!(!part.exists());
+            path.file_name().unwrap().to_str().unwrap().to_owned()
+        };
+        for (text, name) in [
+            ("a", "ledger_201901.ndjson.gz"),
+            ("b", "ledger_201901.2.ndjson.gz"),
+            ("a", "ledger_201901.ndjson.gz"),
+            ("c", "ledger_201901.3.ndjson.gz"),
+            ("b", "ledger_201901.2.ndjson.gz"),
+        ] {
+            assert_eq!(names(text), name, "{text}");
+            assert_eq!(fs::read_to_string(folder.join(name)).unwrap(), text);
+        }
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -65,7 +65,7 @@ pub fn log_name(store: &Store) -> String {
 }
 
 /// The month of a row, six digits.
-fn month(row: &OrderedRow) -> String {
+pub(super) fn month(row: &OrderedRow) -> String {
     let at = row.at.to_string();
     format!("{}{}", &at[..4], &at[5..7])
 }

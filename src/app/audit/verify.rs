@@ -1,16 +1,19 @@
 //! `kiln audit verify`: whether the ledger is still what was sealed of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::access::interaction::Kind;
 use crate::audit::merkle::{self, Growing};
 use crate::audit::{Finding, PublicKey, Sealed, Signed, batch_leaf, compare};
 use crate::error::Error;
 use crate::fhir::Instant;
 use crate::store::Store;
-use crate::store::maintenance::{self, KnownParties, OrderedRow, Place, Seal, UpTo};
+use crate::store::maintenance::{self, KnownParties, OrderedRow, Place, Seal, SealedBatch, UpTo};
+
+use super::retired::{Retired, RetiredMonth, unless_said};
+use super::sealer::month;
 
 /// Batches that are read at once: rows of one transaction are sorted for each read.
 const GROUP: i64 = 64;
@@ -27,7 +30,7 @@ pub struct Outside {
 }
 
 /// What a verification found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Batches whose seals were checked.
     pub batches: u64,
@@ -37,6 +40,8 @@ pub struct Report {
     pub finding: Option<Finding>,
     /// When the last checkpoint was made.
     pub sealed_until: Option<Instant>,
+    /// The months that were dropped, as is signed.
+    pub retired: Vec<RetiredMonth>,
     /// Rows that are not sealed yet, and when the first of them was made.
     pub unsealed: (i64, Option<Instant>),
 }
@@ -53,10 +58,9 @@ pub async fn verify(
     since: u64,
     mut progress: impl FnMut(u64),
 ) -> Result<Report, Error> {
-    let retired = retired(store, log).await?;
+    let mut retired = Retired::read(store, log, &outside.trusted).await?;
     let mut chain = Chain::new(outside);
-    let mut report =
-        Report { batches: 0, rows: 0, finding: None, sealed_until: None, unsealed: (0, None) };
+    let mut report = Report::default();
     let groups = stream::unfold(Some((0, Place::START)), |from| group(store, log, from, since));
     let parties = &KnownParties::default();
     let groups = groups.map(|group| async move {
@@ -69,13 +73,18 @@ pub async fn verify(
     while let Some((seals, rows)) = groups.try_next().await? {
         let mut rows = rows;
         for seal in &seals {
-            let mut finding = chain.next(seal);
-            if finding.is_none() && seal.n >= since && !rows.are_retired(seal, &retired) {
-                finding = rows.check(seal);
-                report.rows += u64::from(seal.size);
+            let mut finding = chain.next(seal).or_else(|| retired.next(seal));
+            if finding.is_none() && seal.n >= since {
+                if rows.are_gone(seal) {
+                    finding = retired.account_for(seal);
+                } else {
+                    finding = rows.check(seal);
+                    report.rows += u64::from(seal.size);
+                }
             }
             if let Some(finding) = finding {
-                report.finding = Some(told(store, finding).await?);
+                let finding = unless_said(store, log, (finding, seal)).await?;
+                report.finding = Some(rows.told(store, (finding, seal)).await?);
                 return Ok(report);
             }
             report.batches += 1;
@@ -84,7 +93,8 @@ pub async fn verify(
         }
         progress(chain.rows);
     }
-    report.finding = chain.end();
+    report.finding = chain.end().or_else(|| retired.end());
+    report.retired = retired.months();
     report.unsealed = maintenance::unsealed(store, last).await?;
     Ok(report)
 }
@@ -140,6 +150,8 @@ impl<'a> Chain<'a> {
         self.growing.push(batch_leaf(&seal.root, seal.size));
         self.rows += u64::from(seal.size);
         let is_next = seal.n == n && seal.last > self.last && checkpoint.rows == self.rows;
+        // What is signed is no finer.
+        let is_next = is_next && checkpoint.at == checkpoint.at.floor_to_millis();
         self.last = seal.last;
         let is_sealed =
             checkpoint.root == self.growing.root() && seal.signed.is_signed_by(self.trusted);
@@ -169,7 +181,7 @@ impl<'a> Chain<'a> {
 
 /// The rows of some batches, as they were sealed and as they are.
 struct Rows {
-    sealed: HashMap<u64, Vec<Sealed>>,
+    sealed: HashMap<u64, SealedBatch>,
     found: std::vec::IntoIter<OrderedRow>,
 }
 
@@ -192,14 +204,14 @@ impl Rows {
         let (through, most) = (UpTo::Through(last.last), rows * 2 + 1_000);
         let found = maintenance::ordered_rows(store, parties, before, through, most);
         let (sealed, found) = futures_util::try_join!(sealed, found)?;
-        Ok(Self { sealed: sealed.into_iter().collect(), found: found.into_iter() })
+        Ok(Self { sealed: by_number(sealed), found: found.into_iter() })
     }
 
-    /// Whether the rows were dropped with a month whose time was over.
-    fn are_retired(&self, seal: &Seal, retired: &HashSet<String>) -> bool {
+    /// Whether nothing is left of a batch but its place in the log.
+    fn are_gone(&self, seal: &Seal) -> bool {
         let next = self.found.as_slice().first();
         let is_here = next.is_some_and(|row| row.place <= seal.last);
-        !is_here && !self.sealed.contains_key(&seal.n) && retired.contains(&seal.month)
+        !is_here && !self.sealed.contains_key(&seal.n)
     }
 
     fn check(&mut self, seal: &Seal) -> Option<Finding> {
@@ -208,34 +220,61 @@ impl Rows {
             if row.place > seal.last {
                 break;
             }
-            found.push(row.sealed());
+            found.push(*row);
             self.found.next();
         }
-        let root = |rows: &[Sealed]| {
-            let leaves: Vec<_> = rows.iter().map(|row| row.leaf).collect();
-            merkle::root(&leaves)
+        let bent = Some(Finding::Batch(seal.n));
+        let Some(batch) = self.sealed.get(&seal.n) else { return bent };
+        let leaves: Vec<_> = batch.rows.iter().map(|row| row.leaf).collect();
+        if batch.rows.len() != seal.size as usize || merkle::root(&leaves) != seal.root {
+            return bent;
+        }
+        // The hash of a row is over its id and its place too, so it tells when it is those of the seal that
+        // were changed and not the row.
+        let is_bent = |(sealed, row): (&Sealed, &OrderedRow)| {
+            sealed.leaf == row.leaf && sealed.id != row.place.id
         };
-        let sealed = self.sealed.remove(&seal.n).unwrap_or_default();
-        if sealed.len() != seal.size as usize || root(&sealed) != seal.root {
-            return Some(Finding::Batch(seal.n));
+        let last = leaves.last().and_then(|leaf| found.iter().find(|row| row.leaf == *leaf));
+        if batch.rows.iter().zip(&found).any(is_bent)
+            || last.is_some_and(|row| row.place != seal.last)
+        {
+            return bent;
         }
-        compare(&sealed, &found)
+        let rows: Vec<_> = found.iter().map(OrderedRow::sealed).collect();
+        let first = found.first().map(|row| (row.at, month(row)));
+        let is_of_month = first.is_some_and(|(at, month)| at == batch.at && month == seal.month);
+        compare(&batch.rows, &rows).or(if is_of_month { None } else { bent })
+    }
+
+    /// What was found, once it is known whether a row that is missing in its place is in another.
+    async fn told(
+        &self,
+        store: &Store,
+        (finding, seal): (Finding, &Seal),
+    ) -> Result<Finding, Error> {
+        let Finding::Missing(id) = finding else { return Ok(finding) };
+        let Some(row) = maintenance::encoded_row(store, id).await? else { return Ok(finding) };
+        let sealed = self.sealed.get(&seal.n).into_iter().flat_map(|batch| &batch.rows);
+        let leaf = merkle::leaf(&row.encoding);
+        // A row that says where it was when it was sealed was not moved: it is the seal that was.
+        let is_in_place = sealed.into_iter().any(|row| row.id == id && row.leaf == leaf);
+        Ok(if is_in_place { Finding::Batch(seal.n) } else { Finding::Reordered(id) })
     }
 }
 
-/// The months that were dropped when their time was over: the record itself says so, sealed.
-async fn retired(store: &Store, log: &str) -> Result<HashSet<String>, Error> {
-    let Some(last) = maintenance::last_seal(store, log).await? else { return Ok(HashSet::new()) };
-    let said = maintenance::retired(store, Kind::Retain.number(), last.last).await?;
-    Ok(said.iter().filter_map(|text| text.split(' ').next()).map(str::to_owned).collect())
-}
-
-/// A row that is missing in its place may be in another.
-async fn told(store: &Store, finding: Finding) -> Result<Finding, Error> {
-    match finding {
-        Finding::Missing(id) if maintenance::encoded_row(store, id).await?.is_some() => {
-            Ok(Finding::Reordered(id))
+/// Batches by their numbers; of one that is there twice, no rows.
+fn by_number(all: Vec<SealedBatch>) -> HashMap<u64, SealedBatch> {
+    let mut batches = HashMap::with_capacity(all.len());
+    for batch in all {
+        match batches.entry(batch.n) {
+            Entry::Occupied(mut twice) => {
+                let twice: &mut SealedBatch = twice.get_mut();
+                twice.rows.clear();
+            }
+            Entry::Vacant(free) => {
+                free.insert(batch);
+            }
         }
-        other => Ok(other),
     }
+    batches
 }

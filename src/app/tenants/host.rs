@@ -16,7 +16,7 @@ use crate::app::hl7v2::Feed;
 use crate::app::listening::Listening;
 use crate::app::server::{self, Site, Upkeep, spawn};
 use crate::app::signals::Signals;
-use crate::app::{telemetry, user};
+use crate::app::{audit, telemetry, user};
 use crate::config::{Config, TenancyMode};
 use crate::http;
 use crate::http::listener::tenants::{Endpoints, HeaderName, Said, routers};
@@ -323,6 +323,7 @@ impl Tenants {
         let feed = Feed::bind(&config).await?;
         self.home.bring_up(listed.tenant).await?;
         let store = self.home.store(&config, listed.tenant).await?;
+        audit::check_role(&config, &store).await?;
         let (stop, _) = watch::channel(false);
         let stored = (&store, self.home.health());
         let (site, routers) = Site::start(&config, self.address, stored, feed, &stop).await?;

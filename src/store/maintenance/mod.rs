@@ -12,6 +12,7 @@ mod packages;
 mod patients;
 mod reindex;
 mod retention;
+mod rights;
 mod seal;
 mod search_parameters;
 mod sweep;
@@ -38,10 +39,13 @@ pub use packages::{
 pub use patients::keep_patient_names;
 pub(in crate::store) use reindex::reindex_one;
 pub use reindex::reindex_some;
-pub use retention::{drop_month, months_before, retired, rows_of, unsealed_of};
+pub use retention::{
+    batches_of, drop_month, months_before, retire, retired, retirements, rows_of, unsealed_of,
+};
+pub use rights::rights_over_record;
 pub use seal::{
-    EncodedRow, OrderedRow, Place, Seal, UpTo, add_seal, encoded_row, last_seal, ordered_rows,
-    seal_of, sealed_rows, seals, unsealed,
+    EncodedRow, OrderedRow, Place, Seal, SealedBatch, UpTo, add_seal, encoded_row, last_seal,
+    ordered_rows, seal_of, sealed_rows, seals, unsealed,
 };
 pub use search_parameters::{
     InForce, StoredDefinition, build_parameter, choose_parameters, parameters_in_force,
@@ -66,6 +70,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         patients::STATEMENTS,
         reindex::STATEMENTS,
         retention::STATEMENTS,
+        rights::STATEMENTS,
         seal::STATEMENTS,
         search_parameters::STATEMENTS,
         sweep::STATEMENTS,

@@ -1,17 +1,22 @@
 //! Months of the ledger whose time to be kept is over.
 
+use std::sync::Arc;
+
 use tokio_postgres::types::ToSql;
 
+use crate::audit::{PublicKey, SignedRetirement};
 use crate::error::Error;
 
-use super::super::connection::{Flush, Pipelines};
+use super::super::connection::{Flush, Pipeline, Pipelines};
 use super::super::{Realm, Store, failure};
 use super::seal::Place;
 
-/// Whole months before $1 (six digits), by the names of their partitions.
+/// Whole months before $1 (six digits), by the names of their partitions and by the rows of none.
 const MONTHS: &str = "SELECT substr(c.relname::text, 8) FROM pg_inherits i \
      JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'ledger_row'::regclass \
-     AND c.relname::text ~ '^ledger_[0-9]{6}$' AND substr(c.relname::text, 8) < $1 ORDER BY 1";
+     AND c.relname::text ~ '^ledger_[0-9]{6}$' AND substr(c.relname::text, 8) < $1 \
+     UNION SELECT to_char(at AT TIME ZONE 'UTC', 'YYYYMM') FROM ledger_default \
+     WHERE at >= 'epoch' AND at < to_timestamp($1 || '01+00', 'YYYYMMDDTZH') ORDER BY 1";
 
 /// Rows of a month ($1) that are not sealed: they come after ($2, $3).
 const UNSEALED: &str = "SELECT count(*) FROM ledger WHERE (xid, id) > ($2, $3) \
@@ -31,8 +36,18 @@ const ROWS: &str = "SELECT l.xid, l.id, row_to_json(l)::text FROM (SELECT id, at
 const RETIRED: &str = "SELECT e FROM ledger l, unnest(l.entities) e \
      WHERE l.interaction = $1 AND l.outcome = 0 AND (l.xid, l.id) <= ($2, $3)";
 
+/// The batches of a month ($1) whose rows are there.
+const BATCHES: &str = "SELECT n FROM seal_rows \
+     WHERE at >= to_timestamp($1 || '01+00', 'YYYYMMDDTZH') \
+     AND at < to_timestamp($1 || '01+00', 'YYYYMMDDTZH') + interval '1 month' ORDER BY n";
+
+const RETIRE: &str = "INSERT INTO seal_retired (statement, key, signature) VALUES ($1, $2, $3)";
+
+const RETIREMENTS: &str = "SELECT statement, key, signature FROM seal_retired ORDER BY number";
+
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[MONTHS, UNSEALED, ROWS, RETIRED];
+pub(super) const STATEMENTS: &[&str] =
+    &[MONTHS, UNSEALED, ROWS, RETIRED, BATCHES, RETIRE, RETIREMENTS];
 
 async fn query(
     store: &Store,
@@ -44,13 +59,56 @@ async fn query(
     connection.query(&statement, values).await.map_err(failure::error)
 }
 
-/// The months of the ledger before one, each as six digits.
+/// A connection of the owner of the tables.
+async fn connect(owner: &Realm) -> Result<Arc<Pipeline>, Error> {
+    Pipelines::new(owner, 1, 0, Flush::Wait)?.pipeline().await
+}
+
+/// The months of the ledger before one, each as six digits: also those whose rows found no partition, which
+/// only the owner of the tables sees by itself.
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.
-pub async fn months_before(store: &Store, month: &str) -> Result<Vec<String>, Error> {
-    let rows = query(store, MONTHS, &[&month]).await?;
+pub async fn months_before(owner: &Realm, month: &str) -> Result<Vec<String>, Error> {
+    let pipeline = connect(owner).await?;
+    let rows = pipeline.client().query(MONTHS, &[&month]).await.map_err(failure::error)?;
     rows.iter().map(|row| row.try_get(0).map_err(failure::error)).collect()
+}
+
+/// The numbers of a month's batches whose rows are there, in order.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn batches_of(store: &Store, month: &str) -> Result<Vec<u64>, Error> {
+    let rows = query(store, BATCHES, &[&month]).await?;
+    let number = |row: &tokio_postgres::Row| row.try_get(0).map(i64::cast_unsigned);
+    rows.iter().map(|row| number(row).map_err(failure::error)).collect()
+}
+
+/// What says that batches were dropped, in the order in which it was added. Nothing of it is checked.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn retirements(store: &Store) -> Result<Vec<SignedRetirement>, Error> {
+    let rows = query(store, RETIREMENTS, &[]).await?;
+    let read = |row: &tokio_postgres::Row| {
+        // What has not the length of a key becomes one that nobody has.
+        let key = row.try_get::<_, &[u8]>(1)?.try_into().unwrap_or([0; 32]);
+        let (text, signature) = (row.try_get(0)?, row.try_get(2)?);
+        Ok(SignedRetirement { text, key: PublicKey(key), signature })
+    };
+    rows.iter().map(|row| read(row).map_err(failure::error)).collect()
+}
+
+/// Keeps what says that batches are dropped, as the owner of the tables.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database, [`Error::Internal`] for whoever is not the owner.
+pub async fn retire(owner: &Realm, signed: &SignedRetirement) -> Result<(), Error> {
+    let pipeline = connect(owner).await?;
+    let SignedRetirement { text, key, signature } = signed;
+    let added = pipeline.client().execute(RETIRE, &[text, &&key.0[..], signature]).await;
+    added.map(drop).map_err(failure::error)
 }
 
 /// How many rows of a month come after `last`, up to where the ledger is sealed.
@@ -89,7 +147,8 @@ pub async fn retired(store: &Store, kind: i16, last: Place) -> Result<Vec<String
     rows.iter().map(|row| row.try_get(0).map_err(failure::error)).collect()
 }
 
-/// Drops the rows of a month and what is sealed of each, as the owner of the tables.
+/// Drops the rows of a month and what is sealed of each, as the owner of the tables: the partitions, and what
+/// found none when it was added.
 ///
 /// # Errors
 /// [`Error::Internal`] for what is no month, or as the database says.
@@ -97,9 +156,14 @@ pub async fn drop_month(owner: &Realm, month: &str) -> Result<(), Error> {
     if month.len() != 6 || !month.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Error::internal("a month has six digits"));
     }
-    let connections = Pipelines::new(owner, 1, 0, Flush::Wait)?;
-    let pipeline = connections.pipeline().await?;
-    let sql = format!("DROP TABLE IF EXISTS ledger_{month}, seal_rows_{month}");
+    let pipeline = connect(owner).await?;
+    let first = format!("to_timestamp('{month}01+00', 'YYYYMMDDTZH')");
+    let of_month = format!("at >= {first} AND at < {first} + interval '1 month'");
+    // Several statements of one text are one transaction.
+    let sql = format!(
+        "DROP TABLE IF EXISTS ledger_{month}, seal_rows_{month}; \
+         DELETE FROM ledger_default WHERE {of_month}; DELETE FROM seal_rows_default WHERE {of_month}"
+    );
     pipeline.client().batch_execute(&sql).await.map_err(failure::error)?;
     Ok(())
 }

@@ -51,16 +51,16 @@ const ADD: &str = "WITH added AS (INSERT INTO seal \
      INSERT INTO seal_rows (n, at, ids, leaves) SELECT n, $3::timestamptz, $12, $13 FROM added";
 
 const SEALS: &str = "SELECT n, at, size, total, last_xid, last_id, root, log_root, key, signature, \
-     to_char(month, 'YYYYMM') FROM seal WHERE n >= $1 ORDER BY n LIMIT $2";
+     to_char(month, 'YYYYMMDD') FROM seal WHERE n >= $1 ORDER BY n LIMIT $2";
 
 const LAST: &str = "SELECT n, at, size, total, last_xid, last_id, root, log_root, key, signature, \
-     to_char(month, 'YYYYMM') FROM seal ORDER BY n DESC LIMIT 1";
+     to_char(month, 'YYYYMMDD') FROM seal ORDER BY n DESC LIMIT 1";
 
 const SEAL_OF: &str = "SELECT n FROM seal WHERE (last_xid, last_id) >= ($1, $2) \
      ORDER BY last_xid, last_id LIMIT 1";
 
 const SEALED_ROWS: &str =
-    "SELECT n, ids, leaves FROM seal_rows WHERE n >= $1 AND n < $2 ORDER BY n";
+    "SELECT n, ids, leaves, at FROM seal_rows WHERE n >= $1 AND n < $2 ORDER BY n";
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
@@ -112,7 +112,7 @@ pub struct EncodedRow {
 pub struct Seal {
     /// Its number, from 0.
     pub n: u64,
-    /// The month of its rows, six digits.
+    /// The month of its rows, six digits; more where it is not the first of a month.
     pub month: String,
     /// How many rows it has.
     pub size: u32,
@@ -122,6 +122,17 @@ pub struct Seal {
     pub root: Hash,
     /// The checkpoint after it.
     pub signed: Signed,
+}
+
+/// The rows of a batch as they were sealed.
+#[derive(Clone, Debug)]
+pub struct SealedBatch {
+    /// Its number.
+    pub n: u64,
+    /// When the first of them was made.
+    pub at: Instant,
+    /// The rows, in order; none where the row of the seal has not an id and a hash for each.
+    pub rows: Vec<Sealed>,
 }
 
 /// Up to where rows are wanted.
@@ -236,7 +247,7 @@ pub async fn add_seal(store: &Store, seal: &Seal, rows: &[OrderedRow]) -> Result
 /// At most `limit` batches from number `from` on. `log` is the name that their checkpoints have.
 ///
 /// # Errors
-/// [`Error::Unavailable`] without a database; [`Error::Internal`] when a seal is not of our form.
+/// [`Error::Unavailable`] without a database.
 pub async fn seals(store: &Store, log: &str, from: u64, limit: i64) -> Result<Vec<Seal>, Error> {
     let mut seals = Vec::new();
     let each = |row: &Row| {
@@ -280,34 +291,35 @@ pub async fn seal_of(store: &Store, place: Place) -> Result<Option<u64>, Error> 
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.
-pub async fn sealed_rows(
-    store: &Store,
-    from: u64,
-    to: u64,
-) -> Result<Vec<(u64, Vec<Sealed>)>, Error> {
+pub async fn sealed_rows(store: &Store, from: u64, to: u64) -> Result<Vec<SealedBatch>, Error> {
     let mut batches = Vec::new();
     let each = |row: &Row| {
         let n: i64 = row.try_get(0).map_err(failure::error)?;
         let ids: &[u8] = row.try_get(1).map_err(failure::error)?;
         let leaves: &[u8] = row.try_get(2).map_err(failure::error)?;
-        let (ids, _) = ids.as_chunks::<16>();
-        let (leaves, _) = leaves.as_chunks::<32>();
-        let sealed = ids.iter().zip(leaves);
-        let sealed = sealed.map(|(id, leaf)| Sealed { id: Uuid::from_bytes(*id), leaf: *leaf });
-        batches.push((n.cast_unsigned(), sealed.collect()));
+        let at: Timestamptz = row.try_get(3).map_err(failure::error)?;
+        let rows = sealed(ids, leaves).unwrap_or_default();
+        batches.push(SealedBatch { n: n.cast_unsigned(), at: at.0, rows });
         Ok(())
     };
     for_each(store, SEALED_ROWS, &[&from.cast_signed(), &to.cast_signed()], each).await?;
     Ok(batches)
 }
 
+/// The rows of ids and hashes; `None` where there are not as many of both, or a part of one.
+fn sealed(ids: &[u8], leaves: &[u8]) -> Option<Vec<Sealed>> {
+    let ((ids, more), (leaves, others)) = (ids.as_chunks::<16>(), leaves.as_chunks::<32>());
+    let is_whole = more.is_empty() && others.is_empty() && ids.len() == leaves.len();
+    let rows = ids.iter().zip(leaves);
+    let rows = rows.map(|(id, leaf)| Sealed { id: Uuid::from_bytes(*id), leaf: *leaf });
+    is_whole.then(|| rows.collect())
+}
+
 fn seal(row: &Row, log: &str) -> Result<Seal, Error> {
     let number = |at: usize| row.try_get::<_, i64>(at).map_err(failure::error);
     let bytes = |at: usize| row.try_get::<_, &[u8]>(at).map_err(failure::error);
-    let hash = |at: usize| -> Result<Hash, Error> {
-        let wrong = |_| Error::internal("a hash of the seal has not 32 bytes");
-        bytes(at)?.try_into().map_err(wrong)
-    };
+    // What has not its 32 bytes becomes what is no hash, so that it is found like any other change.
+    let hash = |at: usize| Ok::<Hash, Error>(bytes(at)?.try_into().unwrap_or([0; 32]));
     let at: Timestamptz = row.try_get(1).map_err(failure::error)?;
     let size: i32 = row.try_get(2).map_err(failure::error)?;
     let n = number(0)?.cast_unsigned();
@@ -320,7 +332,8 @@ fn seal(row: &Row, log: &str) -> Result<Seal, Error> {
     };
     let last = Place { xid: number(4)?, id: row.try_get(5).map_err(failure::error)? };
     let signed = Signed { checkpoint, key: PublicKey(hash(8)?), signature: bytes(9)?.to_vec() };
-    let month = row.try_get(10).map_err(failure::error)?;
+    let month: &str = row.try_get(10).map_err(failure::error)?;
+    let month = month.strip_suffix("01").unwrap_or(month).to_owned();
     Ok(Seal { n, month, size: size.cast_unsigned(), last, root: hash(6)?, signed })
 }
 
