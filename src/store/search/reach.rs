@@ -62,7 +62,7 @@ pub(in crate::store) async fn reached(
 }
 
 /// The same of no row: what is not there takes the trips of what is there and out of reach, so that the time
-/// does not tell one from the other.
+/// does not tell one from the other. Asked for where both are answered alike, and nowhere else.
 pub(in crate::store) async fn looked_in_vain(
     store: &Store,
     reader: Reader<'_>,

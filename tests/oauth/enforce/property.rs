@@ -12,7 +12,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use kiln::access::consent::{Denial, Expression};
+use kiln::access::consent::{Act, Denial, Expression};
 use tokio::sync::watch::Sender;
 
 use crate::harness::client::Client;
@@ -132,7 +132,8 @@ async fn seats(full: &TestServer, all: &[Made]) -> Vec<Seat> {
     };
     seats.push(Seat::new(("laboratory of p2", token), all, is_hidden).await);
     let patient = full.store().hasher().patient(&"p1".parse().expect("an id"));
-    let denial = Denial { patient, of: Expression::All(Vec::new()), is_binding: false };
+    let denial =
+        Denial { patient, act: Act::Read, of: Expression::All(Vec::new()), is_binding: false };
     let token = Token::new(full, "user/*.rs").user("Practitioner/d", &["practitioner"]);
     let is_hidden = |made: &Made| {
         // Whose Devices and Provenances are, their compartment does not say.
