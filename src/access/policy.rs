@@ -21,7 +21,7 @@ use super::grant::{AppState, Grant, GrantError, User};
 use super::interaction::{Interaction, Kind};
 use super::membership;
 use super::need::{self, Need};
-use super::restriction::{Clause, Limits, Restriction, Withheld};
+use super::restriction::{Clause, Limits, Restriction, Told, Withheld};
 use super::roles::{Clearance, Panel, Role, Roles};
 use super::scope::{Actions, Context, Special};
 
@@ -255,8 +255,9 @@ impl Policy {
     /// What is kept back of a type from interactions of a kind.
     fn withheld(&self, of: ResourceType, kind: Kind) -> Vec<Withheld> {
         let labels = self.labels.iter().cloned();
-        let mut all: Vec<Withheld> =
-            labels.map(|filter| Withheld { patients: None, filter }).collect();
+        let mut all: Vec<Withheld> = labels
+            .map(|filter| Withheld { patients: None, told_by: Told::Compartment, filter })
+            .collect();
         all.extend(self.denied(of, |act| act.hides_from(kind)));
         all
     }
@@ -269,8 +270,9 @@ impl Policy {
     ) -> impl Iterator<Item = Withheld> {
         self.denied.iter().filter(move |denied| is_meant(denied.act)).filter_map(move |denied| {
             let filter = denied.of.filter(of, &self.extractor, true);
-            let patients = Some(denied.patients.clone());
-            (filter != constant(false)).then(|| Withheld { patients, filter: Arc::new(filter) })
+            let (patients, told_by) = (Some(denied.patients.clone()), Told::of(of));
+            let is_some = filter != constant(false);
+            is_some.then(|| Withheld { patients, told_by, filter: Arc::new(filter) })
         })
     }
 }

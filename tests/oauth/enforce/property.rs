@@ -136,9 +136,8 @@ async fn seats(full: &TestServer, all: &[Made]) -> Vec<Seat> {
         Denial { patient, act: Act::Read, of: Expression::All(Vec::new()), is_binding: false };
     let token = Token::new(full, "user/*.rs").user("Practitioner/d", &["practitioner"]);
     let is_hidden = |made: &Made| {
-        // Whose Devices and Provenances are, their compartment does not say.
-        let is_told = !made.path.starts_with("Device/");
-        is_told && !made.patients.is_empty() && made.patients.iter().all(|it| *it == "p1")
+        let is_theirs = !made.patients.is_empty() && made.patients.iter().all(|it| *it == "p1");
+        is_theirs || made.is_about("p1", all)
     };
     let denied = token.denials(vec![denial]);
     seats.push(Seat::new(("clinician denied p1", denied), all, is_hidden).await);
