@@ -380,12 +380,9 @@ pub(super) async fn find_current(
 }
 
 /// The current version for a writer, who is told when it is out of reach of writers alone: because it is
-/// shown in part, or because the patient denies that it is changed.
-///
-/// What is missing takes a writer the trips of what is hidden, as it takes a reader: an update and a patch
-/// answer 404 to both, a delete 204 (security W5, W7), so that time alone could tell one from the other. No
-/// write that comes to something pays for it: whoever is limited writes only what is found here, and a create
-/// looks for nothing.
+/// shown in part, or because the patient denies that it is changed. What is missing takes the trips of what
+/// is hidden: an update and a patch answer 404 to both and a delete 204 (security W5, W7), so the time would
+/// tell. No write that comes to something pays: the limited write what is found, and a create does not look.
 async fn for_writer(
     store: &Store,
     reader: Reader<'_>,
@@ -394,10 +391,13 @@ async fn for_writer(
 ) -> Result<Option<Current>, Error> {
     let found = find_current(store, reader, id, permit).await?;
     let (of, kind) = (permit.resource_type()?, permit.interaction().kind);
+    if found.is_some() || !kind.is_write() {
+        return Ok(found);
+    }
     let kept = permit.kept_from(Act::Correct)?;
     let is_denied = kind.is_change() && kept.limits().is_some_and(|it| !it.withheld.is_empty());
-    if found.is_some() || !(is_denied || is_shown_in_part(of)) || !kind.is_write() {
-        return Ok(found);
+    if !is_denied && !is_shown_in_part(of) {
+        return Ok(None);
     }
     let Ok(seen) = permit.derive(Kind::Read, of) else { return Ok(None) };
     let is_cut = seen.limits().is_some_and(|limits| limits.in_part().is_some());
