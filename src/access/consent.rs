@@ -11,6 +11,7 @@ pub mod purpose;
 
 use std::collections::BTreeMap;
 
+use crate::access::interaction::Kind;
 use crate::fhir::{LogicalId, ResourceType};
 use crate::search::extract::Extractor;
 use crate::search::request::compare::{AskedToken, Comparison};
@@ -87,12 +88,54 @@ const POSSIBLE_AUTHORS: &[&str] = &[
 /// What resources refer to.
 pub type References = BTreeMap<(ResourceType, LogicalId), Vec<(ResourceType, LogicalId)>>;
 
+/// What may be denied: the actions of v3-ConsentAction, as far as interactions tell them apart.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Act {
+    /// To take in what was not there of the patient: a create, and whatever else comes down to one.
+    Collect,
+    /// To change or delete what is there.
+    Correct,
+    /// To see it. Who may not do that may do nothing else with it either.
+    Read,
+}
+
+impl Act {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Collect, Self::Correct];
+
+    /// The codes of the actions that come down to it.
+    fn codes(self) -> &'static [&'static str] {
+        match self {
+            Self::Collect => &["collect"],
+            Self::Correct => &["correct"],
+            Self::Read => &["access", "disclose", "use"],
+        }
+    }
+
+    /// What an action comes down to.
+    fn of_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|act| act.codes().contains(&code))
+    }
+
+    /// Whether what is denied of it is as if it were not there for an interaction. What is collected is
+    /// judged when it is about to be stored.
+    pub(super) fn hides_from(self, kind: Kind) -> bool {
+        match self {
+            Self::Collect => false,
+            Self::Correct => kind.is_change(),
+            Self::Read => true,
+        }
+    }
+}
+
 /// What one patient denies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Denial {
     /// The patient, as a hash of the store.
     pub patient: i64,
-    /// Which of the patient's resources.
+    /// What must not be done.
+    pub act: Act,
+    /// With which of the patient's resources.
     pub of: Expression,
     /// Whether it counts in an emergency too.
     pub is_binding: bool,
@@ -144,7 +187,7 @@ pub enum Expression {
 impl Denial {
     /// Whether it keeps all of the patient back.
     pub fn is_of_everything(&self) -> bool {
-        self.of == Expression::All(Vec::new())
+        self.act == Act::Read && self.of == Expression::All(Vec::new())
     }
 }
 

@@ -121,6 +121,11 @@ impl Kind {
         of_others || matches!(self.action(), 'C' | 'U' | 'D')
     }
 
+    /// Whether it changes or deletes one resource that is there.
+    pub fn is_change(self) -> bool {
+        matches!(self, Self::Delete | Self::MetaAdd | Self::MetaDelete | Self::Patch | Self::Update)
+    }
+
     /// The kind with a number of the ledger; `None` for one of another version of this program.
     pub fn from_number(number: i16) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.number() == number)

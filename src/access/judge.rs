@@ -24,7 +24,7 @@ use crate::search::request::{Filter, Test};
 use crate::search::values::date::DateRange;
 
 use super::mask;
-use super::restriction::{Clause, Limits, Members, Restriction, Withheld};
+use super::restriction::{Clause, Limits, Members, Restriction, Told, Withheld};
 use mentions::Sought;
 
 /// A version of a resource, to be judged.
@@ -94,9 +94,15 @@ impl<'v> Facts<'_, 'v> {
     }
 
     fn match_withheld(&self, withheld: &Withheld) -> bool {
-        let is_theirs = withheld.patients.as_deref().is_none_or(|denied| {
-            self.subject.patients.iter().any(|patient| denied.contains(patient))
-                || self.is_patient(denied)
+        let Subject { value, patients, .. } = self.subject;
+        let leads = |to: &Value<'_>, denied: &[i64]| self.refers_to(to, denied) == Some(true);
+        let is_theirs = withheld.patients.as_deref().is_none_or(|denied| match withheld.told_by {
+            Told::Compartment => {
+                patients.iter().any(|patient| denied.contains(patient)) || self.is_patient(denied)
+            }
+            Told::Patient => value.get("patient").is_some_and(|patient| leads(patient, denied)),
+            // Whose a target is that is no patient, the store tells.
+            Told::Targets => value.items_at("target").iter().any(|target| leads(target, denied)),
         });
         is_theirs && self.holds(&withheld.filter).unwrap_or(!self.is_cut)
     }

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::fhir::{Identity, ResourceType};
 
 use super::caller::Caller;
+use super::consent::Act;
 use super::interaction::{Interaction, Kind};
 use super::judge::{Purpose, Subject};
 use super::restriction::{Clause, Limits, Members, Restriction};
@@ -51,11 +52,6 @@ pub struct Permit<'gate> {
     gate: PhantomData<&'gate Mutex<&'gate ()>>,
 }
 
-/// Whether it changes or deletes what is stored.
-fn changes(kind: Kind) -> bool {
-    matches!(kind, Kind::Delete | Kind::MetaAdd | Kind::MetaDelete | Kind::Patch | Kind::Update)
-}
-
 impl<'gate> Permit<'gate> {
     /// Decides.
     ///
@@ -63,7 +59,7 @@ impl<'gate> Permit<'gate> {
     /// [`Error::Forbidden`] when the policy does not cover the interaction.
     pub(super) fn decide(interaction: Interaction, caller: &'gate Caller) -> Result<Self, Error> {
         if interaction.resource_type == Some(ResourceType::AUDIT_EVENT)
-            && changes(interaction.kind)
+            && interaction.kind.is_change()
             && caller.principal.grant().is_some()
         {
             let text = "what happened is not changed: AuditEvent resources stay as they are";
@@ -122,6 +118,15 @@ impl<'gate> Permit<'gate> {
     /// The limits of its reach; `None`: it reaches everything.
     pub fn limits(&self) -> Option<&Limits> {
         self.restriction.limits()
+    }
+
+    /// What of its type patients keep the caller from doing an act with, beside what they keep back: a
+    /// restriction that reaches nothing, to ask what it withholds.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when the permit is for the whole system.
+    pub fn kept_from(&self, act: Act) -> Result<Restriction, Error> {
+        Ok(self.caller.principal.kept_from(act, self.resource_type()?))
     }
 
     /// Whether there may be resources that it does not reach.

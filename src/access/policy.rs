@@ -16,12 +16,12 @@ use crate::spec::search_parameter::SearchType;
 
 use rule::{Compiled, Rule, Whose};
 
-use super::consent::{Denial, Expression, constant, token};
+use super::consent::{Act, Denial, Expression, constant, token};
 use super::grant::{AppState, Grant, GrantError, User};
-use super::interaction::Interaction;
+use super::interaction::{Interaction, Kind};
 use super::membership;
 use super::need::{self, Need};
-use super::restriction::{Clause, Restriction, Withheld};
+use super::restriction::{Clause, Limits, Restriction, Told, Withheld};
 use super::roles::{Clearance, Panel, Role, Roles};
 use super::scope::{Actions, Context, Special};
 
@@ -39,12 +39,20 @@ pub(super) struct Policy {
     /// Whether a client acts by itself, for nobody.
     is_service: bool,
     /// What patients deny, those together who deny the same.
-    denied: Vec<(Arc<[i64]>, Expression)>,
+    denied: Vec<Denied>,
     /// Types that the operator wants asked for by name.
     by_name: Arc<[ResourceType]>,
     extractor: Arc<Extractor>,
     /// What was worked out of it before: a grant asks the same again and again.
     reached: RwLock<HashMap<Interaction, Option<Restriction>>>,
+}
+
+/// What some patients deny.
+#[derive(Debug)]
+struct Denied {
+    patients: Arc<[i64]>,
+    act: Act,
+    of: Expression,
 }
 
 /// The type that apps keep state as.
@@ -199,11 +207,13 @@ impl Policy {
     }
 
     fn limit(&self, clauses: Vec<Clause>, interaction: Interaction) -> Restriction {
-        let withheld = interaction.resource_type.map_or_else(Vec::new, |of| self.withheld(of));
+        let kind = interaction.kind;
+        let withheld =
+            interaction.resource_type.map_or_else(Vec::new, |of| self.withheld(of, kind));
         let clauses = self.without_foreign_state(clauses, interaction.resource_type);
         if interaction.resource_type.is_none()
             && (self.clearance < Clearance::V
-                || !self.denied.is_empty()
+                || self.denied.iter().any(|denied| denied.act.hides_from(kind))
                 || self.kept_from_others().is_some())
         {
             // Labels, denials and state of apps are asked of each type by itself.
@@ -213,8 +223,8 @@ impl Policy {
     }
 
     /// Of whom something may be kept back.
-    pub(super) fn denied(&self) -> impl Iterator<Item = i64> + '_ {
-        self.denied.iter().flat_map(|(patients, _)| patients.iter().copied())
+    pub(super) fn deniers(&self) -> impl Iterator<Item = i64> + '_ {
+        self.denied.iter().flat_map(|denied| denied.patients.iter().copied())
     }
 
     /// What tells the state of other apps, for who is not let do everything.
@@ -236,17 +246,34 @@ impl Policy {
         all.into_iter().map(without).collect()
     }
 
-    /// What is kept back of a type.
-    fn withheld(&self, of: ResourceType) -> Vec<Withheld> {
+    /// What patients keep the party from doing an act with. It reaches nothing by itself.
+    pub(super) fn kept_from(&self, act: Act, of: ResourceType) -> Restriction {
+        let withheld = self.denied(of, |own| own == act).collect();
+        Restriction::Limited(Arc::new(Limits { clauses: Vec::new(), withheld }))
+    }
+
+    /// What is kept back of a type from interactions of a kind.
+    fn withheld(&self, of: ResourceType, kind: Kind) -> Vec<Withheld> {
         let labels = self.labels.iter().cloned();
-        let mut all: Vec<Withheld> =
-            labels.map(|filter| Withheld { patients: None, filter }).collect();
-        all.extend(self.denied.iter().filter_map(|(patients, what)| {
-            let filter = what.filter(of, &self.extractor, true);
-            let patients = Some(patients.clone());
-            (filter != constant(false)).then(|| Withheld { patients, filter: Arc::new(filter) })
-        }));
+        let mut all: Vec<Withheld> = labels
+            .map(|filter| Withheld { patients: None, told_by: Told::Compartment, filter })
+            .collect();
+        all.extend(self.denied(of, |act| act.hides_from(kind)));
         all
+    }
+
+    /// What patients deny of a type, as far as it is about such acts.
+    fn denied(
+        &self,
+        of: ResourceType,
+        is_meant: impl Fn(Act) -> bool,
+    ) -> impl Iterator<Item = Withheld> {
+        self.denied.iter().filter(move |denied| is_meant(denied.act)).filter_map(move |denied| {
+            let filter = denied.of.filter(of, &self.extractor, true);
+            let (patients, told_by) = (Some(denied.patients.clone()), Told::of(of));
+            let is_some = filter != constant(false);
+            is_some.then(|| Withheld { patients, told_by, filter: Arc::new(filter) })
+        })
     }
 }
 
@@ -324,7 +351,7 @@ fn clearance(grant: &Grant, roles: &Roles) -> Clearance {
 /// What patients deny to this user; nobody denies oneself anything. Who keeps consents and the record,
 /// and has no other role, treats nobody: what patients deny is not about that, and a consent must not
 /// hide itself from who has to see to it.
-fn denied(grant: &Grant, roles: &Roles) -> Vec<(Arc<[i64]>, Expression)> {
+fn denied(grant: &Grant, roles: &Roles) -> Vec<Denied> {
     let keeps = |name: &String| roles.get(name).is_some_and(|role| role.keeps);
     let is_keeper = |user: &User| !user.roles.is_empty() && user.roles.iter().all(keeps);
     if grant.user.as_ref().is_some_and(is_keeper) {
@@ -344,12 +371,18 @@ fn denied(grant: &Grant, roles: &Roles) -> Vec<(Arc<[i64]>, Expression)> {
         let is_bound = denial.is_binding && grant.is_emergency;
         !is_bound && (own.contains(&denial.patient) || itself == theirs || survivor == theirs)
     };
+    let others: Vec<&Denial> = grant.denials.iter().filter(|denial| !is_own(denial)).collect();
+    Act::ALL.into_iter().flat_map(|act| grouped(act, &others)).collect()
+}
+
+/// What is denied of an act, those patients together who deny the same.
+fn grouped(act: Act, denials: &[&Denial]) -> Vec<Denied> {
     let mut conditions = HashMap::<i64, usize>::new();
-    for Denial { patient, of, .. } in grant.denials.iter().filter(|denial| !is_own(denial)) {
+    for Denial { patient, of, .. } in denials.iter().filter(|denial| denial.act == act) {
         *conditions.entry(*patient).or_default() += of.conditions();
     }
     let (mut groups, mut beyond) = (Vec::<(Vec<i64>, &Expression)>::new(), Vec::new());
-    for Denial { patient, of, .. } in grant.denials.iter().filter(|denial| !is_own(denial)) {
+    for Denial { patient, of, .. } in denials.iter().filter(|denial| denial.act == act) {
         if conditions.get(patient).is_some_and(|all| *all > MOST_CONDITIONS) {
             beyond.push(*patient);
             continue;
@@ -368,7 +401,7 @@ fn denied(grant: &Grant, roles: &Roles) -> Vec<(Arc<[i64]>, Expression)> {
     let sorted = groups.into_iter().map(|(mut patients, of)| {
         patients.sort_unstable();
         patients.dedup();
-        (patients.into(), of.clone())
+        Denied { patients: patients.into(), act, of: of.clone() }
     });
     sorted.collect()
 }

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::fhir::ResourceType;
+
+use super::consent::Act;
 use super::grant::{Grant, GrantError};
 use super::interaction::Interaction;
 use super::policy::Policy;
@@ -108,8 +111,16 @@ impl Principal {
     /// The patients who deny it something.
     pub fn denied(&self) -> BTreeSet<i64> {
         match &self.0.standing {
-            Standing::Granted(granted) => granted.1.denied().collect(),
+            Standing::Granted(granted) => granted.1.deniers().collect(),
             Standing::Nothing | Standing::Open | Standing::Service => BTreeSet::new(),
+        }
+    }
+
+    /// What of a type patients keep it from doing an act with: see [`super::Permit::kept_from`].
+    pub(super) fn kept_from(&self, act: Act, of: ResourceType) -> Restriction {
+        match &self.0.standing {
+            Standing::Granted(granted) => granted.1.kept_from(act, of),
+            Standing::Nothing | Standing::Open | Standing::Service => Restriction::nothing(),
         }
     }
 

@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use crate::fhir::ResourceType;
 use crate::search::request::Filter;
 
 /// How far a permit reaches.
@@ -68,8 +69,32 @@ pub enum Members {
 pub struct Withheld {
     /// Of one of these patients, in the order of their hashes; `None`: of anybody.
     pub patients: Option<Arc<[i64]>>,
+    /// What says whose it is.
+    pub told_by: Told,
     /// What holds for it.
     pub filter: Arc<Filter>,
+}
+
+/// What says of a resource whose it is, where something is withheld of somebody.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Told {
+    /// The compartments that it is in.
+    Compartment,
+    /// Its element `patient`: it is in no compartment.
+    Patient,
+    /// What it is about, wherever that is.
+    Targets,
+}
+
+impl Told {
+    /// What says it of resources of a type.
+    pub(super) fn of(of: ResourceType) -> Self {
+        match of {
+            ResourceType::DEVICE => Self::Patient,
+            ResourceType::PROVENANCE => Self::Targets,
+            _ => Self::Compartment,
+        }
+    }
 }
 
 impl Restriction {
@@ -121,11 +146,11 @@ fn within_reach(clauses: &[Clause], withheld: Vec<Withheld>) -> Vec<Withheld> {
         }
     }
     reached.sort_unstable();
-    let narrowed = withheld.into_iter().filter_map(|Withheld { patients, filter }| {
-        let Some(patients) = patients else { return Some(Withheld { patients, filter }) };
+    let narrowed = withheld.into_iter().filter_map(|withheld| {
+        let Some(patients) = &withheld.patients else { return Some(withheld) };
         let both: Arc<[i64]> =
             patients.iter().copied().filter(|it| reached.binary_search(it).is_ok()).collect();
-        (!both.is_empty()).then_some(Withheld { patients: Some(both), filter })
+        (!both.is_empty()).then_some(Withheld { patients: Some(both), ..withheld })
     });
     narrowed.collect()
 }
@@ -164,6 +189,11 @@ impl Limits {
             [Clause { members: Members::InPart(mine), .. }] => Some(mine),
             _ => None,
         }
+    }
+
+    /// Whether compartments alone say of whom something is withheld.
+    pub fn are_denied_by_compartment(&self) -> bool {
+        self.withheld.iter().all(|it| it.told_by == Told::Compartment)
     }
 
     /// Of whom something may be withheld, beside what is withheld of anybody.

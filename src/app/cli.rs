@@ -222,6 +222,7 @@ fn settings_of(matches: &ArgMatches) -> impl Iterator<Item = (String, String)> {
 
 fn execute(cli: Cli) -> Outcome {
     let config = Config::load(cli.config.as_deref(), &cli.settings)?;
+    let origin = bench::Origin { file: cli.config, settings: cli.settings };
     let telemetry = Telemetry::start(&config)?;
     let mut runtime = match cli.command {
         // The generator of load must not take the processors that it measures.
@@ -233,7 +234,7 @@ fn execute(cli: Cli) -> Outcome {
         match cli.command {
             Command::Audit(command) => unless_interrupted(audit::run(command, &config)).await,
             Command::Bench(args) => {
-                bench::run(*args, &config).await?;
+                bench::run(*args, &config, &origin).await?;
                 Ok(ExitCode::SUCCESS)
             }
             Command::Client(command) => {

@@ -2,6 +2,7 @@
 
 mod state;
 
+use crate::access::consent::Act;
 use crate::access::interaction::Kind;
 use crate::access::{Disclosed, Permit};
 use crate::error::Error;
@@ -119,7 +120,8 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<Written, Error> {
-        if !self.admits(identity, &prepared, permit)? {
+        let is_denied = self.must_not_collect(identity, prior.as_ref(), &prepared, permit)?;
+        if is_denied || !self.admits(identity, &prepared, permit)? {
             return Err(Error::Forbidden);
         }
         self.keep_labels(prior.as_ref(), &prepared, permit)?;
@@ -194,16 +196,28 @@ impl Engine {
         if !permit.is_restricted() {
             return Ok(true);
         }
-        let Value::Object(mut resource) = json::parse(&prepared.body).map_err(Error::internal)?
-        else {
-            return Err(Error::internal("a body is a JSON object"));
-        };
-        resource.set("resourceType", identity.resource_type.as_str().to_owned());
-        resource.set("id", identity.id.to_string());
-        if let Some(meta) = &prepared.meta {
-            resource.set("meta", json::parse(meta).map_err(Error::internal)?);
+        self.store.admits_value(identity, &document(identity, prepared)?, permit)
+    }
+
+    /// Whether a patient of whom there would be something more denies that such things are collected. What
+    /// is there already is corrected, not collected.
+    fn must_not_collect(
+        &self,
+        identity: &Identity,
+        prior: Option<&Current>,
+        prepared: &Prepared,
+        permit: &Permit<'_>,
+    ) -> Result<bool, Error> {
+        let kept = permit.kept_from(Act::Collect)?;
+        if kept.limits().is_none_or(|limits| limits.withheld.is_empty()) {
+            return Ok(false);
         }
-        self.store.admits_value(identity, &Value::Object(resource), permit)
+        let before = prior.filter(|prior| !prior.version.is_deleted());
+        let is_known = |patient: &i64| before.is_some_and(|prior| prior.patients.contains(patient));
+        if before.is_some() && prepared.patients.iter().all(is_known) {
+            return Ok(false);
+        }
+        self.store.keeps_back_value(identity, &document(identity, prepared)?, &kept)
     }
 
     /// Refuses to take away labels that people have put, unless it is an administrator who does.
@@ -228,6 +242,19 @@ impl Engine {
             None => (VersionId(1), now.floor_to_millis()),
         }
     }
+}
+
+/// What is to be stored, as a reader would see it.
+fn document<'p>(identity: &Identity, prepared: &'p Prepared) -> Result<Value<'p>, Error> {
+    let Value::Object(mut resource) = json::parse(&prepared.body).map_err(Error::internal)? else {
+        return Err(Error::internal("a body is a JSON object"));
+    };
+    resource.set("resourceType", identity.resource_type.as_str().to_owned());
+    resource.set("id", identity.id.to_string());
+    if let Some(meta) = &prepared.meta {
+        resource.set("meta", json::parse(meta).map_err(Error::internal)?);
+    }
+    Ok(Value::Object(resource))
 }
 
 /// Whether the caller is an administrator, who may take labels away.

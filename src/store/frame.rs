@@ -68,6 +68,8 @@ impl Frame {
         };
         match reach {
             Some(patients) if limits.withheld.is_empty() => Self::Patients(patients),
+            // A row is not sure where its patients do not tell whether something is withheld.
+            _ if !limits.are_denied_by_compartment() => Self::Beyond,
             reach => Self::Guarded(Guard { reach, denied: limits.denied().collect() }),
         }
     }

@@ -54,6 +54,16 @@ impl Store {
         self.subject(&version.identity, &value, |subject| restriction.keeps_back(subject))
     }
 
+    /// The same of what is to be stored.
+    pub(crate) fn keeps_back_value(
+        &self,
+        identity: &Identity,
+        value: &Value<'_>,
+        restriction: &Restriction,
+    ) -> Result<bool, Error> {
+        self.subject(identity, value, |subject| restriction.keeps_back(subject))
+    }
+
     fn judge_version(
         &self,
         version: &Version,

@@ -3,6 +3,7 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use crate::access::consent::Act;
 use crate::access::interaction::Kind;
 use crate::access::membership::is_shown_in_part;
 use crate::access::{Disclosed, Draft, Permit, Unaudited};
@@ -378,8 +379,10 @@ pub(super) async fn find_current(
     found.map(|found| cut(store, found, permit)).transpose()
 }
 
-/// The current version for a writer, who is told when it is out of reach of writers because it is shown
-/// in part.
+/// The current version for a writer, who is told when it is out of reach of writers alone: because it is
+/// shown in part, or because the patient denies that it is changed. What is missing takes the trips of what
+/// is hidden: an update and a patch answer 404 to both and a delete 204 (security W5, W7), so the time would
+/// tell. No write that comes to something pays: the limited write what is found, and a create does not look.
 async fn for_writer(
     store: &Store,
     reader: Reader<'_>,
@@ -387,19 +390,29 @@ async fn for_writer(
     permit: &Permit<'_>,
 ) -> Result<Option<Current>, Error> {
     let found = find_current(store, reader, id, permit).await?;
-    let of = permit.resource_type()?;
-    if found.is_some() || !is_shown_in_part(of) || !permit.interaction().kind.is_write() {
+    let (of, kind) = (permit.resource_type()?, permit.interaction().kind);
+    if found.is_some() || !kind.is_write() {
         return Ok(found);
     }
+    let kept = permit.kept_from(Act::Correct)?;
+    let is_denied = kind.is_change() && kept.limits().is_some_and(|it| !it.withheld.is_empty());
+    if !is_denied && !is_shown_in_part(of) {
+        return Ok(None);
+    }
     let Ok(seen) = permit.derive(Kind::Read, of) else { return Ok(None) };
-    if seen.limits().is_none_or(|limits| limits.in_part().is_none()) {
+    let is_cut = seen.limits().is_some_and(|limits| limits.in_part().is_some());
+    if !is_cut && !is_denied {
         return Ok(None);
     }
     let found = find_current(store, reader, id, &seen).await?;
     let found = found.filter(|current| !current.version.is_deleted());
     match found {
+        Some(current) if is_denied && store.keeps_back(&current.version, &kept)? => {
+            Err(Error::Forbidden)
+        }
+        _ if !is_cut => Ok(None),
         // Criteria of a create found it: nothing is written.
-        Some(current) if permit.interaction().kind != Kind::Create => {
+        Some(current) if kind != Kind::Create => {
             let text = format!(
                 "{} is shown in part: who sees all of it may change it",
                 current.version.identity

@@ -3,11 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kiln::access::{Caller, Principal, RequestContext};
+use kiln::clock::{Clock as _, SystemClock};
 use kiln::fhir::LogicalId;
 use kiln::oauth::development::Wanted;
 use kiln::store::oauth::emergency::{self as kept, Review};
+use kiln::store::oauth::factor::{self, NewFactor};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use secrecy::ExposeSecret as _;
+use sha2::{Digest as _, Sha256};
 
 use super::accounts::{code_now, secret_of};
 use super::browser::{Browser, form, noted, server_with, store};
@@ -169,6 +176,102 @@ async fn who_breaks_the_glass_sees_one_patient_for_an_hour_and_answers_for_it() 
     ask(&server, &doc, &whole).await.expect(403);
     read(&server, &doc, "/Observation/a-lab").await.expect(404);
     told(&server, &broken).await;
+    server.stop().await;
+}
+
+/// A security key of somebody, as if it had been registered.
+struct SecurityKey {
+    pair: EcdsaKeyPair,
+    count: u32,
+}
+
+impl SecurityKey {
+    async fn of(server: &TestServer, name: &str) -> Self {
+        let (algorithm, random) = (&ECDSA_P256_SHA256_ASN1_SIGNING, SystemRandom::new());
+        let made = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, made.as_ref(), &random).unwrap();
+        let new = NewFactor {
+            id: uuid::Uuid::from_u128(1),
+            kind: "webauthn",
+            label: "Security key",
+            secret: pair.public_key().as_ref(),
+            credential: Some(b"key"),
+            counter: 0,
+            is_confirmed: true,
+        };
+        let account = server.authority().account_named(name).await.unwrap().expect("an account");
+        let now = SystemClock.now();
+        assert!(factor::add(server.store(), account.id, new, now).await.unwrap());
+        Self { pair, count: 0 }
+    }
+
+    /// What it answers to a page that asks it.
+    fn touched(&mut self, server: &TestServer, page: &Answer) -> [(&'static str, String); 4] {
+        self.count += 1;
+        let authority = server.authority();
+        let text = page.text();
+        let form = text.split("data-key=\"assert\"").nth(1).expect("a form for security keys");
+        let challenge = form.split("data-challenge=\"").nth(1).expect("a challenge");
+        let challenge = challenge.split('"').next().unwrap();
+        let client = format!(
+            r#"{{"type":"webauthn.get","challenge":"{challenge}","origin":"{}"}}"#,
+            authority.origin()
+        );
+        let party = Sha256::digest(authority.relying_party());
+        let data = [&party[..], &[1], &self.count.to_be_bytes()].concat();
+        let signed = [&data[..], &Sha256::digest(&client)[..]].concat();
+        let signature = self.pair.sign(&SystemRandom::new(), &signed).unwrap();
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        [
+            ("credential", encode(b"key")),
+            ("client_data", encode(client.as_bytes())),
+            ("authenticator_data", encode(&data)),
+            ("signature", encode(signature.as_ref())),
+        ]
+    }
+}
+
+/// Who has a security key alone gets a code by it, which works once; who has not touched it gets none.
+///
+/// Covers: security S8.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_security_key_is_a_second_factor_for_an_emergency_too() {
+    let server = filled().await;
+    let mut key = SecurityKey::of(&server, "doc").await;
+    let mut browser = Browser::new(&server);
+    let login = browser.open("/auth/login").await;
+    let page = browser.log_in(&login, "doc").await.expect(200);
+    // Half logged in, there is no code.
+    let touch = key.touched(&server, &page);
+    let mut early: Vec<(&str, &str)> = touch.iter().map(|(name, text)| (*name, &**text)).collect();
+    early.push(("action", "step-up"));
+    let answer = browser.submit(&page, "/auth/factors", &early).await;
+    assert!(!answer.text().contains("class=\"code\""), "{answer:?}");
+    let page = browser.open("/auth/login").await.expect(200);
+    let touch = key.touched(&server, &page);
+    let proof: Vec<(&str, &str)> = touch.iter().map(|(name, text)| (*name, &**text)).collect();
+    let answer = browser.submit(&page, "/auth/second-factor", &proof).await;
+    browser.follow(answer).await.expect(200);
+
+    let page = browser.open("/auth/factors").await.expect(200);
+    let touch = key.touched(&server, &page);
+    let mut proof: Vec<(&str, &str)> = touch.iter().map(|(name, text)| (*name, &**text)).collect();
+    proof.push(("action", "step-up"));
+    let told = browser.submit(&page, "/auth/factors", &proof).await.expect(200);
+    let code = told.text().split("<p class=\"code\">").nth(1).expect("a code").to_owned();
+    let code = code.split('<').next().unwrap().to_owned();
+    // The same touch again makes no other one.
+    browser.submit(&page, "/auth/factors", &proof).await.expect(403);
+
+    let doc = token(&server, "doc", "user/*.cruds").await;
+    let nurse = token(&server, "nurse", "user/*.cruds").await;
+    let asked = [("patient", "a"), ("reason", REASON), ("purpose", "ETREAT"), ("code", &*code)];
+    ask(&server, &nurse, &asked).await.expect(403);
+    let broken = ask(&server, &doc, &asked).await.expect(200).at("access_token").unwrap();
+    read(&server, &broken, "/Observation/a-lab").await.expect(200);
+    ask(&server, &doc, &asked).await.expect(403);
+    // It is no link by which a password is chosen.
+    browser.open(&format!("/auth/setup/{code}")).await.expect(404);
     server.stop().await;
 }
 

@@ -10,7 +10,7 @@ use crate::fhir::reference::Target;
 use crate::fhir::{Instant, LogicalId, ResourceType};
 use crate::search::values::date::DateRange;
 
-use super::Expression;
+use super::{Act, Expression};
 
 const SCOPES: &str = "http://terminology.hl7.org/CodeSystem/consentscope";
 const TYPES: &str = "http://hl7.org/fhir/resource-types";
@@ -56,13 +56,20 @@ pub struct Asker<'a> {
     pub purpose: Option<&'a str>,
 }
 
+/// Who wants to do what, and when.
+struct Case<'a> {
+    asker: &'a Asker<'a>,
+    act: Act,
+    now: Instant,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 struct Provision {
     is_deny: bool,
     period: Option<DateRange>,
     actors: Vec<Option<(ResourceType, LogicalId)>>,
-    /// Whether it is about reading at all; `None`: cannot be told.
-    is_about_reading: Option<bool>,
+    /// What it is about; `None` among them: an action that is not known. Without any: about everything.
+    actions: Option<Vec<Option<Act>>>,
     purposes: Vec<Box<str>>,
     /// What must hold for the resources.
     of: Expression,
@@ -102,7 +109,8 @@ impl Directive {
         // Whoever names one of them means both: who asks chooses among them.
         let mut all: Vec<Expression> = Vec::new();
         for purpose in EMERGENCIES {
-            let of = simplify(self.root.forbids(&Asker { purpose: Some(purpose), ..*asker }, now));
+            let asker = Asker { purpose: Some(purpose), ..*asker };
+            let of = simplify(self.root.forbids(&Case { asker: &asker, act: Act::Read, now }));
             if !all.contains(&of) {
                 all.push(of);
             }
@@ -111,9 +119,9 @@ impl Directive {
         (expression != Expression::Any(Vec::new())).then_some(expression)
     }
 
-    /// What it denies to somebody at a moment; `None`: nothing.
-    pub fn denies(&self, asker: &Asker<'_>, now: Instant) -> Option<Expression> {
-        let expression = simplify(self.root.denies(asker, now));
+    /// With what it denies an act to somebody at a moment; `None`: with nothing.
+    pub fn denies(&self, act: Act, asker: &Asker<'_>, now: Instant) -> Option<Expression> {
+        let expression = simplify(self.root.denies(&Case { asker, act, now }));
         (expression != Expression::Any(Vec::new())).then_some(expression)
     }
 }
@@ -149,7 +157,7 @@ impl Provision {
             is_deny,
             period: value.get("period").and_then(|period| DateRange::of_period(period, Zone::UTC)),
             actors,
-            is_about_reading: is_about_reading(value.items_at("action")),
+            actions: acts(value.items_at("action")),
             purposes: items("purpose").map(|it| it.str_at("code").unwrap_or("").into()).collect(),
             of: Expression::All(all),
             exceptions,
@@ -157,12 +165,12 @@ impl Provision {
     }
 
     /// What it denies: as a deny what it matches but for its exceptions; as a permit what those deny.
-    fn denies(&self, asker: &Asker<'_>, now: Instant) -> Expression {
+    fn denies(&self, case: &Case<'_>) -> Expression {
         let exceptions = |is_deny: bool| {
             let others = self.exceptions.iter().filter(move |it| it.is_deny == is_deny);
-            Expression::Any(others.map(|it| it.holds(asker, now)).collect())
+            Expression::Any(others.map(|it| it.holds(case)).collect())
         };
-        let matched = self.matches(asker, now);
+        let matched = self.matches(case);
         if self.is_deny {
             let rest = Expression::Not(Box::new(exceptions(false)));
             Expression::All(vec![matched, Expression::Any(vec![rest, exceptions(true)])])
@@ -172,26 +180,36 @@ impl Provision {
     }
 
     /// What of that it does for a purpose that it names.
-    fn forbids(&self, asker: &Asker<'_>, now: Instant) -> Expression {
-        let names = self.purposes.iter().any(|purpose| asker.purpose == Some(&**purpose));
+    fn forbids(&self, case: &Case<'_>) -> Expression {
+        let names = self.purposes.iter().any(|purpose| case.asker.purpose == Some(&**purpose));
         if self.is_deny && names {
-            return self.denies(asker, now);
+            return self.denies(case);
         }
-        let inner = self.exceptions.iter().map(|it| it.forbids(asker, now)).collect();
-        Expression::All(vec![self.matches(asker, now), Expression::Any(inner)])
+        let inner = self.exceptions.iter().map(|it| it.forbids(case)).collect();
+        Expression::All(vec![self.matches(case), Expression::Any(inner)])
     }
 
     /// What its own type holds for: what it matches but for exceptions of the other type.
-    fn holds(&self, asker: &Asker<'_>, now: Instant) -> Expression {
+    fn holds(&self, case: &Case<'_>) -> Expression {
         let others = self.exceptions.iter().filter(|it| it.is_deny != self.is_deny);
-        let others = Expression::Any(others.map(|it| it.holds(asker, now)).collect());
-        Expression::All(vec![self.matches(asker, now), Expression::Not(Box::new(others))])
+        let others = Expression::Any(others.map(|it| it.holds(case)).collect());
+        Expression::All(vec![self.matches(case), Expression::Not(Box::new(others))])
     }
 
-    fn matches(&self, asker: &Asker<'_>, now: Instant) -> Expression {
+    /// Whether it is about an act; `None`: cannot be told.
+    fn is_about(&self, act: Act) -> Option<bool> {
+        let Some(actions) = &self.actions else { return Some(true) };
+        if actions.contains(&Some(act)) {
+            return Some(true);
+        }
+        (!actions.is_empty() && actions.iter().all(Option::is_some)).then_some(false)
+    }
+
+    fn matches(&self, case: &Case<'_>) -> Expression {
+        let asker = case.asker;
         let mut all = vec![self.of.clone()];
-        all.push(truth(Some(self.period.is_none_or(|period| period.has(now)))));
-        all.push(truth(self.is_about_reading));
+        all.push(truth(Some(self.period.is_none_or(|period| period.has(case.now)))));
+        all.push(truth(self.is_about(case.act)));
         if !self.purposes.is_empty() {
             let is_one = |purpose: &str| self.purposes.iter().any(|it| **it == *purpose);
             all.push(truth(asker.purpose.map(is_one)));
@@ -234,18 +252,11 @@ fn truth(holds: Option<bool>) -> Expression {
     }
 }
 
-fn is_about_reading(actions: &[Value<'_>]) -> Option<bool> {
-    if actions.is_empty() {
-        return Some(true);
-    }
+/// What actions are about; `None`: none is said.
+fn acts(actions: &[Value<'_>]) -> Option<Vec<Option<Act>>> {
     let codes = actions.iter().flat_map(|action| action.items_at("coding"));
-    let codes: Vec<&str> = codes.filter_map(|coding| coding.str_at("code")).collect();
-    let is_reading = |code: &&str| ["access", "disclose", "use"].contains(code);
-    let is_other = |code: &&str| ["collect", "correct"].contains(code);
-    if codes.iter().any(is_reading) {
-        return Some(true);
-    }
-    (!codes.is_empty() && codes.iter().all(is_other)).then_some(false)
+    let codes = codes.filter_map(|coding| coding.str_at("code")).map(Act::of_code);
+    (!actions.is_empty()).then(|| codes.collect())
 }
 
 fn label(coding: &Value<'_>) -> Expression {
@@ -374,7 +385,37 @@ mod tests {
             (r#"{"type":"deny","dataOfTheFuture":{"id":"x"}}"#, &doc, Some(Expression::Unknown)),
         ] {
             let asker = Asker { user: Some(user), ..Asker::default() };
-            assert_eq!(consent(provision).denies(&asker, now), expected, "{provision} {user:?}");
+            let found = consent(provision).denies(Act::Read, &asker, now);
+            assert_eq!(found, expected, "{provision} {user:?}");
+        }
+    }
+
+    #[test]
+    fn an_action_is_about_reading_or_writing() {
+        let always = Some(Expression::All(Vec::new()));
+        let unknown = Some(Expression::Unknown);
+        let now = Instant::parse("2024-06-01T00:00:00Z").expect("an instant");
+        let deny = |codes: &[&str]| {
+            let coded = codes.iter().map(|code| format!(r#"{{"coding":[{{"code":"{code}"}}]}}"#));
+            format!(r#"{{"type":"deny","action":[{}]}}"#, coded.collect::<Vec<_>>().join(","))
+        };
+        let but = r#"{"type":"deny","provision":[{"type":"permit","action":[{"coding":[{"code":"access"}]}]}]}"#;
+        for (provision, [read, collect, correct]) in [
+            (r#"{"type":"deny"}"#.to_owned(), [&always, &always, &always]),
+            (deny(&["access"]), [&always, &None, &None]),
+            (deny(&["use", "correct"]), [&always, &None, &always]),
+            (deny(&["collect"]), [&None, &always, &None]),
+            (deny(&["correct"]), [&None, &None, &always]),
+            (but.to_owned(), [&None, &always, &always]),
+            // What is not known may be any of them.
+            (deny(&["correct", "sell"]), [&unknown, &unknown, &always]),
+            (r#"{"type":"deny","action":[{"text":"sell"}]}"#.to_owned(), [&unknown; 3]),
+        ] {
+            let consent = consent(&provision);
+            for (act, expected) in Act::ALL.into_iter().zip([read, collect, correct]) {
+                let found = consent.denies(act, &Asker::default(), now);
+                assert_eq!(&found, expected, "{provision} {act:?}");
+            }
         }
     }
 

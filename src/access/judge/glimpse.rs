@@ -8,7 +8,7 @@ use crate::fhir::{ResourceType, Version};
 use crate::search::extract::Extractor;
 use crate::search::request::{Filter, Test};
 
-use super::super::restriction::{Limits, Members, Restriction};
+use super::super::restriction::{Limits, Members, Restriction, Told};
 
 /// The property of labels, which is kept apart from the others.
 const META: &str = "meta";
@@ -53,6 +53,11 @@ pub(super) fn decisive<'d>(
     for clause in &limits.clauses {
         names.extend(of_members(&clause.members));
     }
+    names.extend(limits.withheld.iter().flat_map(|withheld| match withheld.told_by {
+        Told::Compartment => &[][..],
+        Told::Patient => &["patient"][..],
+        Told::Targets => &["target"][..],
+    }));
     let criteria = limits.clauses.iter().flat_map(|clause| &*clause.criteria);
     let withheld = limits.withheld.iter().map(|withheld| &*withheld.filter);
     criteria.chain(withheld).try_for_each(|filter| seek(filter, of, extractor, &mut names))?;

@@ -234,7 +234,11 @@ fn of_what_is_cut_the_whole_tells_what_is_withheld() {
         };
         let clause = Clause { members: Members::InPart(mine.clone()), criteria: Arc::default() };
         let denied: Arc<[i64]> = [i64::from(whose)].into();
-        let withheld = Withheld { patients: Some(denied), filter: Arc::new(filter.clone()) };
+        let withheld = Withheld {
+            patients: Some(denied),
+            told_by: Told::Compartment,
+            filter: Arc::new(filter.clone()),
+        };
         let limits = Limits { clauses: vec![clause], withheld: vec![withheld] };
         let restriction = Restriction::Limited(Arc::new(limits));
         assert_eq!(restriction.keeps_back(&subject), is_kept_back, "{filter:?} {text}");
@@ -254,7 +258,8 @@ fn a_property_is_looked_at_once_and_all_of_them_where_much_is_withheld() {
         })
     };
     let decisive = |count: usize| {
-        let withheld = |_| Withheld { patients: None, filter: Arc::new(code()) };
+        let withheld =
+            |_| Withheld { patients: None, told_by: Told::Compartment, filter: Arc::new(code()) };
         let withheld = (0..count).map(withheld).collect();
         let limits = Limits { clauses: Vec::new(), withheld };
         glimpse::decisive(&limits, of, &extractor).map(|names| names.join(" "))

@@ -204,7 +204,12 @@ fn scopes_of_a_context_need_it() {
 
 #[test]
 fn nobody_is_denied_ones_own() {
-    let denial = |patient| Denial { patient, of: Expression::All(Vec::new()), is_binding: false };
+    let denial = |patient| Denial {
+        patient,
+        act: Act::Read,
+        of: Expression::All(Vec::new()),
+        is_binding: false,
+    };
     let denials: Arc<[Denial]> = Arc::new([denial(7), denial(8)]);
     for (scopes, role, kept) in [
         ("patient/*.rs", None, 1),
@@ -215,7 +220,7 @@ fn nobody_is_denied_ones_own() {
         let grant = Grant { denials: denials.clone(), ..grant(scopes, role) };
         let policy = Policy::of(&grant, &ROLES).expect("a policy");
         // Who denies the same is asked about once.
-        let [(patients, _)] = &policy.denied[..] else { panic!("{:?}", policy.denied) };
+        let [Denied { patients, .. }] = &policy.denied[..] else { panic!("{:?}", policy.denied) };
         assert_eq!(patients.len(), kept, "{scopes} {role:?}");
     }
 }
@@ -226,7 +231,7 @@ fn who_denies_by_too_much_is_kept_back_whole() {
         let code = |at: usize| Expression::Code { system: None, code: at.to_string().into() };
         Expression::All(vec![Expression::Any((0..count).map(code).collect())])
     };
-    let denial = |(patient, of)| Denial { patient, of, is_binding: false };
+    let denial = |(patient, of)| Denial { patient, act: Act::Read, of, is_binding: false };
     for (counts, whole) in [
         (&[(8, 100)][..], &[][..]),
         (&[(8, 101)], &[8]),
@@ -239,10 +244,10 @@ fn who_denies_by_too_much_is_kept_back_whole() {
         let grant = Grant { denials: all.collect(), ..grant("user/*.rs", Some("practitioner")) };
         let policy = Policy::of(&grant, &ROLES).expect("a policy");
         let denied = policy.denied.iter();
-        let unknown = denied.filter(|(_, of)| *of == Expression::Unknown);
-        let unknown: Vec<i64> = unknown.flat_map(|(patients, _)| patients.to_vec()).collect();
+        let unknown = denied.filter(|it| it.of == Expression::Unknown);
+        let unknown: Vec<i64> = unknown.flat_map(|it| it.patients.to_vec()).collect();
         assert_eq!(unknown, whole, "{counts:?}");
-        let most = policy.denied.iter().map(|(_, of)| of.conditions()).max();
+        let most = policy.denied.iter().map(|it| it.of.conditions()).max();
         assert!(most.is_some_and(|most| most <= 100), "{counts:?}: {most:?}");
     }
 }
@@ -250,7 +255,8 @@ fn who_denies_by_too_much_is_kept_back_whole() {
 #[test]
 fn who_keeps_consents_and_the_record_is_denied_nothing() {
     let of = Expression::All(Vec::new());
-    let denials: Arc<[Denial]> = Arc::new([Denial { patient: 8, of, is_binding: false }]);
+    let denials: Arc<[Denial]> =
+        Arc::new([Denial { patient: 8, act: Act::Read, of, is_binding: false }]);
     for (roles, count) in
         [(&["privacy"][..], 0), (&["auditor", "privacy"], 0), (&["privacy", "practitioner"], 1)]
     {
@@ -264,7 +270,12 @@ fn who_keeps_consents_and_the_record_is_denied_nothing() {
 
 #[test]
 fn what_is_forbidden_in_an_emergency_too_counts_in_it() {
-    let denial = |is_binding| Denial { patient: 7, of: Expression::All(Vec::new()), is_binding };
+    let denial = |is_binding| Denial {
+        patient: 7,
+        act: Act::Read,
+        of: Expression::All(Vec::new()),
+        is_binding,
+    };
     for (is_emergency, is_binding, count) in [(true, false, 0), (true, true, 1), (false, true, 0)] {
         let denials: Arc<[Denial]> = Arc::new([denial(is_binding)]);
         let grant = Grant { is_emergency, denials, ..grant("patient/*.rs", None) };
@@ -274,8 +285,47 @@ fn what_is_forbidden_in_an_emergency_too_counts_in_it() {
 }
 
 #[test]
+fn what_is_denied_to_writers_alone_hides_nothing_from_readers() {
+    let denial =
+        |act| Denial { patient: 8, act, of: Expression::All(Vec::new()), is_binding: false };
+    let denials: Arc<[Denial]> = Arc::new([denial(Act::Collect), denial(Act::Correct)]);
+    let grant = Grant { denials, ..grant("user/*.cruds", Some("practitioner")) };
+    let policy = Policy::of(&grant, &ROLES).expect("a policy");
+    let of: ResourceType = "Observation".parse().expect("a type");
+    let withheld = |kind: Kind| {
+        let reach = policy.reach(kind.of(of)).expect("a reach");
+        reach
+            .limits()
+            .map_or(0, |limits| limits.withheld.iter().filter(|it| it.patients.is_some()).count())
+    };
+    for (kind, count) in [
+        (Kind::Read, 0),
+        (Kind::SearchType, 0),
+        (Kind::HistoryInstance, 0),
+        (Kind::Create, 0),
+        (Kind::Update, 1),
+        (Kind::Patch, 1),
+        (Kind::Delete, 1),
+        (Kind::MetaAdd, 1),
+    ] {
+        assert_eq!(withheld(kind), count, "{kind:?}");
+    }
+    for act in [Act::Collect, Act::Correct] {
+        let kept = policy.kept_from(act, of);
+        let limits = kept.limits().expect("limits");
+        assert!(limits.clauses.is_empty() && limits.denied().eq([8]), "{act:?}");
+    }
+    assert_eq!(policy.kept_from(Act::Read, of), Restriction::nothing());
+}
+
+#[test]
 fn what_others_deny_costs_nothing_where_they_are_not_reached() {
-    let denial = |patient| Denial { patient, of: Expression::All(Vec::new()), is_binding: false };
+    let denial = |patient| Denial {
+        patient,
+        act: Act::Read,
+        of: Expression::All(Vec::new()),
+        is_binding: false,
+    };
     let denials: Arc<[Denial]> = Arc::new([denial(7), denial(8)]);
     let withheld = |role, of: &str| {
         let grant = Grant { denials: denials.clone(), ..grant("patient/*.rs", role) };

@@ -42,6 +42,11 @@ impl Answer<'_> {
         (200..300).contains(&self.status)
     }
 
+    /// Whether it was refused because there were too many.
+    pub(super) fn is_limited(&self) -> bool {
+        self.status == 429
+    }
+
     /// Status and the beginning of the body, for a message.
     pub(super) fn describe(&self) -> String {
         let start = &self.body[..self.body.len().min(300)];

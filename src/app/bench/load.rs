@@ -53,6 +53,8 @@ pub(super) struct Notes {
     times: [Vec<u32>; 7],
     pub(super) failures: u64,
     pub(super) first_failure: Option<String>,
+    /// Whether limits of the server refused one.
+    pub(super) is_limited: bool,
     /// Resources stored by transactions.
     pub(super) resources: u64,
 }
@@ -83,6 +85,7 @@ impl Notes {
                 true
             }
             Ok(answer) => {
+                self.is_limited |= answer.is_limited();
                 self.failure(format!("{}: {}", interaction.name(), answer.describe()));
                 false
             }
@@ -98,6 +101,7 @@ impl Notes {
         Self {
             failures: self.failures,
             first_failure: self.first_failure.clone(),
+            is_limited: self.is_limited,
             ..Self::default()
         }
     }
@@ -108,6 +112,7 @@ impl Notes {
         }
         self.failures += other.failures;
         self.resources += other.resources;
+        self.is_limited |= other.is_limited;
         if self.first_failure.is_none() {
             self.first_failure = other.first_failure;
         }

@@ -5,8 +5,9 @@
 //! on the same database in the same run, with the same number of clients and the same bodies.
 //! Works against any FHIR server over plain HTTP.
 //!
-//! What it never does: start the server it measures, or open a database connection of its own; but
-//! *smart* does, to make tokens, and *audit*, to compare the ledger with its seal.
+//! What it never does: start the server it measures, but for *smart* where none is named; or open a
+//! database connection of its own, but *smart* does, to make tokens, and *audit*, to compare the ledger
+//! with its seal.
 //!
 //! Layer: 8. Imports `app::audit`, `app::demo`, `app::import`, `fhir`; `validate` for what needs no server; `oauth` and
 //! `store::oauth` for tokens; `hl7v2` for messages.
@@ -40,10 +41,17 @@ use thiserror::Error;
 
 use super::release::generate::snomed;
 use crate::config::Config;
+use connection::Answer;
 use floor::Floor;
 use process::Meter;
 use report::Report;
+use smart::{LIMITS, Own};
 use target::Target;
+
+pub use smart::Origin;
+
+/// The base of a server with the usual settings.
+const BASE: &str = "http://127.0.0.1:8080/fhir";
 
 /// The load to put on the server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
@@ -79,9 +87,9 @@ pub enum Work {
 pub struct BenchArgs {
     /// The load.
     pub work: Work,
-    /// FHIR base of the server.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/fhir")]
-    pub base: String,
+    /// FHIR base of the server; by default http://127.0.0.1:8080/fhir, but smart starts a server of its own.
+    #[arg(long, value_name = "URL")]
+    pub base: Option<String>,
     /// Numbers of clients, one after the other; by default 1,8,30,64, for import 4,8,
     /// for search 1,8,30, for smart 8,64, for audit and terminology 1,8, for checks 8, for v2 16 and 8.
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
@@ -186,12 +194,24 @@ pub enum BenchError {
     /// Tokens, or what they are measured with, cannot be made.
     #[error("tokens cannot be measured: {0}")]
     Tokens(String),
+    /// The server has limits, so that they would be measured.
+    #[error(
+        "the server refused requests by its limits (429): set {} to 0 there, or leave --base away, so that \
+         a server without them is started",
+        LIMITS.join(", ")
+    )]
+    Limited,
     /// The server refused what had to be loaded before the measurement.
     #[error("the server refused the data: {0}")]
     Refused(String),
 }
 
 impl BenchError {
+    /// What an answer that is no success says.
+    fn refused(answer: &Answer<'_>) -> Self {
+        if answer.is_limited() { Self::Limited } else { Self::Refused(answer.describe()) }
+    }
+
     fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
@@ -201,6 +221,7 @@ impl BenchError {
 /// Everything that a measurement works with.
 struct Bench {
     args: BenchArgs,
+    base: String,
     clients: Vec<usize>,
     target: Target,
     floor: Option<Floor>,
@@ -215,11 +236,26 @@ struct Bench {
 ///
 /// # Errors
 /// [`BenchError`]; requests that fail during a measurement are counted, not errors.
-pub async fn run(args: BenchArgs, config: &Config) -> Result<(), BenchError> {
+pub async fn run(args: BenchArgs, config: &Config, origin: &Origin) -> Result<(), BenchError> {
     if args.work == Work::Validate {
         return validate::run(&args);
     }
-    let target = Target::parse(&args.base, &args.header).map_err(BenchError::Arguments)?;
+    match (args.work, args.base.clone()) {
+        (Work::Smart, None) => {
+            let own = Own::start(origin).await?;
+            let outcome = Box::pin(measure(args, own.base(), config)).await;
+            own.stop().await;
+            outcome
+        }
+        (_, base) => {
+            let base = base.unwrap_or_else(|| BASE.to_owned());
+            Box::pin(measure(args, base, config)).await
+        }
+    }
+}
+
+async fn measure(args: BenchArgs, base: String, config: &Config) -> Result<(), BenchError> {
+    let target = Target::parse(&base, &args.header).map_err(BenchError::Arguments)?;
     let clients = match (args.clients.as_slice(), args.work) {
         // It has numbers of its own for each measurement.
         ([], Work::V2) => Vec::new(),
@@ -242,8 +278,8 @@ pub async fn run(args: BenchArgs, config: &Config) -> Result<(), BenchError> {
     let data_directory = floor.as_ref().and_then(Floor::data_directory);
     let meter = Meter::new(server, data_directory);
     let facts = floor.as_ref().map(|floor| floor.facts().to_owned());
-    let report = Report::new(args.work, &args.base, facts, &meter);
-    let mut bench = Bench { args, clients, target, floor, meter, report };
+    let report = Report::new(args.work, &base, facts, &meter);
+    let mut bench = Bench { args, base, clients, target, floor, meter, report };
     let outcome = match bench.args.work {
         Work::Audit => Box::pin(audit::run(&mut bench, config)).await,
         Work::Checks => checks::run(&mut bench).await,

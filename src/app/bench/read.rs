@@ -48,9 +48,9 @@ pub(super) async fn load(bench: &Bench) -> Result<(Arc<Vec<String>>, Vec<String>
             break;
         }
         let answer = connection.send("POST", "", Some(&bundle.to_json())).await;
-        let answer = answer.map_err(BenchError::io(bench.args.base.clone()))?;
+        let answer = answer.map_err(BenchError::io(bench.base.clone()))?;
         if !answer.is_success() {
-            return Err(BenchError::Refused(answer.describe()));
+            return Err(BenchError::refused(&answer));
         }
         for entry in bundle.value.items_at("entry") {
             let url = entry.get("request").and_then(|request| request.str_at("url"));

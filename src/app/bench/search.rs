@@ -110,7 +110,7 @@ async fn deep(bench: &Bench) -> Result<Query, BenchError> {
     while paths.len() < DEEP {
         let path = paths.last().map_or("", String::as_str);
         let answer = connection.send("GET", path, None).await;
-        let answer = answer.map_err(BenchError::io(bench.args.base.clone()))?;
+        let answer = answer.map_err(BenchError::io(bench.base.clone()))?;
         let bundle = parse(answer.body).ok();
         let Some(path) = bundle.and_then(|bundle| next(&bundle, &bench.target)) else { break };
         paths.push(path);

@@ -3,10 +3,12 @@
 //! answers do not.
 //!
 //! The open policy is that of a service with `system/*.cruds`: its permit has no restriction, as every
-//! permit has under `auth.mode = "off"`. So one server on the same data answers both, in turn. Tokens,
-//! clients and users (`kiln-bench-..`) are made in the server's database, which the settings name: a
-//! server for trying things out, with `limits.requests_per_minute` and `limits.tokens_per_minute` 0.
+//! permit has under `auth.mode = "off"`. So one server on the same data answers both, in turn: one that is
+//! started for it, without limits ([`own`]), or one that `--base` names, with [`LIMITS`] 0. Tokens, clients
+//! and users (`kiln-bench-..`) are made in the server's database, which the settings name: one for trying
+//! things out.
 
+mod own;
 mod ranks;
 mod times;
 mod world;
@@ -28,6 +30,10 @@ use crate::oauth::secret::{self, Fresh};
 use crate::store::oauth::client;
 
 use world::{World, entries};
+
+pub(super) use own::{LIMITS, Own};
+
+pub use own::Origin;
 
 /// How many times as long as under the open policy it may take.
 const READ: f64 = 1.15;
@@ -88,7 +94,7 @@ async fn beside(
     for (round, turn) in turns() {
         let kind = (round + turn) % 2;
         let target = [open, limited][kind];
-        sums.measure(bench, (what, kind, interaction), target, paths, count).await;
+        sums.measure(bench, (what, kind, interaction), target, paths, count).await?;
     }
     sums.tell(bench, (what, goal), count);
     Ok(())
@@ -104,7 +110,7 @@ async fn denied(bench: &mut Bench, world: &World, count: usize) -> Result<(), Be
         let target = [&world.open, &world.granular][kind];
         world.deny(kind == 1).await?;
         let of = (what, kind, Interaction::Search);
-        sums.measure(bench, of, target, &world.narrow, count).await;
+        sums.measure(bench, of, target, &world.narrow, count).await?;
     }
     world.deny(false).await?;
     sums.tell(bench, (what, GRANULAR), count);
@@ -129,13 +135,14 @@ impl Sums {
         target: &Target,
         paths: &[String],
         count: usize,
-    ) {
+    ) -> Result<(), BenchError> {
         bench.target = target.clone();
         let measured = scattered(bench, paths, count, interaction).await;
         let policy = ["open", "limited"][kind];
         bench.report.add(count, &format!("{what}, {policy}"), None, &measured, None);
         self.0[kind].0 += measured.notes.count(None);
         self.0[kind].1 += measured.elapsed;
+        unlimited(&measured.notes)
     }
 
     fn tell(&self, bench: &mut Bench, (what, goal): (&str, f64), count: usize) {
@@ -179,12 +186,18 @@ async fn tokens(
     })
     .await;
     client::disable(&authority.store, &id, authority.clock.now()).await.map_err(failed)?;
+    unlimited(&measured.notes)?;
     let per_second = measured.notes.count(None) as f64 / measured.elapsed.as_secs_f64().max(0.001);
     bench.report.add(count, "token, client_credentials", None, &measured, None);
     let mark = if per_second < TOKENS { " !" } else { "" };
     let text = format!("{count} clients: {per_second:.0} tokens a second (at least {TOKENS})");
     bench.report.note(text + mark);
     Ok(())
+}
+
+/// What was refused by limits says nothing of what tokens cost.
+fn unlimited(notes: &Notes) -> Result<(), BenchError> {
+    if notes.is_limited { Err(BenchError::Limited) } else { Ok(()) }
 }
 
 fn service(authority: &Authority, id: &str, fresh: &Fresh) -> Client {
@@ -213,4 +226,26 @@ fn service(authority: &Authority, id: &str, fresh: &Fresh) -> Client {
 /// Why there are no tokens to measure with.
 fn failed(error: impl Display) -> BenchError {
     BenchError::Tokens(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connection::Answer;
+    use super::*;
+
+    #[test]
+    fn who_is_refused_by_limits_hears_which() {
+        for (status, is_limited) in [(429, true), (403, false), (503, false)] {
+            let answer = || Answer { status, location: None, body: b"no" };
+            let mut notes = Notes::default();
+            assert!(!notes.note(Interaction::Read, Instant::now(), &Ok(answer())));
+            assert_eq!(unlimited(&notes).is_err(), is_limited, "{status}");
+            let mut merged = Notes::default();
+            merged.merge(notes);
+            assert_eq!(merged.is_limited, is_limited, "{status}");
+            let told = BenchError::refused(&answer()).to_string();
+            let names_all = LIMITS.iter().all(|key| told.contains(key));
+            assert_eq!(names_all, is_limited, "{status}: {told}");
+        }
+    }
 }

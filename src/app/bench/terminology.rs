@@ -30,7 +30,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
     bench.report.note(format!("{} concepts; {size} in the expansion", bench.args.concepts));
     let mut connection = Connection::new(&bench.target);
     let probe = connection.send("GET", &questions[0].paths[0], None).await;
-    let probe = probe.map_err(BenchError::io(bench.args.base.clone()))?;
+    let probe = probe.map_err(BenchError::io(bench.base.clone()))?;
     if !probe.is_success() {
         let reason = probe.describe();
         let hint = "load what `kiln terminology generate snomed` makes first";

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::floor::{Floor, Statement};
 use super::linked::{bodies, linked_sets};
-use super::{BenchArgs, Work, run};
+use super::{BenchArgs, Origin, Work, run};
 use crate::app::postgres::Private;
 use crate::config::Config;
 use crate::fhir::json::{Value, parse};
@@ -123,7 +123,7 @@ async fn results(work: Work) -> Value<'static> {
         rows: 0,
         concepts: 0,
         work,
-        base,
+        base: Some(base),
         clients: vec![1, 3],
         seconds: 1,
         database: None,
@@ -142,7 +142,7 @@ async fn results(work: Work) -> Value<'static> {
         header: Vec::new(),
         json: Some(path.clone()),
     };
-    run(args, &Config::load(None, &[]).unwrap()).await.unwrap();
+    run(args, &Config::load(None, &[]).unwrap(), &Origin::default()).await.unwrap();
     let text = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     parse(&text).unwrap().into_owned()
@@ -196,7 +196,7 @@ async fn a_server_that_is_not_there_is_an_error() {
         rows: 0,
         concepts: 0,
         work: Work::Read,
-        base: format!("http://{address}/fhir"),
+        base: Some(format!("http://{address}/fhir")),
         clients: vec![1],
         seconds: 1,
         database: None,
@@ -215,7 +215,7 @@ async fn a_server_that_is_not_there_is_an_error() {
         header: Vec::new(),
         json: None,
     };
-    assert!(run(args, &Config::load(None, &[]).unwrap()).await.is_err());
+    assert!(run(args, &Config::load(None, &[]).unwrap(), &Origin::default()).await.is_err());
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ async fn demo(bench: &Bench, turn: u64) -> Result<Vec<Bytes>, BenchError> {
         let text = bundle.to_json();
         if matches!(bundle.part, crate::app::demo::Part::Practice(_)) {
             let answer = connection.send("POST", "", Some(&text)).await;
-            let answer = answer.map_err(BenchError::io(bench.args.base.clone()))?;
+            let answer = answer.map_err(BenchError::io(bench.base.clone()))?;
             if !answer.is_success() {
                 return Err(BenchError::Refused(answer.describe()));
             }

@@ -332,7 +332,7 @@ async fn drained(bench: &Bench) -> Result<bool, BenchError> {
         for state in ["received", "processing"] {
             let url = format!("/v2/messages?state={state}&_count=1");
             let answer = connection.send("GET", &url, None).await;
-            let answer = answer.map_err(BenchError::io(bench.args.base.clone()))?;
+            let answer = answer.map_err(BenchError::io(bench.base.clone()))?;
             if !answer.is_success() {
                 return Err(BenchError::Refused(answer.describe()));
             }
@@ -408,7 +408,7 @@ async fn warm(
             }
             let bundle = made(Kind::Visit, patient, maps, numbers)?;
             let answer = connection.send("POST", "", Some(&bundle)).await;
-            let answer = answer.map_err(BenchError::io(bench.args.base.clone()))?;
+            let answer = answer.map_err(BenchError::io(bench.base.clone()))?;
             if !answer.is_success() {
                 return Err(BenchError::Refused(answer.describe()));
             }

@@ -240,7 +240,7 @@ mod tests {
             bounded: false,
             rows: 0,
             work: super::super::Work::Validate,
-            base: String::new(),
+            base: None,
             clients: Vec::new(),
             concepts: 0,
             seconds: 1,

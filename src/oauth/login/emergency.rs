@@ -1,7 +1,8 @@
 //! Breaking the glass: who must see what a patient keeps back, and may, asks for it anew.
 //!
 //! A clinician whose app has a token sends it with the patient, the reason and a second factor that is
-//! proved at this moment. The answer is another token: for that patient alone, for reading alone, no
+//! proved at this moment: a code of an app, a recovery code, or one that a security key makes at our pages
+//! ([`super::step_up`]). The answer is another token: for that patient alone, for reading alone, no
 //! wider than the first, of an hour at most. What patients deny does not count under it, but for denials that
 //! name the purpose, where the operator has them heeded (`auth.heed_emergency_bans`). It is on record
 //! as an alert that names the consents it went past, every use of it carries the purpose, and it waits

@@ -110,7 +110,11 @@ impl Authority {
             return Ok(false);
         }
         let factors = factor::of_account(&self.store, account.id).await?;
-        let Some(kind) = self.prove_code(account, &factors, code).await? else {
+        let proved = match self.prove_code(account, &factors, code).await? {
+            Some(kind) => Some(kind),
+            None => self.take_step_up(account, code).await?.then_some("webauthn"),
+        };
+        let Some(kind) = proved else {
             let text = "a second factor was wrong";
             self.gate.note(Kind::SecondFactor, &actor, Outcome::Refused, text).await?;
             return Ok(false);
@@ -152,7 +156,7 @@ impl Authority {
         Ok(is_code.then_some("recovery"))
     }
 
-    async fn prove_key(
+    pub(super) async fn prove_key(
         &self,
         browser: &Browser,
         account: &Account,
@@ -322,8 +326,7 @@ impl Authority {
         factor::drop_recovery(&self.store, account.id).await?;
         let mut codes = Vec::new();
         for _ in 0..RECOVERY_CODES {
-            // 75 bits: too many to guess, and few enough to type.
-            let text = totp::base32(&self.ids.secret()[..10])[..15].to_owned();
+            let text = self.typed_code();
             let new = NewFactor {
                 id: self.ids.ordered(),
                 kind: "recovery",
@@ -334,16 +337,16 @@ impl Authority {
                 is_confirmed: true,
             };
             factor::add(&self.store, account.id, new, self.clock.now()).await?;
-            codes.push(SecretString::from(format!(
-                "{}-{}-{}",
-                &text[..5],
-                &text[5..10],
-                &text[10..]
-            )));
+            codes.push(spoken(&text));
         }
         let (actor, text) = (visitor.actor(account), "recovery codes were made anew");
         self.gate.note(Kind::Admin, &actor, Outcome::Success, text).await?;
         Ok(codes)
+    }
+
+    /// A code to type: 75 bits are too many to guess, and few enough to type.
+    pub(super) fn typed_code(&self) -> String {
+        totp::base32(&self.ids.secret()[..10])[..15].to_owned()
     }
 
     /// Removes a factor, unless it is the last one of an account that needs one.
@@ -381,8 +384,20 @@ pub fn key_ids(factors: &[Factor]) -> Vec<String> {
 
 /// What is kept of a recovery code, however it is typed.
 fn recovery_hash(code: &str) -> [u8; 32] {
+    secret::hash(&plain(code))
+}
+
+/// A code as it was made, however it is typed.
+pub(super) fn plain(code: &str) -> String {
     let plain: String = code.chars().filter(char::is_ascii_alphanumeric).collect();
-    secret::hash(&plain.to_ascii_uppercase())
+    plain.to_ascii_uppercase()
+}
+
+/// A code in groups, as people read it.
+pub(super) fn spoken(code: &str) -> SecretString {
+    let letters: Vec<char> = code.chars().collect();
+    let groups: Vec<String> = letters.chunks(5).map(String::from_iter).collect();
+    SecretString::from(groups.join("-"))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod handle;
 pub mod password;
 pub mod seal;
 pub mod session;
+pub mod step_up;
 pub mod totp;
 pub mod webauthn;
 

@@ -76,6 +76,13 @@ const TAKE_LINK: &str = concat!(
     " RETURNING account_id) UPDATE account a SET password = $3 FROM taken \
      WHERE a.id = taken.account_id AND a.disabled_at IS NULL RETURNING a.id"
 );
+/// Uses up what an account holds that is no link: nothing is set by it.
+const USE_LINK: &str = concat!(
+    "UPDATE account_link SET used_at = ",
+    moment!("$3"),
+    " WHERE hash = $1 AND account_id = $2 AND used_at IS NULL AND expires > ",
+    moment!("$3")
+);
 
 /// Every statement of this file, for the test that prepares them.
 pub(in crate::store) const STATEMENTS: &[&str] = &[
@@ -95,6 +102,7 @@ pub(in crate::store) const STATEMENTS: &[&str] = &[
     DROP_LINKS,
     FIND_LINK,
     TAKE_LINK,
+    USE_LINK,
 ];
 
 /// An account.
@@ -277,4 +285,19 @@ pub async fn take_link(
 ) -> Result<Option<Uuid>, Error> {
     let query = sqlx::query_scalar(TAKE_LINK).bind(hash).bind(now.as_micros()).bind(password);
     query.fetch_optional(&store.0.admin).await.map_err(failure::sqlx_error)
+}
+
+/// Uses up a code that was kept as a link is; `false` when it was used, is too old, or another's.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn use_link(
+    store: &Store,
+    hash: &[u8],
+    account: Uuid,
+    now: Instant,
+) -> Result<bool, Error> {
+    let query = sqlx::query(USE_LINK).bind(hash).bind(account).bind(now.as_micros());
+    let done = query.execute(&store.0.admin).await.map_err(failure::sqlx_error)?;
+    Ok(done.rows_affected() == 1)
 }

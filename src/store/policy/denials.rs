@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_postgres::Row;
 
-use crate::access::consent::{Asker, Denial, Directive, Expression, References};
+use crate::access::consent::{Act, Asker, Denial, Directive, Expression, References};
 use crate::error::Error;
 use crate::fhir::json;
 use crate::fhir::reference::Target;
@@ -98,9 +98,15 @@ impl Store {
         let hasher = self.hasher();
         let denied = all.values().flat_map(|directive| {
             let patient = hasher.patient(&directive.patient);
-            let denial = move |is_binding| move |of| Denial { patient, of, is_binding };
-            let plain = directive.denies(asker, now).map(denial(false));
-            plain.into_iter().chain(directive.forbids(asker, now).map(denial(true)))
+            let denial = move |act, is_binding| move |of| Denial { patient, act, of, is_binding };
+            let read = directive.denies(Act::Read, asker, now);
+            // What may not be seen may not be written anyway.
+            let more =
+                |act| directive.denies(act, asker, now).filter(|of| Some(of) != read.as_ref());
+            let writing = [Act::Collect, Act::Correct].map(|act| more(act).map(denial(act, false)));
+            let binding = directive.forbids(asker, now).map(denial(Act::Read, true));
+            let plain = read.map(denial(Act::Read, false));
+            plain.into_iter().chain(binding).chain(writing.into_iter().flatten())
         });
         let mut denials: Vec<Denial> = denied.collect();
         denials.sort_by_key(|denial| denial.patient);

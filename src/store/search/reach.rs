@@ -12,7 +12,7 @@ pub(in crate::store) use attached::ATTACHING;
 use std::collections::HashSet;
 
 use crate::access::interaction::Kind;
-use crate::access::restriction::{Clause, Limits, Members, Withheld};
+use crate::access::restriction::{Clause, Limits, Members, Told, Withheld};
 use crate::access::{Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::ResourceType;
@@ -62,7 +62,7 @@ pub(in crate::store) async fn reached(
 }
 
 /// The same of no row: what is not there takes the trips of what is there and out of reach, so that the time
-/// does not tell one from the other.
+/// does not tell one from the other. Asked for where both are answered alike, and nowhere else.
 pub(in crate::store) async fn looked_in_vain(
     store: &Store,
     reader: Reader<'_>,
@@ -170,7 +170,11 @@ impl Compiler<'_, '_> {
         let filter = self.filter(&withheld.filter, row)?;
         let theirs = match withheld.patients.as_deref() {
             None => Cond::True,
-            Some(patients) => self.is_of_one(patients, row),
+            Some(patients) => match withheld.told_by {
+                Told::Compartment => self.is_of_one(patients, row),
+                Told::Patient => self.refers_to("{}.body#>>'{patient,reference}'", patients, row),
+                Told::Targets => self.is_about_one(patients, row),
+            },
         };
         // What is known of the row comes first: whose it is must be looked up, a body must be read.
         let reads_body = withheld.filter.has(&|it| matches!(it, Filter::Mentions { .. }));
@@ -377,6 +381,21 @@ impl Compiler<'_, '_> {
                 "EXISTS (SELECT FROM (SELECT {reference}) {text}(t), {from} \
                  JOIN srow {target} ON {target}.rid = i.rid \
                  WHERE {identified} AND {is_theirs} OFFSET 0)"
+            )
+        })
+    }
+
+    /// Something that the row is about is of one of the patients.
+    fn is_about_one(&mut self, patients: &[i64], row: &Row<'_>) -> Cond {
+        let (reference, target) = (self.alias(), self.alias());
+        let (from, identified) = self.identified(&format!("({reference}.v->>'reference')"));
+        let theirs = self.binds.longs(patients.iter().copied());
+        self.resource_holds(row, |res| {
+            format!(
+                "jsonb_typeof({res}.body->'target') = 'array' AND EXISTS (\
+                 SELECT FROM jsonb_array_elements({res}.body->'target') {reference}(v), {from} \
+                 JOIN res {target} ON {target}.rid = i.rid \
+                 WHERE {identified} AND {target}.pats && {theirs} OFFSET 0)"
             )
         })
     }

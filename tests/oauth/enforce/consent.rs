@@ -281,6 +281,55 @@ async fn a_panel_is_of_those_whose_periods_are_now() {
     server.stop().await;
 }
 
+/// A Device says whose it is by an element and a Provenance by what it is about: no compartment has them.
+///
+/// Covers in part: security S4.
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_and_provenances_are_kept_back_with_what_they_belong_to() {
+    let server = filled().await;
+    let (before, _stop) = doctor(&server).await;
+    assert_eq!(asked(&before, "/Device").await.len(), 3);
+    assert_eq!(asked(&before, "/Provenance").await.len(), 3);
+    let deny = consent(r#"{"type":"deny"}"#);
+    server.client.put("/Consent/c", body("Consent/c", &deny)).await.expect(201);
+    let (after, _stop) = doctor_with(&server, Token::new(&server, "user/*.cruds")).await;
+    for (path, status) in [
+        ("/Device/a-pump", 404),
+        ("/Device/a-pump/_history", 404),
+        ("/Device/a-pump/_history/1", 404),
+        ("/Device/b-pump", 200),
+        ("/Device/spare", 200),
+        ("/Provenance/a-lab", 404),
+        ("/Provenance/a-lab/_history/1", 404),
+        ("/Provenance/both-labs", 404),
+        ("/Provenance/b-lab", 200),
+    ] {
+        after.get(path).await.expect(status);
+    }
+    for (url, found) in [
+        ("/Device", &["Device/b-pump", "Device/spare"][..]),
+        ("/Device?patient=Patient/a", &[]),
+        ("/Device/_history", &["Device/b-pump", "Device/spare"]),
+        ("/Provenance", &["Provenance/b-lab"]),
+        ("/Provenance?target=Observation/a-lab", &[]),
+        ("/Observation?_revinclude=Provenance:target", &["Observation/b-lab", "Provenance/b-lab"]),
+    ] {
+        assert_eq!(asked(&after, url).await, found, "{url}");
+    }
+    let count = after.get("/Device?_summary=count").await.expect(200);
+    assert_eq!(count.at("total").as_deref(), Some("2"));
+    let pump = body("Device/a-pump", r#""patient":{"reference":"Patient/b"}"#);
+    after.put("/Device/a-pump", pump).await.expect(404);
+    after.delete("/Device/a-pump").await.expect(204);
+    // The patient sees both, and a deletion tells the doctor nothing.
+    let (own, _stop) = Token::new(&server, "patient/*.rs").patient("a").client().await;
+    own.get("/Device/a-pump").await.expect(200);
+    own.get("/Provenance/a-lab").await.expect(200);
+    server.client.delete("/Device/a-pump").await.expect(204);
+    after.get("/Device/a-pump").await.expect(404);
+    server.stop().await;
+}
+
 /// Covers: security S5.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_consents_cannot_be_read_nobody_is_let_in() {

@@ -1,5 +1,6 @@
 //! What a token reaches, by every way to a resource.
 
+mod acts;
 mod binary;
 mod consent;
 mod cost;

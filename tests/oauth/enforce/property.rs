@@ -12,7 +12,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use kiln::access::consent::{Denial, Expression};
+use kiln::access::consent::{Act, Denial, Expression};
 use tokio::sync::watch::Sender;
 
 use crate::harness::client::Client;
@@ -132,12 +132,12 @@ async fn seats(full: &TestServer, all: &[Made]) -> Vec<Seat> {
     };
     seats.push(Seat::new(("laboratory of p2", token), all, is_hidden).await);
     let patient = full.store().hasher().patient(&"p1".parse().expect("an id"));
-    let denial = Denial { patient, of: Expression::All(Vec::new()), is_binding: false };
+    let denial =
+        Denial { patient, act: Act::Read, of: Expression::All(Vec::new()), is_binding: false };
     let token = Token::new(full, "user/*.rs").user("Practitioner/d", &["practitioner"]);
     let is_hidden = |made: &Made| {
-        // Whose Devices and Provenances are, their compartment does not say.
-        let is_told = !made.path.starts_with("Device/");
-        is_told && !made.patients.is_empty() && made.patients.iter().all(|it| *it == "p1")
+        let is_theirs = !made.patients.is_empty() && made.patients.iter().all(|it| *it == "p1");
+        is_theirs || made.is_about("p1", all)
     };
     let denied = token.denials(vec![denial]);
     seats.push(Seat::new(("clinician denied p1", denied), all, is_hidden).await);

@@ -24,7 +24,7 @@ const EXTRA: usize = 100;
 pub(super) async fn ensure(bench: &Bench) -> Result<(), BenchError> {
     let mut connection = Connection::new(&bench.target);
     let answer = connection.send("GET", "/Patient?_summary=count", None).await;
-    let answer = answer.map_err(BenchError::io(bench.args.base.clone()))?;
+    let answer = answer.map_err(BenchError::io(bench.base.clone()))?;
     if !answer.is_success() {
         return Err(BenchError::Refused(answer.describe()));
     }
@@ -38,7 +38,7 @@ pub(super) async fn ensure(bench: &Bench) -> Result<(), BenchError> {
         files(bench).await?;
     }
     let answer = connection.send("GET", "/?_summary=count", None).await;
-    let answer = answer.map_err(BenchError::io(bench.args.base.clone()))?;
+    let answer = answer.map_err(BenchError::io(bench.base.clone()))?;
     let loaded = total(answer.body).and_then(|loaded| usize::try_from(loaded).ok());
     demo(bench, clients, loaded.unwrap_or(EXTRA)).await
 }
@@ -72,7 +72,7 @@ async fn post(
 ) -> Result<(), BenchError> {
     let sent = clients.iter_mut().zip(&bundles).map(async |(client, bundle)| {
         let answer = client.send("POST", "", Some(bundle)).await;
-        let answer = answer.map_err(BenchError::io(bench.args.base.clone()))?;
+        let answer = answer.map_err(BenchError::io(bench.base.clone()))?;
         if answer.is_success() { Ok(()) } else { Err(BenchError::Refused(answer.describe())) }
     });
     join_all(sent).await.into_iter().collect()

@@ -113,7 +113,7 @@ impl Known {
         for code in self.tokens(resource_type, "code.coding").into_iter().take(COUNTED) {
             let path = format!("/{resource_type}?code={code}&_summary=count");
             let answer = connection.send("GET", &path, None).await;
-            let answer = answer.map_err(BenchError::io(bench.args.base.clone()))?;
+            let answer = answer.map_err(BenchError::io(bench.base.clone()))?;
             counted.push((total(answer.body).unwrap_or(0), code));
         }
         counted.sort_by(|one, other| other.cmp(one));
@@ -133,7 +133,7 @@ async fn sample(
     for _ in 0..pages {
         let Some(at) = path.take() else { break };
         let answer = connection.send("GET", &at, None).await;
-        let answer = answer.map_err(BenchError::io(bench.args.base.clone()))?;
+        let answer = answer.map_err(BenchError::io(bench.base.clone()))?;
         if !answer.is_success() {
             break;
         }

@@ -50,6 +50,9 @@ pub(super) async fn reads(
             let answer = connection.send("GET", pair[kind], None).await;
             let answer = answer.map_err(BenchError::io(pair[kind].to_owned()))?;
             let took = began.elapsed();
+            if answer.is_limited() {
+                return Err(BenchError::Limited);
+            }
             if answer.status != 404 {
                 bench.report.note(format!("reads out of reach: {}", answer.describe()));
                 return Ok(());

@@ -173,7 +173,7 @@ pub(super) async fn entries(target: &Target, path: &str) -> Result<Vec<String>, 
     let answer = connection.send("GET", path, None).await;
     let answer = answer.map_err(BenchError::io(path.to_owned()))?;
     if !answer.is_success() {
-        return Err(BenchError::Refused(answer.describe()));
+        return Err(BenchError::refused(&answer));
     }
     let bundle = parse(answer.body).map_err(failed)?;
     let resources = bundle.items_at("entry").iter().filter_map(|entry| entry.get("resource"));
@@ -195,7 +195,7 @@ async fn put(
     let mut connection = Connection::new(keeper);
     let answer = connection.send("PUT", &path, Some(body.as_bytes())).await;
     let answer = answer.map_err(BenchError::io(path))?;
-    if answer.is_success() { Ok(()) } else { Err(BenchError::Refused(answer.describe())) }
+    if answer.is_success() { Ok(()) } else { Err(BenchError::refused(&answer)) }
 }
 
 #[cfg(test)]

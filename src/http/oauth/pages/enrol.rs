@@ -16,6 +16,7 @@ use crate::oauth::login::factor::{Factor, NewApp, key_ids};
 use crate::oauth::login::{Account, Browser, Stage};
 
 use super::authorize::url;
+use super::factor::{key_fields, key_proof};
 use super::html::{Field, Html};
 use super::login::due;
 use super::reply::{self, Page};
@@ -77,6 +78,16 @@ pub(super) async fn send(
             }
             page(&visit, browser, account, Some("This security key cannot be used.")).await
         }
+        "step-up" if browser.session.is_complete => {
+            let code = authority.step_up(browser, account, key_proof(&visit), visitor).await;
+            match code.map_err(Failure::Interaction)? {
+                Some(code) => Ok(code_page(&code)),
+                None => {
+                    let text = "This was not right, or there were too many attempts.";
+                    page(&visit, browser, account, Some(text)).await
+                }
+            }
+        }
         "recovery" if account.has_factor => {
             let codes = authority.recovery_codes(account, visitor).await;
             Ok(codes_page(&visit, &codes.map_err(Failure::Interaction)?))
@@ -113,6 +124,15 @@ async fn added(
     Ok(visit.keep(&whole, response))
 }
 
+/// The code that a security key made.
+fn code_page(code: &secrecy::SecretString) -> Response<Body> {
+    let html = Html::new()
+        .raw("<p>Type this code into the app. It works once, within two minutes.</p>\n")
+        .element("<p class=\"code\">", code.expose_secret(), "</p>\n")
+        .raw("<p><a href=\"/auth/factors\">Back to the second factors</a></p>\n");
+    Page::new("A code for an app", html).answer(StatusCode::OK)
+}
+
 fn codes_page(visit: &Visit, codes: &[secrecy::SecretString]) -> Response<Body> {
     let handle = visit.value("request");
     let next = if handle.is_empty() { "/auth/apps".to_owned() } else { url("/auth/login", handle) };
@@ -145,7 +165,13 @@ async fn page(
         html.raw("<p>Your account needs a second factor beside the password. ")
             .raw("Set one up to go on.</p>\n")
     });
-    let html = form.app(form.listed(html, &factors), begun.as_ref());
+    let html = form.listed(html, &factors);
+    let html = if browser.session.is_complete {
+        form.code(html, (&*challenge, authority.relying_party()), &key_ids(&factors))
+    } else {
+        html
+    };
+    let html = form.app(html, begun.as_ref());
     let html = html
         .raw("<h2>Add a security key</h2>\n")
         .raw("<form method=\"post\" action=\"/auth/factors\" data-key=\"register\"")
@@ -202,6 +228,24 @@ impl Form<'_> {
         self.start(html.raw(" are left.</p>\n"))
             .hidden("action", "recovery")
             .raw("<button class=\"quiet\" type=\"submit\">Make new ones</button></form>\n")
+    }
+
+    /// A code by a security key, for an app that asks for a second factor.
+    fn code(&self, html: Html, (challenge, party): (&str, &str), keys: &[String]) -> Html {
+        if keys.is_empty() {
+            return html;
+        }
+        let html = html
+            .raw("<h2>A code for an app</h2>\n<p>Where an app asks for a second factor, as in an ")
+            .raw("emergency, your security key makes a code for it here.</p>\n")
+            .raw("<form method=\"post\" action=\"/auth/factors\" data-key=\"assert\"")
+            .attribute("data-challenge", challenge)
+            .attribute("data-party", party)
+            .attribute("data-credentials", &keys.join(" "))
+            .raw(">\n");
+        key_fields(self.hidden(html).hidden("action", "step-up")).raw(
+            "<button class=\"quiet\" type=\"submit\" hidden>Make a code with the security key</button></form>\n",
+        )
     }
 
     /// Setting up an app: its beginning, or the key and the first code.

@@ -35,6 +35,25 @@ pub(super) async fn show(
     page(&visit, browser, account, ticket.as_ref(), (StatusCode::OK, None)).await
 }
 
+/// What a security key signed, as the script of the page sends it.
+pub(super) fn key_proof(visit: &Visit) -> KeyProof<'_> {
+    KeyProof {
+        credential: visit.value("credential"),
+        client_data: visit.value("client_data"),
+        authenticator_data: visit.value("authenticator_data"),
+        signature: visit.value("signature"),
+    }
+}
+
+/// The hidden fields of a form that a security key answers.
+pub(super) fn key_fields(html: Html) -> Html {
+    html.hidden("credential", "")
+        .hidden("client_data", "")
+        .hidden("authenticator_data", "")
+        .hidden("signature", "")
+        .raw("<p role=\"status\"></p>\n")
+}
+
 /// Who has given a password and has a second factor to prove.
 fn half(visit: &Visit) -> Option<(&Browser, &Account)> {
     let browser = visit.browser.as_ref()?;
@@ -64,12 +83,7 @@ pub(super) async fn send(
     };
     let proof = match visit.value("signature") {
         "" => Proof::Code(visit.value("code")),
-        signature => Proof::Key(KeyProof {
-            credential: visit.value("credential"),
-            client_data: visit.value("client_data"),
-            authenticator_data: visit.value("authenticator_data"),
-            signature,
-        }),
+        _ => Proof::Key(key_proof(&visit)),
     };
     let proved = visit.authority.prove(browser, account, proof, &visit.visitor).await;
     match proved.map_err(Failure::Interaction)? {
@@ -129,12 +143,9 @@ async fn page(
             .attribute("data-credentials", &keys.join(" "))
             .raw(">\n")
             .hidden("csrf", &csrf)
-            .hidden("request", visit.value("request"))
-            .hidden("credential", "")
-            .hidden("client_data", "")
-            .hidden("authenticator_data", "")
-            .hidden("signature", "")
-            .raw("<p role=\"status\"></p>\n<div class=\"buttons\">")
+            .hidden("request", visit.value("request"));
+        html = key_fields(html)
+            .raw("<div class=\"buttons\">")
             .raw("<button type=\"submit\" hidden>Use the security key</button></div>\n</form>\n")
             .raw("<h2>Code</h2>\n");
     }

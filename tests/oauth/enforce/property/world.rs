@@ -68,6 +68,14 @@ impl Made {
 }
 
 impl Made {
+    /// Whether it is about something that this patient has a part in.
+    pub(super) fn is_about(&self, patient: &str, all: &[Self]) -> bool {
+        let is_theirs = |target: &String| {
+            all.iter().any(|other| other.path == *target && other.patients.contains(patient))
+        };
+        self.targets.iter().any(is_theirs)
+    }
+
     /// What of it this patient sees.
     pub(super) fn part_of(&self, patient: &str) -> Self {
         let mut part = self.clone();

@@ -1,0 +1,133 @@
+//! A server of the bench's own: with the settings of the command, on a free port, and without limits.
+//!
+//! With the usual limits a server refuses a client at 1,000 requests a second, which is less than what is to
+//! be measured.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use super::super::BenchError;
+use super::super::connection::Connection;
+use super::super::target::Target;
+
+/// What is 0 for it, and has to be for any server that is measured.
+pub(in crate::app::bench) const LIMITS: [&str; 5] = [
+    "limits.requests_per_minute",
+    "limits.requests_at_a_time",
+    "limits.total_per_minute",
+    "limits.total_at_a_time",
+    "limits.tokens_per_minute",
+];
+/// How long it may take to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the settings of the command come from, beside the environment.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The file that was named.
+    pub file: Option<PathBuf>,
+    /// Settings of the command line.
+    pub settings: Vec<(String, String)>,
+}
+
+/// The server, as long as it is measured.
+pub(in crate::app::bench) struct Own {
+    child: Child,
+    port: u16,
+}
+
+impl Own {
+    /// Starts it, and waits until it is ready.
+    pub(in crate::app::bench) async fn start(origin: &Origin) -> Result<Self, BenchError> {
+        let failed = || BenchError::io("a server of its own (--base names another one)");
+        let port = free_port().map_err(failed())?;
+        let program = std::env::current_exe().map_err(failed())?;
+        let mut command = Command::new(program);
+        command.args(arguments(origin, port)).stdin(Stdio::null()).stdout(Stdio::null());
+        let child = command.kill_on_drop(true).spawn().map_err(failed())?;
+        let mut own = Self { child, port };
+        own.ready().await.map_err(failed())?;
+        Ok(own)
+    }
+
+    /// Its FHIR base.
+    pub(in crate::app::bench) fn base(&self) -> String {
+        format!("http://127.0.0.1:{}/fhir", self.port)
+    }
+
+    async fn ready(&mut self) -> io::Result<()> {
+        let root = format!("http://127.0.0.1:{}", self.port);
+        let root = Target::parse(&root, &[]).map_err(io::Error::other)?;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(io::Error::other(format!("it did not start: {status}")));
+            }
+            let mut connection = Connection::new(&root);
+            let answer = connection.send("GET", "/health/ready", None).await;
+            if answer.is_ok_and(|answer| answer.is_success()) {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Ends it, with the PostgreSQL that it may have started.
+    pub(in crate::app::bench) async fn stop(mut self) {
+        let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let is_told = pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok());
+        if !is_told || timeout(PATIENCE, self.child.wait()).await.is_err() {
+            // What is left of it goes with the handle.
+            tracing::warn!("the server that was measured did not end when it was told to");
+        }
+    }
+}
+
+/// A port that nothing listens on at this moment.
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// How it is started: of a setting that is named twice the last one counts.
+fn arguments(origin: &Origin, port: u16) -> Vec<String> {
+    let file = origin.file.iter().map(|file| format!("--config={}", file.display()));
+    let given = origin.settings.iter().map(|(key, value)| format!("{key}={value}"));
+    let listen = format!("http.listen=127.0.0.1:{port}");
+    let own = LIMITS.iter().map(|key| format!("{key}=0")).chain([listen]);
+    let settings = given.chain(own).map(|setting| format!("--set={setting}"));
+    file.chain(["serve".to_owned()]).chain(settings).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_has_the_settings_of_the_command_and_no_limits() {
+        let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let origin = Origin {
+            file: Some("k.toml".into()),
+            settings: vec![
+                setting("limits.tokens_per_minute", "7"),
+                setting("database.url", "postgres:///x"),
+            ],
+        };
+        let all = arguments(&origin, 9).join(" ");
+        assert_eq!(
+            all,
+            "--config=k.toml serve --set=limits.tokens_per_minute=7 --set=database.url=postgres:///x \
+             --set=limits.requests_per_minute=0 --set=limits.requests_at_a_time=0 \
+             --set=limits.total_per_minute=0 --set=limits.total_at_a_time=0 \
+             --set=limits.tokens_per_minute=0 --set=http.listen=127.0.0.1:9"
+        );
+        let flags: Vec<(String, String)> = LIMITS.map(|key| setting(key, "0")).into();
+        let config = crate::config::Config::load(None, &flags).expect("settings");
+        assert_eq!(config.limits.requests_per_minute, 0);
+    }
+}

@@ -1,0 +1,114 @@
+//! Consents about writing: what a patient lets be seen, and not be changed or collected.
+
+use crate::harness::client::{Answer, Client};
+use crate::harness::grants::Token;
+use crate::harness::server::TestServer;
+
+use super::super::world::{STORED, asked, body, filled, fresh};
+use super::consent::{consent, doctor_with};
+
+fn content(path: &str) -> String {
+    STORED.iter().find(|(known, _)| *known == path).expect("stored").1.to_owned()
+}
+
+/// The same with another value.
+fn changed(path: &str, value: u32) -> String {
+    let of = content(path);
+    match of.split_once(r#""valueQuantity""#) {
+        Some((before, _)) => format!(r#"{before}"valueQuantity":{{"value":{value}}}"#),
+        None => format!(r#"{of},"valueQuantity":{{"value":{value}}}"#),
+    }
+}
+
+async fn put(client: &Client, path: &str, content: &str) -> Answer {
+    client.put(&format!("/{path}"), body(path, content)).await
+}
+
+/// Stores the only consent: it denies an action, with what `rest` says.
+async fn deny(server: &TestServer, action: &str, rest: &str) {
+    let coding = format!(
+        r#"{{"system":"http://terminology.hl7.org/CodeSystem/consentaction","code":"{action}"}}"#
+    );
+    let provision = format!(
+        r#"{{"type":"permit","provision":[{{"type":"deny","action":[{{"coding":[{coding}]}}]{rest}}}]}}"#
+    );
+    server.client.put("/Consent/c", body("Consent/c", &consent(&provision))).await.expect(201);
+}
+
+fn entry(method: &str, url: &str, resource: &str) -> String {
+    format!(
+        r#"{{"resourceType":"Bundle","type":"transaction","entry":[{{"resource":{resource},"request":{{"method":"{method}","url":"{url}"}}}}]}}"#
+    )
+}
+
+/// Covers: security S2.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_must_not_be_corrected_stays_and_is_seen() {
+    let server = filled().await;
+    let writer = || Token::new(&server, "user/*.cruds");
+    let (before, _stop) = doctor_with(&server, writer()).await;
+    put(&before, "Observation/a-lab", &changed("Observation/a-lab", 6)).await.expect(200);
+    deny(&server, "correct", r#","code":[{"coding":[{"system":"urn:c","code":"k"}]}]"#).await;
+
+    let (after, _stop) = doctor_with(&server, writer()).await;
+    after.get("/Observation/a-lab").await.expect(200);
+    let found = asked(&after, "/Observation?code=k").await;
+    assert_eq!(found, ["Observation/a-lab", "Observation/b-lab"]);
+    let other = changed("Observation/a-lab", 7);
+    put(&after, "Observation/a-lab", &other).await.expect(403);
+    let named = body("Observation/a-lab", &other);
+    after.put("/Observation?_id=a-lab", named.clone()).await.expect(403);
+    after.post("/", entry("PUT", "Observation/a-lab", &named)).await.expect(403);
+    let patch = after.call("PATCH", "/Observation/a-lab");
+    let patch = patch.header("Content-Type", "application/json-patch+json");
+    let patch = patch.body(r#"[{"op":"remove","path":"/valueQuantity"}]"#);
+    patch.send().await.expect(403);
+    after.delete("/Observation/a-lab").await.expect(403);
+    after.delete("/Observation?_id=a-lab").await.expect(403);
+    let stays = server.client.get("/Observation/a-lab").await.expect(200);
+    assert_eq!(stays.version(), 2);
+
+    // What is about something else, or somebody else's, is changed as before; what is not there is not there.
+    put(&after, "Observation/a-vital", &changed("Observation/a-vital", 7)).await.expect(200);
+    put(&after, "Observation/b-lab", &changed("Observation/b-lab", 7)).await.expect(200);
+    put(&after, "Observation/nothing", &other).await.expect(404);
+    after.delete("/Observation/nothing").await.expect(204);
+    // To be made into what must not be changed is a change; to come into being is not.
+    put(&after, "Observation/a-vital", &other).await.expect(403);
+    after.post("/Observation", fresh("Observation", &other)).await.expect(201);
+    // The patient may.
+    let (own, _stop) = Token::new(&server, "patient/*.cruds").patient("a").client().await;
+    put(&own, "Observation/a-lab", &other).await.expect(200);
+    server.stop().await;
+}
+
+/// Covers: security S2.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_must_not_be_collected_does_not_come_into_being() {
+    let server = filled().await;
+    deny(&server, "collect", "").await;
+    let (doctor, _stop) = doctor_with(&server, Token::new(&server, "user/*.cruds")).await;
+    doctor.get("/Observation/a-lab").await.expect(200);
+    let (lab, theirs) = (changed("Observation/a-lab", 7), changed("Observation/b-lab", 7));
+    let (new, other) = (fresh("Observation", &lab), fresh("Observation", &theirs));
+    doctor.post("/Observation", new.clone()).await.expect(403);
+    doctor.post("/", entry("POST", "Observation", &new)).await.expect(403);
+    doctor.post("/Observation", other).await.expect(201);
+    // What criteria find is not collected.
+    let call = doctor.call("POST", "/Observation").header("If-None-Exist", "_id=a-lab");
+    call.json(new.clone()).send().await.expect(200);
+    let call = doctor.call("POST", "/Observation").header("If-None-Exist", "_id=nothing");
+    call.json(new).send().await.expect(403);
+    // What is there may be corrected and deleted. To bring it back, or to make it another's, is to collect.
+    put(&doctor, "Observation/a-lab", &lab).await.expect(200);
+    put(&doctor, "Observation/b-lab", &lab).await.expect(403);
+    put(&doctor, "Observation/b-lab", &theirs).await.expect(200);
+    doctor.delete("/Observation/a-vital").await.expect(204);
+    let vital = content("Observation/a-vital");
+    put(&doctor, "Observation/a-vital", &vital).await.expect(403);
+    server.client.get("/Observation/a-vital").await.expect(410);
+    // The patient may.
+    let (own, _stop) = Token::new(&server, "patient/*.cruds").patient("a").client().await;
+    put(&own, "Observation/a-vital", &vital).await.expect(201);
+    server.stop().await;
+}
