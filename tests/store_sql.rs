@@ -1,5 +1,5 @@
-//! Every static statement of the store is one that the database can prepare, and the database keeps no
-//! statistics of columns that none of them compares.
+//! Every static statement of the store is one that the database can prepare, the one that frees messages finds
+//! each by its id, and the database keeps no statistics of columns that no statement compares.
 
 use std::collections::BTreeSet;
 
@@ -107,4 +107,36 @@ async fn there_are_statistics_of_exactly_what_statements_compare() {
     let missing: Vec<_> = expected.difference(&found).collect();
     let beyond: Vec<_> = found.difference(&expected).collect();
     assert!(missing.is_empty() && beyond.is_empty(), "missing {missing:?}, beyond {beyond:?}");
+}
+
+#[tokio::test]
+async fn blocked_messages_that_are_remembered_are_found_by_their_ids() {
+    let database = Database::migrated().await;
+    let client = connect(&database.app).await;
+    // As the connections of the queue have it (store::connection, store::tenant).
+    let settings = "SET enable_seqscan = off; SET enable_memoize = off; SET jit = off; \
+         SET plan_cache_mode = force_generic_plan";
+    client.batch_execute(settings).await.expect("settings");
+    let is_free = |sql: &&str| sql.contains("free AS MATERIALIZED") && sql.contains("looked AS");
+    let found: Vec<&str> = statements().filter(is_free).collect();
+    let [free] = found[..] else { panic!("{found:?}") };
+    client.batch_execute(&format!("PREPARE free AS {free}")).await.expect("prepares");
+    let explain = "EXPLAIN EXECUTE free (NULL, NULL, NULL)";
+    let lines: Vec<String> = client
+        .simple_query(explain)
+        .await
+        .expect("explains")
+        .iter()
+        .filter_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        })
+        .collect();
+    let step = |name: &str| lines.iter().position(|line| line.trim() == name).expect("a step");
+    let part = lines[step("CTE free")..step("CTE freed")].join("\n");
+    assert!(
+        part.contains("using v2_open_pkey on v2_open o") || part.contains("on v2_open_pkey"),
+        "{part}"
+    );
+    assert!(!part.contains("v2_open_blocked"), "{part}");
 }
