@@ -1,8 +1,63 @@
-//! Every static statement of the store is one that the database can prepare.
+//! Every static statement of the store is one that the database can prepare, the one that frees messages finds
+//! each by its id, the functions of indexes are cheap to write by, and the database keeps no statistics of columns
+//! that no statement compares.
+
+use std::collections::BTreeSet;
 
 use kiln::app::postgres::Private;
 use kiln::config::Config;
 use kiln::store::{Address, Tenant, migrate, statements};
+
+use crate::harness::database::{Database, connect};
+
+/// Of tables that grow, what no statement compares, joins, orders or groups by.
+const UNCOMPARED: &[(&str, &[&str])] = &[
+    ("export_part", &["data"]),
+    ("hist", &["id", "meta", "body"]),
+    ("ledger_row", &["request_id", "source", "method", "query", "failure", "entities"]),
+    ("res", &["meta", "body"]),
+    ("seal_rows", &["ids", "leaves"]),
+    ("srow", &["keys"]),
+    ("v2_effect", &["action", "map_rule"]),
+    ("v2_issue", &["severity", "segment", "text"]),
+    (
+        "v2_message",
+        &[
+            "peer",
+            "tls_subject",
+            "raw",
+            "sha256",
+            "map_hash",
+            "charset",
+            "send_app",
+            "send_fac",
+            "structure",
+            "version",
+            "processing",
+            "ack_code",
+            "ack",
+            "reason",
+        ],
+    ),
+];
+
+/// Functions of indexes that each statement which adds rows reads anew: those in SQL. They are to be of one
+/// expression, which takes the place of the call.
+const IN_SQL: &str = "SELECT p.proname::text FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang \
+     WHERE p.pronamespace = current_schema()::regnamespace AND l.lanname = 'sql' \
+       AND EXISTS (SELECT FROM pg_index i WHERE concat(pg_get_expr(i.indexprs, i.indrelid), \
+         pg_get_expr(i.indpred, i.indrelid)) LIKE '%' || p.proname || '(%') ORDER BY 1";
+
+/// All tables, each with the one that it is a partition of, or itself.
+const TABLES: &str = "SELECT c.relname::text, coalesce(w.relname, c.relname)::text FROM pg_class c \
+     LEFT JOIN pg_inherits i ON i.inhrelid = c.oid LEFT JOIN pg_class w ON w.oid = i.inhparent \
+     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')";
+
+/// All columns without statistics, and those with finer ones than others.
+const TARGETS: &str = "SELECT c.relname::text, a.attname::text, a.attstattarget::int \
+     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
+     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') \
+       AND a.attnum > 0 AND NOT a.attisdropped AND a.attstattarget >= 0";
 
 #[tokio::test]
 async fn the_database_prepares_every_statement() {
@@ -27,4 +82,97 @@ async fn the_database_prepares_every_statement() {
     let _ = driver.await;
     drop(private);
     std::fs::remove_dir_all(folder).expect("cleans up");
+}
+
+#[tokio::test]
+async fn there_are_statistics_of_exactly_what_statements_compare() {
+    let database = Database::migrated().await;
+    let client = connect(&database.app).await;
+    let tables = |rows: Vec<tokio_postgres::Row>| -> Vec<(String, String)> {
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    };
+    let before = tables(client.query(TABLES, &[]).await.expect("tables"));
+    // Months that the server makes while it runs, not the migration.
+    let later = "SELECT kiln_make_partitions(CURRENT_DATE + 200)";
+    let made: i32 = client.query_one(later, &[]).await.expect("partitions").get(0);
+    let after = tables(client.query(TABLES, &[]).await.expect("tables"));
+    assert_eq!(after.len(), before.len() + usize::try_from(made).expect("a number"));
+    for whole in ["hist", "ledger_row", "seal_rows", "v2_message"] {
+        let count = |all: &[(String, String)]| all.iter().filter(|(_, of)| of == whole).count();
+        // Itself and the default one, which were there before the migration, and three months.
+        assert!(count(&before) >= 5, "{whole}: {before:?}");
+        assert_eq!(count(&after), count(&before) + 3, "{whole}: {after:?}");
+    }
+    let mut expected = BTreeSet::from([("tok".to_owned(), "h".to_owned(), 2_000)]);
+    for (whole, columns) in UNCOMPARED {
+        for (table, _) in after.iter().filter(|(_, of)| of == whole) {
+            expected.extend(columns.iter().map(|it| (table.clone(), (*it).to_owned(), 0)));
+        }
+    }
+    let rows = client.query(TARGETS, &[]).await.expect("targets");
+    let found: BTreeSet<(String, String, i32)> =
+        rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    let missing: Vec<_> = expected.difference(&found).collect();
+    let beyond: Vec<_> = found.difference(&expected).collect();
+    assert!(missing.is_empty() && beyond.is_empty(), "missing {missing:?}, beyond {beyond:?}");
+}
+
+#[tokio::test]
+async fn blocked_messages_that_are_remembered_are_found_by_their_ids() {
+    let database = Database::migrated().await;
+    let client = connect(&database.app).await;
+    // As the connections of the queue have it (store::connection, store::tenant).
+    let settings = "SET enable_seqscan = off; SET enable_memoize = off; SET jit = off; \
+         SET plan_cache_mode = force_generic_plan";
+    client.batch_execute(settings).await.expect("settings");
+    let is_free = |sql: &&str| sql.contains("free AS MATERIALIZED") && sql.contains("looked AS");
+    let found: Vec<&str> = statements().filter(is_free).collect();
+    let [free] = found[..] else { panic!("{found:?}") };
+    client.batch_execute(&format!("PREPARE free AS {free}")).await.expect("prepares");
+    let explain = "EXPLAIN EXECUTE free (NULL, NULL, NULL)";
+    let lines: Vec<String> = client
+        .simple_query(explain)
+        .await
+        .expect("explains")
+        .iter()
+        .filter_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        })
+        .collect();
+    let step = |name: &str| lines.iter().position(|line| line.trim() == name).expect("a step");
+    let part = lines[step("CTE free")..step("CTE freed")].join("\n");
+    assert!(
+        part.contains("using v2_open_pkey on v2_open o") || part.contains("on v2_open_pkey"),
+        "{part}"
+    );
+    assert!(!part.contains("v2_open_blocked"), "{part}");
+}
+
+#[tokio::test]
+async fn the_functions_of_indexes_cost_a_write_little_and_say_what_is_attached() {
+    let database = Database::migrated().await;
+    let client = connect(&database.app).await;
+    let rows = client.query(IN_SQL, &[]).await.expect("functions");
+    let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(names, ["kiln_patients", "kiln_time"]);
+    let attached = "SELECT kiln_attached($1::text::jsonb)";
+    for (body, expected) in [
+        (r#"{"status": "final"}"#, &[][..]),
+        (r#"{"content": [{"attachment": {"url": "Binary/a"}}]}"#, &["Binary/a"]),
+        (
+            r#"{"content": [{"attachment": {"url": "Binary/a/_history/2"}}, {"format": {}},
+                {"attachment": {"url": "http://example.org/fhir/Binary/b"}}]}"#,
+            &["Binary/a", "http://example.org/fhir/Binary/b"],
+        ),
+        (
+            r#"{"presentedForm": [{"url": "Binary/c"}, {"url": "http://example.org/d.pdf"}]}"#,
+            &["Binary/c"],
+        ),
+        (r#"{"content": {"url": "Binary/e"}}"#, &["Binary/e"]),
+        (r#"{"content": {"data": "AA=="}}"#, &[]),
+    ] {
+        let row = client.query_one(attached, &[&body]).await.expect(body);
+        assert_eq!(row.get::<_, Vec<String>>(0), expected, "{body}");
+    }
 }

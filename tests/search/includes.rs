@@ -73,6 +73,13 @@ async fn a_search_explains_itself_on_demand() {
     let more = "/Patient?_id=p&_revinclude=Basic:patient&_explain=true";
     let told = client.get(more).await.expect(200).text();
     assert!(told.contains("3 resources come along, took "), "{told}");
+    // The statements of what comes along too, each with what was expected of it, its time and its plan.
+    let (_, rest) = told.split_once("FROM tok t WHERE t.h = u.h").expect("what refers to it");
+    assert!(rest.contains(" rows expected, took ") && rest.contains("(cost="), "{rest}");
+    let targets = "/Basic?_include=Basic:patient&_explain=true";
+    let along = client.get(targets).await.expect(200).text();
+    let (_, rest) = along.split_once("WHERE x.idh = ANY($1::bigint[])").expect("what it refers to");
+    assert!(rest.contains(" rows expected, took ") && rest.contains("(cost="), "{rest}");
     // What comes before and beside the statements of the search.
     assert!(told.contains("for a connection for searches"), "{told}");
     assert!(!told.contains("look-ups"), "there was none: {told}");

@@ -46,15 +46,17 @@ const CLAIM: &str = concat!(
 /// Frees those of `$1`, and of the next `$2` after `$3` that are blocked, that are first in one of their lines
 /// by now. The last row is not one of them: it says how far was looked, when there may be more. Statements
 /// that change several messages never wait for a row while they have others: they take rows in the order of
-/// their ids, and pass over what somebody else has, who frees it himself or leaves it to the next look.
+/// their ids, and pass over what somebody else has, who frees it himself or leaves it to the next look. Each is
+/// looked for by its id, as [`END`](super::end::END) has it: joined, all that were ever blocked are walked along, those
+/// that have gone too.
 const FREE: &str = concat!(
     "WITH looked AS MATERIALIZED ( \
        SELECT message_id AS id FROM v2_open WHERE state IS NULL AND blocked AND message_id > $3 \
         ORDER BY message_id LIMIT $2), \
      free AS MATERIALIZED ( \
        SELECT o.message_id AS id FROM v2_open o \
-        WHERE o.state IS NULL AND o.blocked \
-          AND o.message_id IN (SELECT unnest($1::uuid[]) UNION ALL SELECT id FROM looked) \
+        WHERE o.state IS NULL AND o.blocked::int = 1 \
+          AND o.message_id = ANY (ARRAY(SELECT unnest($1::uuid[]) UNION ALL SELECT id FROM looked)) \
           AND EXISTS (SELECT FROM unnest(o.order_keys) AS k(key) LEFT JOIN LATERAL ( \
             SELECT true AS is FROM v2_queue q WHERE q.key = k.key AND q.message_id < o.message_id LIMIT 1) \
             AS other ON true WHERE other.is IS NULL)",

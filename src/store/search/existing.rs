@@ -155,9 +155,13 @@ async fn existing(
             }
         }
         let key = |found: &(Identity, i64)| (found.0.resource_type, found.1);
-        let found =
-            within(&frame, found, (key, |_: &_| false), Asking { store, reader, permit, kind })
-                .await?;
+        let found = within(
+            &frame,
+            found,
+            (key, |_: &_| false),
+            Asking { store, reader, permit, kind, ran: None },
+        )
+        .await?;
         existing.extend(found.into_iter().map(|(identity, _)| identity));
     }
     Ok(existing)

@@ -5,6 +5,11 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::access::interaction::Kind;
 use crate::access::{Permit, Restriction};
@@ -23,6 +28,41 @@ pub(super) struct Asking<'a, 'gate> {
     pub(super) reader: Reader<'a>,
     pub(super) permit: &'a Permit<'gate>,
     pub(super) kind: Kind,
+    /// Where it is noted what was run, if that is to be told.
+    pub(super) ran: Option<&'a Ran>,
+}
+
+impl Asking<'_, '_> {
+    /// The rows of `sql`.
+    pub(super) async fn query(
+        self,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        let Some(ran) = self.ran else { return self.reader.query(sql, parameters).await };
+        let began = Instant::now();
+        let rows = self.reader.query(sql, parameters).await?;
+        ran.add(sql, parameters.len(), began.elapsed());
+        Ok(rows)
+    }
+}
+
+/// Static statements that were run, each once, with the number of its parameters and the time of all its runs.
+#[derive(Debug, Default)]
+pub(super) struct Ran(Mutex<Vec<(&'static str, usize, Duration)>>);
+
+impl Ran {
+    fn add(&self, sql: &'static str, parameters: usize, took: Duration) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.iter_mut().find(|(known, ..)| *known == sql) {
+            Some((.., sum)) => *sum += took,
+            None => all.push((sql, parameters, took)),
+        }
+    }
+
+    pub(super) fn into_statements(self) -> Vec<(&'static str, usize, Duration)> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What may be seen within one frame.
@@ -79,4 +119,19 @@ pub(super) async fn within<T>(
         }
     }
     Ok(found.into_iter().filter(|it| is_sure(it) || seen.contains(&key(it).1)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_that_ran_often_is_told_once_with_the_time_of_all_its_runs() {
+        let ran = Ran::default();
+        for (sql, parameters, ms) in [("a", 2, 10), ("b", 6, 1), ("a", 2, 5)] {
+            ran.add(sql, parameters, Duration::from_millis(ms));
+        }
+        let ms = Duration::from_millis;
+        assert_eq!(ran.into_statements(), [("a", 2, ms(15)), ("b", 6, ms(1))]);
+    }
 }

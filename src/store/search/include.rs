@@ -25,7 +25,7 @@ use crate::store::index::Parameters;
 use crate::store::resource::Current;
 
 use super::atom::Parameter;
-use super::frames::{Asking, permitted};
+use super::frames::{Asking, Ran, permitted};
 use super::reach::shared::may_tell;
 
 mod statement;
@@ -55,11 +55,11 @@ pub(in crate::store) struct Included {
     pub(in crate::store) disclosed: Disclosed,
 }
 
-/// Finds what comes along with `matches`, as far as `permit` reaches.
+/// Finds what comes along with `matches`, as far as `permit` reaches; `ran` notes the statements of it.
 pub(in crate::store) async fn included(
     includes: &[Include],
     matches: &[&Version],
-    reader: Reader<'_>,
+    (reader, ran): (Reader<'_>, Option<&Ran>),
     store: &Store,
     permit: &Permit<'_>,
 ) -> Result<Included, Error> {
@@ -68,7 +68,7 @@ pub(in crate::store) async fn included(
     }
     let parameters = store.parameters()?;
     let hasher = store.hasher();
-    let run = Run { store, parameters: &parameters, hasher, reader, permit };
+    let run = Run { store, parameters: &parameters, hasher, reader, ran, permit };
     let known = matches.iter().map(|version| version.identity.clone()).collect();
     let mut found = Found::beside(known);
     let mut wanted = Wanted::default();
@@ -270,13 +270,14 @@ struct Run<'a, 'gate> {
     parameters: &'a Parameters,
     hasher: &'a Hasher,
     reader: Reader<'a>,
+    ran: Option<&'a Ran>,
     permit: &'a Permit<'gate>,
 }
 
 impl<'gate> Run<'_, 'gate> {
     fn at(&self) -> Asking<'_, 'gate> {
-        let kind = Kind::SearchType;
-        Asking { store: self.store, reader: self.reader, permit: self.permit, kind }
+        let (store, reader, permit, ran) = (self.store, self.reader, self.permit, self.ran);
+        Asking { store, reader, permit, kind: Kind::SearchType, ran }
     }
 
     /// The types that a reference parameter may lead to.

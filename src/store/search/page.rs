@@ -23,6 +23,7 @@ use super::choice::{Choice, Chosen};
 use super::compile::Compiler;
 use super::definitions::Definitions;
 use super::driver::{Driver, conjuncts};
+use super::frames::Ran;
 use super::include::{Included, included};
 use super::order::{MAX_SORTED, Order, Walk, score};
 use super::probe::choose;
@@ -311,11 +312,15 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let start = Instant::now();
         let matches: Vec<&Version> = page.matches.iter().map(|it| &it.version).collect();
         let (store, permit) = (self.store, self.permit);
-        let reader = run.reader();
+        let ran = run.is_explained().then(Ran::default);
+        let reader = (run.reader(), ran.as_ref());
         let found = included(&request.includes, &matches, reader, store, permit);
         let Included { versions, is_cut, disclosed: told } = found.await?;
         let (count, took) = (versions.len(), start.elapsed());
         run.step(|| format!("{count} resources come along, took {took:?}"));
+        if let Some(ran) = ran {
+            run.tell(ran).await?;
+        }
         page.included = versions;
         page.is_included_cut = is_cut;
         disclosed.patients.extend(told.patients);

@@ -14,6 +14,7 @@ use crate::store::failure::costly;
 use crate::store::seats::Searcher;
 use crate::store::{Store, failure};
 
+use super::frames::Ran;
 use super::sql::Statement;
 use super::{Explained, Explanation};
 
@@ -89,6 +90,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether it is to be told how the search is done.
+    pub(super) fn is_explained(&self) -> bool {
+        self.explanation.is_some()
+    }
+
     /// Adds a step to the plan in words.
     pub(super) fn step(&mut self, step: impl FnOnce() -> String) {
         if let Some(explanation) = &mut self.explanation {
@@ -109,16 +115,28 @@ impl<'a> Run<'a> {
         if self.explanation.is_none() {
             return self.query(statement).await;
         }
-        let plan = self.plan(statement).await?;
+        let plan = self.plan(&statement.sql, statement.binds.len()).await?;
         let start = Instant::now();
         let rows = self.query(statement).await?;
-        let took = start.elapsed();
+        self.add(&statement.sql, plan, start.elapsed());
+        Ok(rows)
+    }
+
+    /// Adds statements that ran beside [`Self::rows`].
+    pub(super) async fn tell(&mut self, ran: Ran) -> Result<(), Error> {
+        for (sql, parameters, took) in ran.into_statements() {
+            let plan = self.plan(sql, parameters).await?;
+            self.add(sql, plan, took);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, sql: &str, plan: Vec<String>, took: Duration) {
         if let Some(explanation) = &mut self.explanation {
             let expected_rows = plan.first().map_or(0.0, |line| expected(line));
-            let sql = statement.sql.clone();
+            let sql = sql.to_owned();
             explanation.statements.push(Explained { sql, plan, expected_rows, took });
         }
-        Ok(rows)
     }
 
     /// How many rows the database expects of a statement with these values.
@@ -132,14 +150,14 @@ impl<'a> Run<'a> {
     }
 
     /// The plan that the database goes by whatever the values are.
-    async fn plan(&self, statement: &Statement) -> Result<Vec<String>, Error> {
+    async fn plan(&self, sql: &str, parameters: usize) -> Result<Vec<String>, Error> {
         // A name of its own: where this is given up half way, the statement stays on the connection.
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let client = self.client();
         let name = format!("kiln_plan_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let prepare = format!("PREPARE {name} AS {}", statement.sql);
+        let prepare = format!("PREPARE {name} AS {sql}");
         client.batch_execute(&prepare).await.map_err(costly)?;
-        let values = vec!["NULL"; statement.binds.len()].join(", ");
+        let values = vec!["NULL"; parameters].join(", ");
         let values = if values.is_empty() { values } else { format!("({values})") };
         let plan = client.simple_query(&format!("EXPLAIN EXECUTE {name}{values}")).await;
         client.batch_execute(&format!("DEALLOCATE {name}")).await.map_err(costly)?;

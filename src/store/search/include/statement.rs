@@ -68,7 +68,7 @@ pub(super) async fn by_identity(
     frame: &Frame,
     at: Asking<'_, '_>,
 ) -> Result<Vec<Current>, Error> {
-    let rows = at.reader.query(BY_IDENTITY, &[&hashes, &frame.bind()]).await?;
+    let rows = at.query(BY_IDENTITY, &[&hashes, &frame.bind()]).await?;
     let found = rows.iter().map(read).collect::<Result<_, _>>()?;
     within(frame, found, (key_of, is_sure(frame)), at).await
 }
@@ -83,7 +83,7 @@ pub(super) async fn old_versions(
     let ids: Vec<&str> = wanted.iter().map(|(identity, _)| identity.id.as_str()).collect();
     let versions: Vec<i32> = wanted.iter().map(|(_, version)| version.0).collect();
     let parameters: [&(dyn ToSql + Sync); 5] = [&TENANT, &types, &ids, &versions, &reach];
-    let rows = at.reader.query(OLD_VERSIONS, &parameters).await?;
+    let rows = at.query(OLD_VERSIONS, &parameters).await?;
     rows.iter().map(read).collect()
 }
 
@@ -122,7 +122,7 @@ impl<'f> Referring<'f> {
         let Some((s, rid)) = at else { return Ok(None) };
         let (reach, most) = (frame.bind(), i64::try_from(limit).unwrap_or(i64::MAX));
         let parameters: [&(dyn ToSql + Sync); 6] = [hashes, versions, &reach, &most, s, rid];
-        let rows = asking.reader.query(BY_REFERENCE, &parameters).await?;
+        let rows = asking.query(BY_REFERENCE, &parameters).await?;
         let next = match rows.last() {
             Some(row) if rows.len() >= limit => {
                 let s = row.try_get(10).map_err(failure::error)?;
