@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::error::Error;
+use crate::fhir::ResourceType;
+
 use super::grant::{Grant, GrantError};
-use super::interaction::Interaction;
+use super::interaction::{Interaction, Kind};
 use super::policy::Policy;
 use super::restriction::Restriction;
 use super::roles::Roles;
@@ -118,6 +121,25 @@ impl Principal {
         self.grant().map(|grant| grant.token)
     }
 
+    /// Refuses what would change an AuditEvent, whatever else was granted. A service of the server brings in
+    /// what others recorded; where authorization is off a PUT may bring one into being, which the engine
+    /// holds against what is there.
+    ///
+    /// # Errors
+    /// [`Error::MethodNotAllowed`].
+    pub fn refuse_change_of_record(&self, interaction: Interaction) -> Result<(), Error> {
+        let is_change = match interaction.kind {
+            Kind::Delete | Kind::MetaAdd | Kind::MetaDelete | Kind::Patch => true,
+            Kind::Update => !matches!(self.0.standing, Standing::Open),
+            _ => false,
+        };
+        let is_of_record = interaction.resource_type == Some(ResourceType::AUDIT_EVENT);
+        if is_of_record && is_change && !self.is_service() {
+            return Err(unchangeable());
+        }
+        Ok(())
+    }
+
     /// How far it may go with an interaction; `None`: it may not do that at all.
     pub fn reach(&self, interaction: Interaction) -> Option<Restriction> {
         match &self.0.standing {
@@ -126,4 +148,10 @@ impl Principal {
             Standing::Nothing => None,
         }
     }
+}
+
+/// Why an AuditEvent is neither changed nor deleted.
+pub fn unchangeable() -> Error {
+    let text = "what happened is not changed: AuditEvent resources stay as they are";
+    Error::MethodNotAllowed(text.to_owned())
 }
