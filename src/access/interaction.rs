@@ -126,6 +126,33 @@ impl Kind {
         matches!(self, Self::Delete | Self::MetaAdd | Self::MetaDelete | Self::Patch | Self::Update)
     }
 
+    /// Whether it only shows what is stored or known: no decision, no login, nothing that leaves in bulk.
+    pub fn is_read(self) -> bool {
+        matches!(
+            self,
+            Self::Capabilities
+                | Self::Disclosures
+                | Self::Expand
+                | Self::Explain
+                | Self::HistoryInstance
+                | Self::HistorySystem
+                | Self::HistoryType
+                | Self::LookForMessage
+                | Self::Lookup
+                | Self::Meta
+                | Self::Read
+                | Self::ReadMessage
+                | Self::SearchMessages
+                | Self::SearchSystem
+                | Self::SearchType
+                | Self::Subsumes
+                | Self::Translate
+                | Self::Validate
+                | Self::ValidateCode
+                | Self::Vread
+        )
+    }
+
     /// The kind with a number of the ledger; `None` for one of another version of this program.
     pub fn from_number(number: i16) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.number() == number)
@@ -145,6 +172,17 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_read_changes_nothing_and_is_none_of_the_authorization_server() {
+        for kind in Kind::ALL.iter().filter(|kind| kind.is_read()) {
+            assert!(!kind.is_write(), "{kind:?}");
+        }
+        for kind in [Kind::BreakGlass, Kind::Login, Kind::Token, Kind::Alert, Kind::Introspect] {
+            assert!(!kind.is_read(), "{kind:?}");
+        }
+        assert!(!Kind::ExportFile.is_read() && !Kind::Batch.is_read());
+    }
 
     #[test]
     fn no_two_kinds_share_a_ledger_number() {

@@ -83,6 +83,12 @@ pub struct LedgerRow {
 }
 
 impl LedgerRow {
+    /// Whether it tells of a read that was answered: the one thing whose row may reach the disk a moment
+    /// later than the answer leaves, where the settings say so.
+    pub fn is_of_read(&self) -> bool {
+        self.outcome == Outcome::Success && self.interaction.kind.is_read()
+    }
+
     /// Marks the row as failed for `error`.
     pub(super) fn fail(&mut self, error: &Error) {
         self.outcome = Outcome::of(error);
@@ -192,7 +198,9 @@ mod tests {
             failure: String::new(),
             disclosed: Disclosed::default(),
         };
+        assert!(row.is_of_read());
         row.fail(&Error::NotFound("a\0b".to_owned()));
+        assert!(!row.is_of_read(), "a refusal waits for the disk");
         assert!(row.disclosed.subject.is_none());
         assert_eq!(
             (row.outcome, row.failure.as_str()),

@@ -56,15 +56,10 @@ impl<'gate> Permit<'gate> {
     /// Decides.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] when the policy does not cover the interaction.
+    /// [`Error::Forbidden`] when the policy does not cover the interaction; [`Error::MethodNotAllowed`]
+    /// for what would change an AuditEvent.
     pub(super) fn decide(interaction: Interaction, caller: &'gate Caller) -> Result<Self, Error> {
-        if interaction.resource_type == Some(ResourceType::AUDIT_EVENT)
-            && interaction.kind.is_change()
-            && caller.principal.grant().is_some()
-        {
-            let text = "what happened is not changed: AuditEvent resources stay as they are";
-            return Err(Error::MethodNotAllowed(text.to_owned()));
-        }
+        caller.principal.refuse_change_of_record(interaction)?;
         let restriction = caller.principal.reach(interaction).ok_or(Error::Forbidden)?;
         Ok(Self { interaction, caller, restriction, gate: PhantomData })
     }

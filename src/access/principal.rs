@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::error::Error;
 use crate::fhir::ResourceType;
 
 use super::consent::Act;
 use super::grant::{Grant, GrantError};
-use super::interaction::Interaction;
+use super::interaction::{Interaction, Kind};
 use super::policy::Policy;
 use super::restriction::Restriction;
 use super::roles::Roles;
@@ -129,6 +130,25 @@ impl Principal {
         self.grant().map(|grant| grant.token)
     }
 
+    /// Refuses what would change an AuditEvent, whatever else was granted. A service of the server brings in
+    /// what others recorded; where authorization is off a PUT may bring one into being, which the engine
+    /// holds against what is there.
+    ///
+    /// # Errors
+    /// [`Error::MethodNotAllowed`].
+    pub fn refuse_change_of_record(&self, interaction: Interaction) -> Result<(), Error> {
+        let may_update = matches!(self.0.standing, Standing::Open);
+        let is_change = match interaction.kind {
+            Kind::Update => !may_update,
+            kind => kind.is_change(),
+        };
+        let is_of_record = interaction.resource_type == Some(ResourceType::AUDIT_EVENT);
+        if is_of_record && is_change && !self.is_service() {
+            return Err(unchangeable());
+        }
+        Ok(())
+    }
+
     /// How far it may go with an interaction; `None`: it may not do that at all.
     pub fn reach(&self, interaction: Interaction) -> Option<Restriction> {
         match &self.0.standing {
@@ -137,4 +157,10 @@ impl Principal {
             Standing::Nothing => None,
         }
     }
+}
+
+/// Why an AuditEvent is neither changed nor deleted.
+pub fn unchangeable() -> Error {
+    let text = "what happened is not changed: AuditEvent resources stay as they are";
+    Error::MethodNotAllowed(text.to_owned())
 }

@@ -220,6 +220,10 @@ impl Entry {
         if self.outcome == 0 && self.kind == Kind::Token {
             profiles.push(format!("{BALP}/IHE.IUA.71"));
         }
+        // A file of nobody's data is no disclosure of somebody's.
+        if self.outcome == 0 && self.kind == Kind::ExportFile && is_of_patient {
+            profiles.push(format!("{BALP}/IHE.BasicAudit.PrivacyDisclosure.Source"));
+        }
         profiles
     }
 
@@ -442,6 +446,43 @@ mod tests {
             ("example", None),
         ] {
             assert_eq!(place_of(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_an_export_goes_from_the_server_to_the_client_as_a_disclosure() {
+        let patient = PatientOf { hash: 1, id: Some("a".parse().unwrap()) };
+        let entry = Entry {
+            id: "01990000-0000-7000-8000-00000000000a".parse().unwrap(),
+            kind: Kind::ExportFile,
+            outcome: 0,
+            resource_type: None,
+            subject: None,
+            actor: "client:app".to_owned(),
+            client: Some("app".to_owned()),
+            token: None,
+            person: None,
+            purpose: None,
+            source: Some("192.0.2.7".to_owned()),
+            request_id: "r-1".to_owned(),
+            method: "GET".to_owned(),
+            query: "/fhir/$export/x/0".to_owned(),
+            failure: None,
+            patients: vec![patient],
+            entities: vec!["file 0, 12 bytes".to_owned()],
+        };
+        let event = entry.event(0, "http://h/fhir");
+        let codes = |at: usize| event.body["agent"][at]["type"]["coding"][0]["code"].clone();
+        assert_eq!(codes(0), "110152", "the client is the destination");
+        assert_eq!(event.body["agent"][0]["who"]["identifier"]["value"], "app");
+        assert_eq!(codes(1), "110153", "the server is the source");
+        assert_eq!(event.body["subtype"][0]["code"], "disclose");
+        let pattern = format!("{BALP}/IHE.BasicAudit.PrivacyDisclosure.Source");
+        assert_eq!(event.profiles, [pattern]);
+        for other in
+            [Entry { outcome: 4, ..entry.clone() }, Entry { patients: Vec::new(), ..entry.clone() }]
+        {
+            assert!(other.event(0, "http://h/fhir").profiles.is_empty(), "{other:?}");
         }
     }
 

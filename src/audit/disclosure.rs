@@ -8,7 +8,7 @@
 use serde_json::Value;
 
 use crate::access::interaction::Kind;
-use crate::fhir::LogicalId;
+use crate::fhir::{LogicalId, ResourceType};
 
 use super::balp::{Entry, Event};
 use super::form::Form;
@@ -45,14 +45,41 @@ pub fn told(entry: &Entry, number: usize, base: &str) -> Event {
             agent["who"] = serde_json::json!({ "display": "unknown" });
         }
     }
+    let own = entry.patients.get(number).and_then(|it| it.id.as_ref());
     if let Some(entities) = event.body["entity"].as_array_mut() {
         // What has no role is beside the matter: request ids, and what others' data it went along with.
-        entities.retain(|entity| entity.get("role").is_some());
+        entities.retain(|entity| entity.get("role").is_some() && !is_of_another(entity, own));
         for entity in entities {
             without(entity, &["query"]);
+            if entity.get("description").is_some() {
+                entity["description"] = Value::String(asked(entry));
+            }
         }
     }
     event
+}
+
+/// What was asked, as far as it names nobody: the method, and the type whose resources were meant. An id
+/// in a path may be that of another patient.
+fn asked(entry: &Entry) -> String {
+    let path = entry.query.split('?').next().unwrap_or_default();
+    let known = |part: &str| part.parse::<ResourceType>().ok();
+    // Of a compartment, Patient/b/Observation, what is in it; of a Bundle, nothing.
+    let of = path.rsplit('/').find_map(known).or(entry.resource_type);
+    match of {
+        Some(of) => format!("{} {of}", entry.method),
+        None => entry.method.clone(),
+    }
+}
+
+/// Whether an entity is a patient who is not `own`.
+fn is_of_another(entity: &Value, own: Option<&LogicalId>) -> bool {
+    let reference = entity["what"]["reference"].as_str().unwrap_or_default();
+    let mut parts = reference.split('/');
+    match (parts.next(), parts.next()) {
+        (Some("Patient"), Some(id)) => own.is_none_or(|own| own.as_str() != id),
+        _ => false,
+    }
 }
 
 fn items<'v>(body: &'v mut Value, name: &str) -> impl Iterator<Item = &'v mut Value> {
@@ -94,7 +121,8 @@ mod tests {
 
     #[test]
     fn a_patient_is_told_who_when_what_and_why_and_nothing_of_others() {
-        for (kind, what) in [(Kind::Read, "Observation/o"), (Kind::SearchType, "/fhir/Observation")]
+        for (kind, what) in
+            [(Kind::Read, "Observation/o"), (Kind::SearchType, "\"GET Observation\"")]
         {
             let event = told(&entry(kind), 0, "http://h/fhir");
             let text = event.body.to_string();
@@ -106,6 +134,31 @@ mod tests {
             }
             assert!(event.profiles.is_empty());
         }
+    }
+
+    #[test]
+    fn neither_a_path_nor_an_entity_names_another_patient() {
+        let history = |id: &str| Entry {
+            resource_type: Some(ResourceType::PATIENT),
+            subject: Some((id.to_owned(), None)),
+            query: format!("/fhir/Patient/{id}/_history"),
+            ..entry(Kind::HistoryInstance)
+        };
+        let search = |path: &str| Entry { query: path.to_owned(), ..entry(Kind::SearchType) };
+        for (entry, expected) in [
+            // A link that was merged: the row is of both.
+            (history("other"), "\"GET Patient\""),
+            (search("/fhir/Patient/other/Observation?code=x"), "\"GET Observation\""),
+            (search("/fhir/Patient/other/*"), "\"GET Patient\""),
+            (search("Patient/other/Observation"), "\"GET Observation\""),
+        ] {
+            let text = told(&entry, 0, "http://h/fhir").body.to_string();
+            assert!(!text.contains("other"), "{text}");
+            assert!(text.contains(expected) && text.contains("Patient/a"), "{expected}: {text}");
+        }
+        // The patient's own resource is told.
+        let own = told(&history("a"), 0, "http://h/fhir").body.to_string();
+        assert!(own.contains("\"Patient/a\""), "{own}");
     }
 
     #[test]

@@ -55,6 +55,15 @@ const TOKEN: Form = Form {
     ..security("110114", "token")
 };
 
+/// BALP's pattern of disclosures, as their source has it: the server gives, the client gets.
+const DISCLOSURE: Form = Form {
+    subtype_system: "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle",
+    subtype: "disclose",
+    client: "110152",
+    server: (DICOM, "110153"),
+    ..moved("110106")
+};
+
 /// BALP's pattern AuthZconsent.
 const CONSENT_DECISION: Form = Form {
     subtype_system: "https://profiles.ihe.net/ITI/BALP/CodeSystem/AuthZsubType",
@@ -79,7 +88,7 @@ const fn searched(subtype: &'static str) -> Form {
     Form { pattern: Some("Query"), subtype, ..OPERATION }
 }
 
-/// What comes in or goes out in bulk.
+/// What comes in from elsewhere or goes out, in the words of DICOM.
 const fn moved(type_code: &'static str) -> Form {
     Form { type_system: DICOM, type_code, ..OPERATION }
 }
@@ -146,8 +155,7 @@ impl Form {
             Kind::Register => &const { security("110100", "register") },
             Kind::Retain => &const { security("110100", "audit-retain") },
             Kind::Revoke => &const { security("110114", "revoke") },
-            // In the words of DICOM: what is exported, by whom and to whom.
-            Kind::ExportFile => &const { moved("110106") },
+            Kind::ExportFile => &DISCLOSURE,
             // Import.
             Kind::ApplyMessage | Kind::ReceiveMessage => &const { moved("110107") },
             Kind::SecondFactor => &const { security("110114", "second-factor") },

@@ -4,10 +4,11 @@ mod state;
 
 use crate::access::consent::Act;
 use crate::access::interaction::Kind;
+use crate::access::principal::unchangeable;
 use crate::access::{Disclosed, Permit};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
-use crate::fhir::{Identity, Issue, Operation, Version, VersionId};
+use crate::fhir::{Identity, Issue, Operation, ResourceType, Version, VersionId};
 use crate::store::{Current, MetaList, MetaUse, Staged, WriteTx};
 
 use super::condition::Condition;
@@ -86,6 +87,10 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<Written, Error> {
+        let is_event = identity.resource_type == ResourceType::AUDIT_EVENT;
+        if is_event && current.is_some() && !permit.is_of_service() {
+            return Err(unchangeable());
+        }
         self.refuse_defined(identity, current.as_ref())?;
         let prepared = self.label_over(identity, current.as_ref(), prepared)?;
         let prepared = self.source_kept(identity, current.as_ref(), prepared, permit)?;

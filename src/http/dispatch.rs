@@ -18,7 +18,6 @@ use tracing::{Instrument, Span};
 use crate::access::interaction::Kind;
 use crate::clock::IdSource;
 use crate::error::Error;
-use crate::fhir::ResourceType;
 use crate::fhir::query::Query;
 
 use super::cors::{Cors, OfClient, origin, registered};
@@ -271,10 +270,13 @@ impl Start {
         };
         let _place = server.authenticator.admit(&caller.principal)?;
         // What is wrong with a change is told to those who may make such changes.
-        let is_change =
-            kind.is_write() && resource_type.is_some_and(|of| of != ResourceType::AUDIT_EVENT);
-        if is_change && caller.principal.reach(interaction).is_none() {
-            let denied = server.engine.denied(interaction, &caller, Error::Forbidden).await;
+        let may = caller.principal.refuse_change_of_record(interaction).and_then(|()| {
+            let is_change = kind.is_write() && resource_type.is_some();
+            let is_refused = is_change && caller.principal.reach(interaction).is_none();
+            if is_refused { Err(Error::Forbidden) } else { Ok(()) }
+        });
+        if let Err(error) = may {
+            let denied = server.engine.denied(interaction, &caller, error).await;
             return denied.map_err(Failure::Interaction);
         }
         let preferences = Preferences::read(&parts.headers);

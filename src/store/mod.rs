@@ -131,7 +131,7 @@ pub struct Sizes {
     pub statement_timeout_ms: u32,
     /// The same for a statement of a search.
     pub search_timeout_ms: u32,
-    /// Whether reads and denials wait until the disk has their ledger rows. Writes always do.
+    /// Whether reads wait until the disk has their ledger rows. All else always does.
     pub read_audit: Flush,
 }
 
@@ -154,6 +154,8 @@ pub(crate) struct Inner {
     search_timeout_ms: u32,
     counts: search::Counts,
     ledger: LedgerWriter,
+    /// For rows of reads alone, which may come to the disk later.
+    ledger_of_reads: LedgerWriter,
     parties: Arc<Parties>,
     hasher: Hasher,
     indexer: Indexer,
@@ -192,7 +194,8 @@ impl Store {
         let half = sizes.writers / 2;
         let criteria = Seats::new("conditional interactions", half, half);
         let (limit, flush) = (sizes.statement_timeout_ms, sizes.read_audit);
-        let ledger = LedgerWriter::new(realm, parties.clone(), limit, flush)?;
+        let ledger = LedgerWriter::new(realm, parties.clone(), limit, Flush::Wait)?;
+        let ledger_of_reads = LedgerWriter::new(realm, parties.clone(), limit, flush)?;
         let looks = hl7v2::Looks::new(realm, parties.clone(), limit, flush)?;
         let options = realm.sqlx_options().map_err(Error::internal)?;
         let admin = PgPoolOptions::new().max_connections(6).connect_lazy_with(options);
@@ -208,6 +211,7 @@ impl Store {
             search_timeout_ms: sizes.search_timeout_ms,
             counts: search::Counts::default(),
             ledger,
+            ledger_of_reads,
             parties,
             hasher,
             indexer: Indexer::new(integrity),

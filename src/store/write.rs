@@ -291,7 +291,9 @@ impl Units for Store {
     }
 
     async fn record(&self, rows: Vec<LedgerRow>) -> Result<(), Error> {
-        self.0.ledger.record(rows).await
+        let is_read = rows.iter().all(LedgerRow::is_of_read);
+        let writer = if is_read { &self.0.ledger_of_reads } else { &self.0.ledger };
+        writer.record(rows).await
     }
 }
 

@@ -124,6 +124,7 @@ async fn the_event_of_every_kind_is_valid_by_its_pattern() {
         "PatientQuery",
         "Comprehensive",
         "AuthZconsent",
+        "Source",
         "71",
     ] {
         assert!(patterns.contains(pattern), "{pattern} of {patterns:?}");

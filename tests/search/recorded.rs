@@ -1,9 +1,15 @@
 //! What a search shows is on record before it is shown, by the same statement where the page is all
 //! that is shown: one row, whose versions and patients are those of the page.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
+use kiln::access::interaction::Kind;
+use kiln::access::{Actor, Gate, Outcome, RequestContext};
+use kiln::clock::{SystemClock, SystemIds};
 
 use crate::harness::client::Answer;
+use crate::harness::grants::Token;
 use crate::harness::server::TestServer;
 
 /// Two patients with two observations of each, and one of nobody.
@@ -152,19 +158,21 @@ async fn what_is_too_much_to_sort_is_on_record_as_refused_alone() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn rows_of_what_is_only_read_wait_for_the_disk_as_the_setting_says() {
-    const NOTED: &str = "CREATE TABLE noted (wait text);
+/// Tells what each row of the ledger waits for.
+const NOTED: &str = "CREATE TABLE noted (wait text);
         CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
         INSERT INTO noted VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$;
         CREATE TRIGGER noted BEFORE INSERT ON ledger_row FOR EACH ROW EXECUTE FUNCTION noted()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_what_is_only_read_wait_for_the_disk_as_the_setting_says() {
     for (setting, wait) in [("committed", "off"), ("flushed", "on")] {
         let server = TestServer::start_with(&[("audit.reads", setting)]).await;
         five(&server).await;
         server.database.run(NOTED).await;
         for (url, status) in [
             ("/Patient/a", 200),
-            ("/Patient/x", 404),
+            ("/Patient/a/_history", 200),
             ("/Observation?_sort=date", 200),
             ("/Observation?_include=Observation:subject", 200),
         ] {
@@ -175,4 +183,43 @@ async fn rows_of_what_is_only_read_wait_for_the_disk_as_the_setting_says() {
         assert_eq!(server.database.number("SELECT count(*) FROM noted").await, 4, "{setting}");
         server.stop().await;
     }
+}
+
+/// Only answered reads may come to the disk later.
+///
+/// Covers in part: security A9.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_what_is_refused_or_decided_wait_for_the_disk_whatever_the_setting_says() {
+    let server = TestServer::start_with(&[("audit.reads", "committed")]).await;
+    five(&server).await;
+    server.database.run(NOTED).await;
+    let token = Token::new(&server, "patient/Patient.rs").patient("a");
+    let (limited, _stop) = token.client().await;
+    let client = &server.client;
+    client.get("/Patient/x").await.expect(404);
+    client.get("/Patient?birthdate=never").await.expect(400);
+    limited.get("/Condition").await.expect(403);
+    limited.get("/Patient/b").await.expect(404);
+    let request = RequestContext {
+        id: "at-the-door".to_owned(),
+        method: "POST",
+        path_and_query: "/auth/login".to_owned(),
+        source: None,
+    };
+    let actor = Actor { name: "user:ada".to_owned(), request: Arc::new(request) };
+    let ids = Arc::new(SystemIds::default());
+    let gate = Gate::new(server.store().clone(), Arc::new(SystemClock), ids);
+    for (kind, outcome) in [
+        (Kind::Login, Outcome::Success),
+        (Kind::Login, Outcome::Refused),
+        (Kind::BreakGlass, Outcome::Success),
+        (Kind::Token, Outcome::Success),
+    ] {
+        gate.note(kind, &actor, outcome, "a text").await.unwrap();
+    }
+    let later = "SELECT count(*) FROM noted WHERE wait = 'off'";
+    assert_eq!(server.database.number(later).await, 0);
+    let at_once = "SELECT count(*) FROM noted WHERE wait = 'on'";
+    assert_eq!(server.database.number(at_once).await, 8);
+    server.stop().await;
 }

@@ -192,6 +192,38 @@ async fn what_happened_is_written_once_and_by_systems() {
     server.stop().await;
 }
 
+/// Covers: security W10.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_changes_what_happened_whatever_they_may_and_whatever_they_send() {
+    let server = filled().await;
+    let event = r#""type":{"code":"rest"},"recorded":"2020-01-01T00:00:00Z","agent":[{"requestor":true}],"source":{"observer":{"display":"x"}}"#;
+    server.client.put("/AuditEvent/e", body("AuditEvent/e", event)).await.expect(201);
+    // Neither without authorization, nor with a token for something else, nor with what is malformed.
+    let (nothing, _stop) = Token::new(&server, "patient/Patient.r").patient("a").client().await;
+    for client in [&server.client, &nothing] {
+        for content in
+            [body("AuditEvent/e", event), body("AuditEvent/e", &format!(r#""action":"R",{event}"#))]
+        {
+            client.put("/AuditEvent/e", content).await.expect(405);
+        }
+        let patch = client.call("PATCH", "/AuditEvent/e");
+        let patch = patch.header("Content-Type", "application/json-patch+json");
+        patch.body(r#"[{"op":"add","path":"/action","value":"R"}]"#).send().await.expect(405);
+        client.delete("/AuditEvent/e").await.expect(405);
+        client.delete("/AuditEvent?date=2020-01-01").await.expect(405);
+    }
+    for malformed in ["{", "{}", r#"{"resourceType":"Patient"}"#] {
+        nothing.put("/AuditEvent/e", malformed).await.expect(405);
+    }
+    nothing.put("/AuditEvent/new", body("AuditEvent/new", event)).await.expect(405);
+    let stored = server.client.get("/AuditEvent/e").await.expect(200);
+    assert_eq!(stored.version(), 1, "{stored:?}");
+    // Each attempt is on record, as refused.
+    let refused = "SELECT count(*) FROM ledger WHERE rt = (SELECT rt FROM res WHERE id = 'e') AND outcome = 4";
+    assert_eq!(server.database.number(refused).await, 14);
+    server.stop().await;
+}
+
 /// Covers: security V4.
 #[tokio::test(flavor = "multi_thread")]
 async fn reading_is_not_writing() {
