@@ -54,9 +54,9 @@ async fn what_the_operator_does_by_commands_is_on_record() {
         format!("{}/fhir-profiles/ihe.iti.balp-differential.pack", env!("CARGO_MANIFEST_DIR"));
     for (command, arguments, told) in [
         ("package", &["install", &pack][..], "package ihe.iti.balp "),
-        ("terminology", &["load", &folder, "--kind", "cvx"], "http://hl7.org/fhir/sid/cvx "),
-        ("audit", &["verify", "--quiet"], "since 0: "),
-        ("emergency", &["list"], "emergencies to review"),
+        ("terminology", &["load", &folder, "--kind", "cvx"][..], "http://hl7.org/fhir/sid/cvx "),
+        ("audit", &["verify", "--quiet"][..], "since 0: "),
+        ("emergency", &["list"][..], "emergencies to review"),
     ] {
         if command == "terminology" {
             let made = process.beside(command, &["generate", "cvx", "--out", &folder]);
