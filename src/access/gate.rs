@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::misses::{self, Misses};
 use super::pace::Pace;
 use super::permit::Permit;
 use super::principal::Principal;
+use super::refusals::Refusals;
 use super::unaudited::{Draft, Told, Unaudited};
 
 /// How often a write is tried when other writers keep being faster.
@@ -33,13 +35,15 @@ pub struct Gate<U> {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     misses: Misses,
+    refusals: Refusals,
     pace: Pace,
 }
 
 impl<U: Units> Gate<U> {
     /// A gate before `units`.
     pub fn new(units: U, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
-        Self { units, clock, ids, misses: Misses::default(), pace: Pace::default() }
+        let (misses, refusals, pace) = (Misses::default(), Refusals::default(), Pace::default());
+        Self { units, clock, ids, misses, refusals, pace }
     }
 
     /// Runs `work` under a permit for `interaction` and records what happened.
@@ -162,6 +166,31 @@ impl<U: Units> Gate<U> {
         let caller = Caller { principal, request: actor.request.clone() };
         let Err(error) = self.denied::<Infallible>(interaction, &caller, error).await;
         error
+    }
+
+    /// Records that a party asks too often, by a few rows however often it does. Gives what to tell:
+    /// `error`, or [`Error::Unavailable`] when the ledger cannot be written.
+    pub async fn held_back(
+        &self,
+        interaction: Interaction,
+        caller: &Caller,
+        error: Error,
+    ) -> Error {
+        let (actor, source) = (caller.principal.actor(), caller.request.source);
+        let Some(count) = self.refusals.add(actor, source, Instant::now()) else { return error };
+        let mut row = self.first(interaction, caller, self.ids.ordered());
+        row.fail(&error);
+        // Writing to a text cannot fail.
+        let _ = write!(row.failure, " ({count} of the party within a minute)");
+        let recorded = self.units.record(vec![row]).instrument(span_of_ledger()).await;
+        recorded.err().unwrap_or(error)
+    }
+
+    /// The same of who proved nobody.
+    pub async fn held_off(&self, interaction: Interaction, actor: &Actor, error: Error) -> Error {
+        let principal = Principal::named(&actor.name);
+        let caller = Caller { principal, request: actor.request.clone() };
+        self.held_back(interaction, &caller, error).await
     }
 
     /// Puts on record what the authorization server did for `actor`; `text` says what it was about,

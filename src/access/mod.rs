@@ -32,6 +32,7 @@ mod pace;
 pub mod permit;
 mod policy;
 pub mod principal;
+mod refusals;
 pub mod restriction;
 pub mod roles;
 pub mod scope;

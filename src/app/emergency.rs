@@ -80,6 +80,9 @@ async fn list(
     // One more tells that there are others.
     let page = (before, i64::from(count) + 1);
     let found = emergency::list(&authority.store, all, page).await?;
+    let actor = operator(authority, "emergency list");
+    let text = if all { "emergencies, all" } else { "emergencies to review" };
+    authority.gate.note_by(Kind::Admin, &actor, Outcome::Success, text).await?;
     let count = usize::try_from(count)?;
     for it in found.iter().take(count) {
         writeln!(

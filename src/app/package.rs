@@ -17,6 +17,7 @@ use crate::spec::package::{self, Pack, PackError, PackageError, Section};
 use crate::spec::{GUIDE_PACKS, R4_PACK};
 use crate::store::maintenance;
 
+use super::audit::note_command;
 use super::database::Database;
 
 /// The version of FHIR that packs must be for.
@@ -91,7 +92,11 @@ pub async fn install(
     let database = Database::open(config, true).await?;
     let store = &database.store;
     let present = maintenance::package_names(store).await;
-    let installed = maintenance::install_package(store, pack.name(), pack.version(), &bytes).await;
+    let text = format!("package {} {}", pack.name(), pack.version());
+    let installed = match note_command(store, "kiln package install", &text).await {
+        Ok(()) => maintenance::install_package(store, pack.name(), pack.version(), &bytes).await,
+        Err(error) => Err(error),
+    };
     database.close().await;
     installed?;
     writeln!(out, "installed {} {}", pack.name(), pack.version())?;

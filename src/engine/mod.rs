@@ -267,6 +267,17 @@ impl Engine {
         self.gate.turned_away(interaction, actor, error).await
     }
 
+    /// Puts on record that a party asks too often, by a few rows. Gives what to tell, as
+    /// [`Engine::turned_away`].
+    pub async fn held_back(&self, of: Interaction, caller: &Caller, error: Error) -> Error {
+        self.gate.held_back(of, caller, error).await
+    }
+
+    /// The same of who proved nobody.
+    pub async fn held_off(&self, of: Interaction, actor: &Actor, error: Error) -> Error {
+        self.gate.held_off(of, actor, error).await
+    }
+
     /// Whether nothing in a version speaks against showing it to `caller` as the answer to an
     /// interaction of this kind: asked once more before it leaves, beside what the store decided.
     ///

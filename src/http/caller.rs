@@ -97,7 +97,7 @@ pub(super) async fn of(
 }
 
 /// Puts on record that whoever sent `parts` is not known, as often as its address may ask: beyond
-/// that it is only told so, and the ledger does not grow. Gives the error to tell.
+/// that it is told so, and a few rows say how often. Gives the error to tell.
 pub(super) async fn turn_away(
     server: &Server,
     parts: &request::Parts,
@@ -113,11 +113,12 @@ pub(super) async fn turn_away(
         return error.into();
     }
     let request = whole_context(&server.settings, parts, request_id);
-    if let Err(throttled) = server.authenticator.turn_away(request.source) {
-        return throttled.into();
-    }
+    let held_off = server.authenticator.turn_away(request.source);
     let request = Arc::new(request);
     let actor = Actor { name: "anonymous".to_owned(), request };
+    if let Err(throttled) = held_off {
+        return server.engine.held_off(interaction, &actor, throttled).await.into();
+    }
     Failure::Interaction(server.engine.turned_away(interaction, &actor, error).await)
 }
 

@@ -268,7 +268,12 @@ impl Start {
                 return Err(caller::turn_away(&server, &parts, id, interaction, error).await);
             }
         };
-        let _place = server.authenticator.admit(&caller.principal)?;
+        let _place = match server.authenticator.admit(&caller.principal) {
+            Ok(place) => place,
+            Err(error) => {
+                return Err(server.engine.held_back(interaction, &caller, error).await.into());
+            }
+        };
         // What is wrong with a change is told to those who may make such changes.
         let may = caller.principal.refuse_change_of_record(interaction).and_then(|()| {
             let is_change = kind.is_write() && resource_type.is_some();

@@ -1,4 +1,5 @@
-//! A server says when it begins to keep the record and when it ends.
+//! A server says when it begins to keep the record and when it ends, and what its operator does by
+//! commands.
 //!
 //! Covers in part: security A7.
 
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::harness::database::connect;
 use crate::harness::process::Process;
 
 async fn activities(process: &Process) -> Vec<(String, Value)> {
@@ -42,6 +44,33 @@ async fn the_record_says_when_it_begins_and_when_it_ends() {
     process.until_begun(3).await;
     let told = activities(&process).await;
     assert_eq!(codes(&told), ["110120", "110121", "110120", "110120"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_operator_does_by_commands_is_on_record() {
+    let process = Process::start().await;
+    let folder = process.data_dir.join("cvx").display().to_string();
+    let pack =
+        format!("{}/fhir-profiles/ihe.iti.balp-differential.pack", env!("CARGO_MANIFEST_DIR"));
+    for (command, arguments, told) in [
+        ("package", &["install", &pack][..], "package ihe.iti.balp "),
+        ("terminology", &["load", &folder, "--kind", "cvx"][..], "http://hl7.org/fhir/sid/cvx "),
+        ("audit", &["verify", "--quiet"][..], "since 0: "),
+        ("emergency", &["list"][..], "emergencies to review"),
+    ] {
+        if command == "terminology" {
+            let made = process.beside(command, &["generate", "cvx", "--out", &folder]);
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        }
+        let done = process.beside(command, arguments);
+        assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+        let database = connect(&process.database_url()).await;
+        let sql = "SELECT count(*) FROM ledger WHERE interaction = 50 AND outcome = 0 \
+            AND actor = 'service:operator' AND query = $1 AND array_to_string(entities, ' ') LIKE $2";
+        let query = format!("kiln {command} {}", arguments[0]);
+        let row = database.query_one(sql, &[&query, &format!("{told}%")]).await.unwrap();
+        assert_eq!(row.get::<_, i64>(0), 1, "{query}");
+    }
 }
 
 impl Process {

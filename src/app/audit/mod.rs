@@ -149,6 +149,18 @@ pub(super) async fn note_activity(store: &Store, kind: Kind) -> Result<(), Unrec
     note(store, kind, ("service:serve", "kiln serve"), &text).await
 }
 
+/// Puts what the operator does by a command on record, before anything of it is told or done.
+///
+/// # Errors
+/// [`Unrecorded`] without a database: then nothing is to be told.
+pub(super) async fn note_command(
+    store: &Store,
+    command: &str,
+    text: &str,
+) -> Result<(), Unrecorded> {
+    note(store, Kind::Admin, ("service:operator", command), text).await
+}
+
 /// Puts what a command does on record.
 async fn note(
     store: &Store,
@@ -211,11 +223,15 @@ async fn on(command: Command, config: &Config, store: &Store) -> Ended {
             let to = to.unwrap_or(seals.len() as u64);
             let (old, new) = (at(&seals, from)?, at(&seals, to)?);
             let log = &log[..usize::try_from(to)?];
-            println!("{:#}", proof::of_growth(old, new, log));
+            let shown = proof::of_growth(old, new, log);
+            note_command(store, "kiln audit growth", &format!("from {from} to {to}")).await?;
+            println!("{shown:#}");
             Ok(ExitCode::SUCCESS)
         }
         Command::Prove { id } => {
-            println!("{:#}", prove(store, &id).await?);
+            let shown = prove(store, &id).await?;
+            note_command(store, "kiln audit prove", &format!("AuditEvent/{id}")).await?;
+            println!("{shown:#}");
             Ok(ExitCode::SUCCESS)
         }
         Command::Verify { since, checkpoints, quiet } => {
@@ -226,6 +242,11 @@ async fn on(command: Command, config: &Config, store: &Store) -> Ended {
             };
             let outside = Outside { trusted: folder.trusted()?, checkpoints };
             let report = verified(store, &outside, since, quiet).await?;
+            // A record that cannot be written to is to be verified all the same: this tells no data.
+            let text = format!("since {since}: {} rows", report.rows);
+            if let Err(error) = note_command(store, "kiln audit verify", &text).await {
+                eprintln!("the verification itself is not on record: {error}");
+            }
             tell(&report, &outside);
             Ok(if report.finding.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }

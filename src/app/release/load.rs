@@ -10,6 +10,7 @@ use crate::store::Store;
 use crate::store::maintenance::{self, BegunLoad};
 use crate::terminology::release::{self, Files as _, Kind, Options, Release};
 
+use super::super::audit::note_command;
 use super::super::database::Database;
 use super::super::progress::Progress;
 use super::LoadArgs;
@@ -82,6 +83,8 @@ async fn store(store: &Store, release: &Release) -> Result<(), Box<dyn Error>> {
     let row = header(release);
     let count = release.concepts.len() as u32;
     let name = named(release);
+    let text = format!("{} {}: {count} concepts", release.url, release.version);
+    note_command(store, "kiln terminology load", &text).await?;
     let (id, before) = match maintenance::begin_code_system(store, &row).await? {
         BegunLoad::Loaded => {
             println!("{name} is loaded already: {count} concepts");

@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::store::maintenance;
 use crate::terminology::release::Kind;
 
+use super::audit::note_command;
 use super::database::Database;
 
 /// What `kiln terminology` is asked to do.
@@ -121,7 +122,10 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode, B
 
 async fn take_away(url: &str, config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     let database = Database::open(config, true).await?;
-    let dropped = maintenance::drop_code_system(&database.store, url).await;
+    let dropped = match note_command(&database.store, "kiln terminology drop", url).await {
+        Ok(()) => maintenance::drop_code_system(&database.store, url).await,
+        Err(error) => Err(error),
+    };
     database.close().await;
     if dropped? { Ok(ExitCode::SUCCESS) } else { Err(format!("{url} is not loaded").into()) }
 }

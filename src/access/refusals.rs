@@ -1,0 +1,81 @@
+//! How refusals of parties that ask too often go on record, so that a flood of them does not fill it.
+//!
+//! The first within a minute has a row, and then the tenth, the hundredth and so on, which say how many
+//! there were: the record has each party that was held back, and how much about, by a few rows.
+//!
+//! Spec: security A3, H11
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long they are counted together.
+const WITHIN: Duration = Duration::from_mins(1);
+/// Most parties that are counted at a time.
+const MAX_PARTIES: usize = 10_000;
+/// Bits of an address of version 6 that are not one's own to choose.
+const NETWORK: u128 = !0 << 64;
+
+/// The refusals of each party since a moment.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(Mutex<HashMap<String, (Instant, u32)>>);
+
+impl Refusals {
+    /// Counts one; how many there were, where that is to go on record.
+    pub(super) fn add(&self, actor: &str, source: Option<IpAddr>, now: Instant) -> Option<u32> {
+        let party = format!("{actor} {}", place(source));
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_PARTIES {
+            known.retain(|_, (since, _)| now.duration_since(*since) < WITHIN);
+        }
+        if known.len() >= MAX_PARTIES && !known.contains_key(&party) {
+            return None;
+        }
+        let (since, count) = known.entry(party).or_insert((now, 0));
+        if now.duration_since(*since) >= WITHIN {
+            (*since, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        let is_told = 10_u32.pow(count.ilog10()) == *count;
+        is_told.then_some(*count)
+    }
+}
+
+/// Where somebody asks from: a line of version 6 has many addresses.
+fn place(source: Option<IpAddr>) -> String {
+    match source.map(|it| it.to_canonical()) {
+        None => String::new(),
+        Some(IpAddr::V4(address)) => address.to_string(),
+        Some(IpAddr::V6(address)) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_and_each_tenfold_within_a_minute_are_told() {
+        let (refusals, now) = (Refusals::default(), Instant::now());
+        let told = |actor: &str, count: u32, at: Instant| -> Vec<u32> {
+            (0..count).filter_map(|_| refusals.add(actor, None, at)).collect()
+        };
+        assert_eq!(told("a", 1_234, now), [1, 10, 100, 1_000]);
+        assert_eq!(told("b", 9, now), [1]);
+        assert_eq!(told("a", 100, now + WITHIN / 2), [0_u32; 0]);
+        assert_eq!(told("a", 10, now + WITHIN), [1, 10]);
+    }
+
+    #[test]
+    fn addresses_of_one_line_are_counted_together() {
+        let (refusals, now) = (Refusals::default(), Instant::now());
+        let told = |address: &str| refusals.add("x", Some(address.parse().unwrap()), now);
+        assert_eq!(told("2001:db8:1:2::1"), Some(1));
+        assert_eq!(told("2001:db8:1:2::2"), None);
+        assert_eq!(told("2001:db8:1:3::1"), Some(1));
+        assert_eq!(told("192.0.2.1"), Some(1));
+    }
+}
