@@ -10,7 +10,7 @@
 //! with its seal.
 //!
 //! Layer: 8. Imports `app::audit`, `app::demo`, `app::import`, `fhir`; `validate` for what needs no server; `oauth` and
-//! `store::oauth` for tokens; `hl7v2` for messages.
+//! `store::oauth` for tokens; `store::maintenance` for the room of bodies; `hl7v2` for messages.
 
 mod audit;
 mod checks;
