@@ -224,6 +224,10 @@ fn fields_of_which_nothing_is_made_are_listed() {
     for (kind, segments, field, expected) in cases {
         assert_eq!(listed(kind, segments, field), *expected, "{kind} {segments:?} {field}");
     }
+    // The number of a diagnosis is in what is made of it, also where an order brings it.
+    let diagnosis = format!("DG1|1||I10^Pressure^I10{}D9^A", "|".repeat(17));
+    let made = draft(&maps, "ORM^O01", &[PATIENT, bare, &diagnosis]);
+    assert!(text(made.first("orderdiagnosis").unwrap(), "identifier").contains("\"D9\""));
 }
 
 /// Covers in part: v2 F1.
