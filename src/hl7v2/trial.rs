@@ -20,7 +20,7 @@ pub struct Drafted {
     pub bundle: Option<Value<'static>>,
     /// What is wrong, or worth knowing.
     pub issues: Vec<Issue>,
-    /// Fields with a value that no rule reads.
+    /// Fields with a value, or repetitions of them, of which nothing is made.
     pub unmapped: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ pub struct Converted {
     pub bundle: Option<Value<'static>>,
     /// What is wrong, or worth knowing.
     pub issues: Vec<Issue>,
-    /// Fields with a value that no rule reads.
+    /// Fields with a value, or repetitions of them, of which nothing is made.
     pub unmapped: Vec<String>,
     /// The answer.
     pub answer: String,

@@ -177,6 +177,59 @@ fn repetitions_that_no_rule_reads_are_listed_each() {
     assert_eq!(unread(&made), ["ZZZ[1]-2"]);
 }
 
+/// What is read for a key, or read and of no use, is in no resource.
+///
+/// Covers in part: v2 F1.
+#[test]
+fn fields_of_which_nothing_is_made_are_listed() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let listed = |kind: &str, segments: &[&str], field: &str| {
+        let made = draft(&maps, kind, segments);
+        let all = made.unmapped.iter().filter_map(|place| place.strip_prefix(field));
+        let own = all.filter(|rest| rest.is_empty() || rest.starts_with('['));
+        own.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let visit = "PV1|1|I|||||||||||||||||V5^^^STM";
+    let order = "OBR|1|P1^A|F1^LAB|24323-8^Panel^LN|||20260704110000||||||||||||||||||F";
+    let bare = "OBR|1|||24323-8^Panel^LN|||20260704110000";
+    let dead = |code: &str| format!("{PATIENT}{}{code}", "|".repeat(22));
+    let due_to = |id: &str| format!("DG1|1||I10^Pressure^I10||20260701|A{}{id}", "|".repeat(16));
+    let [no_code, yes] = ["NO", "Y"].map(dead);
+    let [no_id, parent] = ["^^1.2.3^ISO", "D7^A"].map(due_to);
+    let doctor = "PRT||AD||AD^Admitting^HL70912|12^Roe^Rita";
+    let nobody = "PRT||AD||AD^Admitting^HL70912";
+    let numeric = "OBX|1|NM|718-7^Hb^LN|1.1|5|g/dL|||||F|||||||D1^Lab~D2^Lab";
+    let pointer = "OBX|1|RP|S^Scan^L||https://a.test/1^^IM^PNG~https://a.test/2^^IM^PNG||||||F";
+    let cases: &[(&str, &[&str], &str, &[&str])] = &[
+        ("ADT^A08", &[&no_code], "PID[1]-30", &[""]),
+        ("ADT^A08", &[&yes], "PID[1]-30", &[]),
+        ("ADT^A08", &[PATIENT, "PD1||||^^^^^^^^^^^^MR"], "PD1[1]-4", &[""]),
+        ("ADT^A08", &[PATIENT, "PD1||||12^Roe^Rita"], "PD1[1]-4", &[]),
+        ("ADT^A08", &[PATIENT, &no_id], "DG1[1]-22", &[""]),
+        ("ADT^A08", &[PATIENT, &parent], "DG1[1]-22", &[]),
+        ("ADT^A08", &[PATIENT, "IN1|1|PLAN|C1|Insurer"], "IN1[1]-3", &[""]),
+        ("ADT^A08", &[PATIENT, "IN1|1|PLAN|C1"], "IN1[1]-3", &[]),
+        ("ADT^A01", &[PATIENT, visit, nobody], "PRT[1]-4", &[""]),
+        ("ADT^A01", &[PATIENT, visit, doctor], "PRT[1]-4", &[]),
+        ("ORM^O01", &[PATIENT, bare], "OBR[1]-7", &[""]),
+        ("ORU^R01", &[PATIENT, order], "OBR[1]-7", &[]),
+        ("ORU^R01", &[PATIENT, order, "NTE|1|L|words|RE"], "NTE[1]-2", &[""]),
+        ("ORU^R01", &[PATIENT, order, "NTE|1|L|words|RE"], "NTE[1]-3", &[]),
+        ("ORU^R01", &[PATIENT, order, "NTE|1|L|words|RE"], "NTE[1]-4", &[""]),
+        ("ORU^R01", &[PATIENT, order, numeric], "OBX[1]-4", &[""]),
+        ("ORU^R01", &[PATIENT, order, numeric], "OBX[1]-18", &["[2]"]),
+        ("ORU^R01", &[PATIENT, order, pointer], "OBX[1]-5", &["[2]"]),
+    ];
+    for (kind, segments, field, expected) in cases {
+        assert_eq!(listed(kind, segments, field), *expected, "{kind} {segments:?} {field}");
+    }
+    // The number of a diagnosis is in what is made of it, also where an order brings it.
+    let diagnosis = format!("DG1|1||I10^Pressure^I10{}D9^A", "|".repeat(17));
+    let made = draft(&maps, "ORM^O01", &[PATIENT, bare, &diagnosis]);
+    assert!(text(made.first("orderdiagnosis").unwrap(), "identifier").contains("\"D9\""));
+}
+
 /// Covers in part: v2 F1.
 #[test]
 fn an_appointment_of_several_patients_is_one_and_has_all_of_them() {

@@ -11,7 +11,8 @@ const MESSAGE: &str = "MSH|^~\\&|LAB|STM|KILN|H|20260704120000||ORU^R01|C1|P|2.5
      PID|1||12^^^STM^MR||Muster^<b>Anna</b>||19700203|F|||||||||||||||||||||||||||||||XX\r\
      OBR|1||F1^LAB|718-7^Hemoglobin^LN|||20260704110000\r\
      OBX|1|NM|718-7^Hemoglobin^LN||7.1|g/dL|||||F\r\
-     OBX|2|NM|2951-2^Sodium^LN||140|mmol/L|||||F\r";
+     OBX|2|NM|2951-2^Sodium^LN||140|mmol/L|||||F\r\
+     OBX|3|RP|S^Scan^L||https://a.test/1^^IM^PNG~https://a.test/2^^IM^PNG||||||F\r";
 
 async fn page(server: &TestServer, url: &str) -> Answer {
     let client = &server.client;
@@ -57,7 +58,11 @@ async fn a_message_is_shown_by_segments_beside_what_they_make() {
     for part in ["name[0]", "base/patient", "PID-5", "birthDate", "1970-02-03"] {
         assert!(patient.contains(part), "{part}: {patient}");
     }
-    assert!(text.contains("no rule reads it"), "PID-39 is read by no rule");
+    let header = text.split("<h3>MSH 1</h3>").nth(1).unwrap().split("</table>").next().unwrap();
+    assert!(header.contains("<em>not mapped</em>"), "no rule reads who receives: {header}");
+    // A pointer more than there is room for is told of by its number.
+    let third = text.split("<h3>OBX 3</h3>").nth(1).unwrap().split("</table>").next().unwrap();
+    assert!(third.contains("<em>[2] not mapped</em>"), "{third}");
     assert!(text.contains("MSA|AA|C1"), "{text}");
     // What was stored is one step away.
     let link = text.split("?show=Patient/").nth(1).unwrap().split('#').next().unwrap();

@@ -1,7 +1,7 @@
 //! What a message asks to be stored: resources by their keys, with the rule behind each element.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::fhir::json::Object;
 use crate::hl7v2::effect::part::{Part, Removal};
@@ -88,7 +88,7 @@ pub struct Draft {
     pub snapshots: Vec<(String, bool)>,
     /// What is wrong, and what is worth telling.
     pub problems: Vec<Problem>,
-    /// Fields with a value that no rule reads.
+    /// Fields with a value, or repetitions of them, of which nothing is made.
     pub unmapped: Vec<String>,
     /// Codes that no map has another one for.
     pub codes: Vec<LocalCode>,
@@ -122,13 +122,13 @@ pub(super) struct Drafting<'a> {
 
 impl<'a> Drafting<'a> {
     pub(super) fn run(&self, draft: &mut Draft) {
-        let used = RefCell::new(HashSet::new());
+        let (used, used_for_keys) = (RefCell::default(), RefCell::default());
         self.require(draft);
         let mut builder = Builder {
             message: self.message,
             context: self.context,
             groups: &self.rule.groups,
-            used: &used,
+            used: &used_for_keys,
             found: Vec::new(),
             seen: HashMap::new(),
             counts: HashMap::new(),
@@ -252,13 +252,14 @@ impl<'a> Drafting<'a> {
                 continue;
             }
             let mark = out.mark(&rule.element, act);
-            match &rule.work {
+            let read = eval.read_so_far();
+            let is_made = match &rule.work {
                 Work::Build(rules) => {
                     let mut inner = Writing::default();
                     for rule in rules {
                         self.apply(eval, rule, &scope, owner, &mut inner, draft);
                     }
-                    build(rule, inner, mark.as_ref(), out);
+                    build(rule, inner, mark.as_ref(), out)
                 }
                 Work::Value(expr) => {
                     let sources: Vec<_> = expr.paths().iter().map(ToString::to_string).collect();
@@ -266,12 +267,16 @@ impl<'a> Drafting<'a> {
                     self.context.place.replace(place.clone());
                     let items = eval.items(expr, &scope, Some(owner));
                     let from = From { sources, segments: self.traced(expr, &scope), mark };
-                    self.write(rule, items, &from, out, &place, draft);
+                    self.write(rule, items, &from, out, &place, draft)
                 }
+            };
+            if !is_made {
+                eval.forget(read);
             }
         }
     }
 
+    /// Writes values to their place; whether anything came of them, be it that what is stored is to go.
     fn write(
         &self,
         rule: &Rule,
@@ -280,7 +285,7 @@ impl<'a> Drafting<'a> {
         out: &mut Writing,
         place: &str,
         draft: &mut Draft,
-    ) {
+    ) -> bool {
         // An entry with an id of its own goes by its code alone.
         let is_null = from.mark.is_none() && items.iter().any(|item| matches!(item, Item::Null));
         let values = items.into_iter().filter_map(|item| value(item, &rule.element));
@@ -299,7 +304,7 @@ impl<'a> Drafting<'a> {
                     text: format!("{} has no value that it may have", rule.element.text),
                 });
             }
-            return;
+            return is_null;
         }
         let (paths, is_whole) = out.writer.put(&rule.element, values);
         if !is_whole {
@@ -312,7 +317,9 @@ impl<'a> Drafting<'a> {
             sources: sources.clone(),
             segments: segments.clone(),
         };
+        let is_made = !paths.is_empty();
         out.writes.extend(paths.into_iter().map(write));
+        is_made
     }
 
     /// The segments that an expression reads.
@@ -434,24 +441,25 @@ impl<'a> Drafting<'a> {
     }
 }
 
-/// Puts an element to its place that is made of rules of its own.
-fn build(rule: &Rule, inner: Writing, mark: Option<&String>, out: &mut Writing) {
+/// Puts an element to its place that is made of rules of its own; whether anything came of it.
+fn build(rule: &Rule, inner: Writing, mark: Option<&String>, out: &mut Writing) -> bool {
     if inner.writer.body.is_empty() {
-        return;
+        return false;
     }
     if let Some(gone) = inner.ended_extension() {
         out.remove(gone);
-        return;
+        return true;
     }
     let entry = marked(inner.writer.body, mark);
     let (paths, _) = out.writer.put(&rule.element, vec![("", entry)]);
-    let place = paths.first().cloned().unwrap_or_default();
+    let Some(place) = paths.first() else { return false };
     out.writes.extend(
         inner
             .writes
             .into_iter()
             .map(|write| Write { path: format!("{place}.{}", write.path), ..write }),
     );
+    true
 }
 
 /// The code of the error that a rule asks for when it has no value.

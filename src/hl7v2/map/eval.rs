@@ -1,7 +1,6 @@
 //! Expressions on a message: values, conditions, keys.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 
 use crate::fhir::json::Object;
 use crate::hl7v2::er7::{Index, Message, Path, Segment};
@@ -55,8 +54,8 @@ pub(crate) struct Eval<'a> {
     pub groups: &'a [Group],
     /// The resources that the message makes, as far as they are known.
     pub instances: &'a [Instance<'a>],
-    /// Which fields were read.
-    pub used: &'a RefCell<HashSet<Read>>,
+    /// Which fields were read, one after the other: those of the rule at hand come last.
+    pub used: &'a RefCell<Vec<Read>>,
 }
 
 impl<'a> Eval<'a> {
@@ -92,6 +91,23 @@ impl<'a> Eval<'a> {
         self.items(expr, scope, owner).first().map(Item::text).unwrap_or_default()
     }
 
+    /// Takes down that fields were read, unless they are looked at only.
+    fn reads(&self, read: impl IntoIterator<Item = Read>) {
+        if !self.context.quiet.get() {
+            self.used.borrow_mut().extend(read);
+        }
+    }
+
+    /// How much was read so far.
+    pub(super) fn read_so_far(&self) -> usize {
+        self.used.borrow().len()
+    }
+
+    /// Forgets what was read after that: nothing came of it.
+    pub(super) fn forget(&self, read_before: usize) {
+        self.used.borrow_mut().truncate(read_before);
+    }
+
     fn segments(&self, path: &Path, scope: &Scope) -> Vec<Segment<'a>> {
         let mut found = scope.see(path.segment, self.groups, self.message);
         let is_all_of_text =
@@ -106,8 +122,9 @@ impl<'a> Eval<'a> {
                     let is_on = is_next && scope::goes_on(after, self.message);
                     if is_next {
                         next = is_on.then_some(after);
-                        let read = [2, 3, 4, 11].map(|field| (segment.position(), field, 0));
-                        self.used.borrow_mut().extend(read.into_iter().filter(|_| is_on));
+                        // What they have in common is told by the first of them.
+                        let read = [2, 3, 11].map(|field| (segment.position(), field, 0));
+                        self.reads(read.into_iter().filter(|_| is_on));
                     }
                     is_next
                 });
@@ -144,10 +161,7 @@ impl<'a> Eval<'a> {
                 Index::At(at) => Some(at),
                 Index::All => own.filter(|_| scope.is_alone).map(|(_, at)| at),
             };
-            if !self.context.quiet.get() {
-                let read = (segment.position(), path.field, at.unwrap_or(0));
-                self.used.borrow_mut().insert(read);
-            }
+            self.reads([(segment.position(), path.field, at.unwrap_or(0))]);
             let reps = match at {
                 Some(at) => vec![field.repetition(at)],
                 None => field.repetitions().collect(),
@@ -328,10 +342,12 @@ impl<'a> Eval<'a> {
             if lines.trim().is_empty() {
                 continue;
             }
-            self.used.borrow_mut().extend([1, 2, 3, 4, 5, 6].map(|field| (at, field, 0)));
             let author = segment.field(5).repetition(1);
             let author = author.is_valued().then(|| self.author(&Rep::of_part(author))).flatten();
             let when = time::datetime(&segment.field(6).text(), self.context);
+            let read =
+                [((at, 3, 0), true), ((at, 5, 1), author.is_some()), ((at, 6, 0), when.is_some())];
+            self.reads(read.into_iter().filter(|(_, is_made)| *is_made).map(|(read, _)| read));
             let note = Object::new().with_some("authorReference", author);
             let note = note.with_some("time", when).with("text", lines);
             out.push(Item::Fhir("Annotation", note.into()));
@@ -397,8 +413,13 @@ impl<'a> Eval<'a> {
         self.context.counts_nulls.set(true);
         let would_hold = self.holds(when, scope, Some(owner));
         self.context.counts_nulls.set(false);
-        let items = || self.items(value, scope, Some(owner));
-        would_hold && matches!(items().as_slice(), [first, ..] if matches!(first, Item::Null))
+        let read = self.read_so_far();
+        let is_ended =
+            would_hold && matches!(&*self.items(value, scope, Some(owner)), [Item::Null, ..]);
+        if !is_ended {
+            self.forget(read);
+        }
+        is_ended
     }
 
     fn truth(&self, expr: &Expr, scope: &Scope, owner: Option<usize>) -> bool {

@@ -1,7 +1,7 @@
 //! Which resources a message makes: one for each segment or group that a rule is about.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::hl7v2::er7::{Message, Path, Segment, SegmentName};
@@ -98,7 +98,8 @@ pub(super) struct Builder<'a> {
     pub(super) message: &'a Message<'a>,
     pub(super) context: &'a Context<'a>,
     pub(super) groups: &'a [Group],
-    pub(super) used: &'a RefCell<HashSet<Read>>,
+    /// What is read for keys and conditions; it does not count: what is in a resource is written by its rules.
+    pub(super) used: &'a RefCell<Vec<Read>>,
     pub(super) found: Vec<Instance<'a>>,
     pub(super) seen: HashMap<String, usize>,
     pub(super) counts: HashMap<&'a str, usize>,

@@ -159,7 +159,10 @@ impl<'a> Drafting<'a> {
         let items = eval.items(&Expr::Path(acts.action), scope, Some(owner));
         let code = items.first().map(Item::text).unwrap_or_default();
         let known_by = || {
+            let read = eval.read_so_far();
             let text = eval.text(&acts.key, scope, Some(owner));
+            // A key says which entry it is; what is in that is written by rules.
+            eval.forget(read);
             let is_known = text.chars().any(|c| !c.is_control() && c != '^' && c != '~');
             is_known.then(|| mark(&id::digest(&[&self.context.sender, &text])))
         };
@@ -206,9 +209,10 @@ pub(super) fn add_identifier(body: &mut Object<'static>, key: &Key) {
     }
 }
 
-/// The fields with a value that no rule read, and of those of which only some repetitions were read the others;
-/// numbers of segments among their kind do not count.
-pub(super) fn unmapped(message: &Message<'_>, used: &HashSet<Read>) -> Vec<String> {
+/// The fields with a value of which nothing came, and of those of which something came of some repetitions only
+/// the others; numbers of segments among their kind do not count.
+pub(super) fn unmapped(message: &Message<'_>, used: &[Read]) -> Vec<String> {
+    let used: HashSet<_> = used.iter().copied().collect();
     let mut out = Vec::new();
     for segment in message.segments() {
         let at = segment.position();

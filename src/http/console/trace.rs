@@ -117,18 +117,19 @@ fn segments(
             let number = field.place().field;
             let elements = made.get(&(segment.position(), number));
             let place = format!("{}[{}]-{number}", place.segment, place.sequence);
-            let unread = draft.unmapped.iter().filter_map(|one| one.strip_prefix(&place));
+            let unmapped = draft.unmapped.iter().filter_map(|one| one.strip_prefix(&place));
             // The whole field, or repetitions of it: `[2]`.
-            let unread: Vec<_> =
-                unread.filter(|rest| rest.is_empty() || rest.starts_with('[')).collect();
+            let unmapped: Vec<_> =
+                unmapped.filter(|rest| rest.is_empty() || rest.starts_with('[')).collect();
             html.raw("<tr><td data-label=\"Field\">")
                 .text(&number.to_string())
                 .raw("</td><td data-label=\"Value\"><code>")
                 .text(&cut(field.raw()))
                 .raw("</code></td><td data-label=\"Makes\">")
-                .each(unread, |html, rest| {
-                    let what = if rest.is_empty() { "it" } else { rest };
-                    html.raw("<em>no rule reads ").text(what).raw("</em> ")
+                .each(unmapped, |html, rest| {
+                    let html = html.raw("<em>");
+                    let html = if rest.is_empty() { html } else { html.text(rest).raw(" ") };
+                    html.raw("not mapped</em> ")
                 })
                 .each(elements.into_iter().flatten(), element)
                 .raw("</td></tr>\n")
