@@ -201,7 +201,9 @@ impl Rows {
         let sealed = maintenance::sealed_rows(store, from, last.n.saturating_add(1));
         // More than were sealed are not read without a bound.
         let rows: i64 = seals[first..].iter().map(|seal| i64::from(seal.size)).sum();
-        let (through, most) = (UpTo::Through(last.last), rows * 2 + 1_000);
+        // A seal that was moved back must not hide the rows of those before it.
+        let end = seals.iter().map(|seal| seal.last).max().unwrap_or(last.last);
+        let (through, most) = (UpTo::Through(end), rows * 2 + 1_000);
         let found = maintenance::ordered_rows(store, parties, before, through, most);
         let (sealed, found) = futures_util::try_join!(sealed, found)?;
         Ok(Self { sealed: by_number(sealed), found: found.into_iter() })
