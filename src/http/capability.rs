@@ -276,10 +276,16 @@ impl Capability {
 
     fn resource(&self, resource_type: ResourceType, parts: &Parts) -> Value<'static> {
         let is_binary = resource_type == ResourceType::BINARY;
-        let offered = |code: &str| !(is_binary && code == Kind::Patch.as_str());
+        // What happened is not changed.
+        let is_record = resource_type == ResourceType::AUDIT_EVENT;
+        let kept = |kind: Kind| is_record && kind.is_change() || is_binary && kind == Kind::Patch;
+        let kept = [Kind::Delete, Kind::Patch, Kind::Update]
+            .map(|kind| kept(kind).then_some(kind.as_str()));
+        let offered = |code: &str| !kept.contains(&Some(code));
         let has = |kind: Kind| self.types.contains(&kind.as_str());
         let conditional = |kind: Kind| self.conditional.contains(&kind);
         let deletes = match (conditional(Kind::Delete), self.options.deletes_many) {
+            _ if is_record => "not-supported",
             (false, _) => "not-supported",
             (true, false) => "single",
             (true, true) => "multiple",
@@ -292,10 +298,10 @@ impl Capability {
             .with("interaction", interactions(&self.types, offered))
             .with("versioning", "versioned-update")
             .with("readHistory", has(Kind::Vread))
-            .with("updateCreate", has(Kind::Update))
+            .with("updateCreate", has(Kind::Update) && !is_record)
             .with("conditionalCreate", conditional(Kind::Create))
             .with("conditionalRead", if has(Kind::Read) { "full-support" } else { "not-supported" })
-            .with("conditionalUpdate", conditional(Kind::Update))
+            .with("conditionalUpdate", conditional(Kind::Update) && !is_record)
             .with("conditionalDelete", deletes)
             .with("referencePolicy", codes(self.reference_policy()));
         parts
@@ -461,6 +467,10 @@ mod tests {
         assert!(texts("searchInclude").contains(&"Patient:organization"));
         assert!(texts("searchRevInclude").contains(&"Provenance:target"));
         assert!(!texts("searchRevInclude").contains(&"Patient:organization"));
+        let mut record = rest.items_at("resource").iter();
+        let record = record.find(|it| it.str_at("type") == Some("AuditEvent")).expect("AuditEvent");
+        assert!(!all(record).iter().any(|code| ["delete", "patch", "update"].contains(&&**code)));
+        assert_eq!(record.str_at("conditionalDelete"), Some("not-supported"));
         let has_search = rest.items_at("searchParam").len();
         assert!(has_search > 3, "{has_search}");
         assert_eq!(rest.items_at("resource").len(), 144);

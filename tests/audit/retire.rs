@@ -1,7 +1,7 @@
 //! Months are dropped on record and signed, and a month that somebody else took away is named (A11, A12, V32).
 //!
 //! Covers: security A12, V32.
-//! Covers in part: security A11.
+//! Covers: security A11.
 
 use std::fs::File;
 use std::io::Read as _;

@@ -1,7 +1,7 @@
 //! The seal over the record: any change is found and named (A11, V32).
 //!
 //! Covers: security A12, C4, V32.
-//! Covers in part: security A11.
+//! Covers: security A11.
 
 use std::time::{Duration, Instant};
 

@@ -115,7 +115,7 @@ async fn a_number_is_taken_back_by_who_told_of_it() {
 /// v2 S30: a report that is known by its number alone is found again by its code, and another panel of that number is
 /// another report.
 ///
-/// Covers in part: v2 S30.
+/// Covers: v2 S30.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_known_by_its_number_alone_is_found_by_its_code() {
     let mut story = Story::begin().await;
