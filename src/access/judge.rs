@@ -101,6 +101,10 @@ impl<'v> Facts<'_, 'v> {
                 patients.iter().any(|patient| denied.contains(patient)) || self.is_patient(denied)
             }
             Told::Patient => value.get("patient").is_some_and(|patient| leads(patient, denied)),
+            // What it is attached to, the store tells.
+            Told::Attachment => {
+                value.get("securityContext").is_some_and(|context| leads(context, denied))
+            }
             // Whose a target is that is no patient, the store tells.
             Told::Targets => value.items_at("target").iter().any(|target| leads(target, denied)),
         });

@@ -271,7 +271,8 @@ impl Policy {
         self.denied.iter().filter(move |denied| is_meant(denied.act)).filter_map(move |denied| {
             let filter = denied.of.filter(of, &self.extractor, true);
             let (patients, told_by) = (Some(denied.patients.clone()), Told::of(of));
-            let is_some = filter != constant(false);
+            // A Binary goes with what it is attached to, whatever is said of Binaries.
+            let is_some = filter != constant(false) || told_by == Told::Attachment;
             is_some.then(|| Withheld { patients, told_by, filter: Arc::new(filter) })
         })
     }

@@ -78,6 +78,8 @@ pub struct Withheld {
 /// What says of a resource whose it is, where something is withheld of somebody.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Told {
+    /// What a Binary is attached to; where it says so itself, the element `securityContext` alone.
+    Attachment,
     /// The compartments that it is in.
     Compartment,
     /// Its element `patient`: it is in no compartment.
@@ -90,6 +92,7 @@ impl Told {
     /// What says it of resources of a type.
     pub(super) fn of(of: ResourceType) -> Self {
         match of {
+            ResourceType::BINARY => Self::Attachment,
             ResourceType::DEVICE => Self::Patient,
             ResourceType::PROVENANCE => Self::Targets,
             _ => Self::Compartment,
@@ -194,6 +197,16 @@ impl Limits {
     /// Whether compartments alone say of whom something is withheld.
     pub fn are_denied_by_compartment(&self) -> bool {
         self.withheld.iter().all(|it| it.told_by == Told::Compartment)
+    }
+
+    /// Who keeps something of what is theirs back with which a Binary goes that is attached to it.
+    pub fn denied_by_attachment(&self) -> Vec<i64> {
+        let all = self.withheld.iter().filter(|it| it.told_by == Told::Attachment);
+        let mut all: Vec<i64> =
+            all.filter_map(|it| it.patients.as_deref()).flatten().copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// Of whom something may be withheld, beside what is withheld of anybody.

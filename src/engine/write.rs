@@ -214,13 +214,19 @@ impl Engine {
         permit: &Permit<'_>,
     ) -> Result<bool, Error> {
         let kept = permit.kept_from(Act::Collect)?;
-        if kept.limits().is_none_or(|limits| limits.withheld.is_empty()) {
+        let Some(limits) = kept.limits().filter(|limits| !limits.withheld.is_empty()) else {
             return Ok(false);
-        }
-        let before = prior.filter(|prior| !prior.version.is_deleted());
-        let is_known = |patient: &i64| before.is_some_and(|prior| prior.patients.contains(patient));
-        if before.is_some() && prepared.patients.iter().all(is_known) {
-            return Ok(false);
+        };
+        if let Some(before) = prior.filter(|prior| !prior.version.is_deleted()) {
+            // Where no compartment tells whose it is, as of a Device, the version before does.
+            let is_known = if limits.are_denied_by_compartment() {
+                prepared.patients.iter().all(|patient| before.patients.contains(patient))
+            } else {
+                self.store.keeps_back(&before.version, &kept)?
+            };
+            if is_known {
+                return Ok(false);
+            }
         }
         self.store.keeps_back_value(identity, &document(identity, prepared)?, &kept)
     }

@@ -40,7 +40,7 @@ impl Store {
 
     /// Whether a version is withheld that a restriction shows in part: told by the whole, before anything is
     /// taken out of it.
-    pub(super) fn keeps_back(
+    pub(crate) fn keeps_back(
         &self,
         version: &Version,
         restriction: &Restriction,

@@ -71,6 +71,34 @@ async fn an_older_list_ends_nothing() {
     );
 }
 
+/// v2 S22: of several patients each has lists of its own, which are late or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_list_of_several_patients_ends_nothing_of_any() {
+    let mut story = Story::begin().await;
+    let both = |code: &str| {
+        format!(
+            "SCH|A1^S|A1^S|||||CHECK|NORMAL|30|min|^^30^20260710090000|||||||||20^Who^A\n\
+             {PID}\nDG1|1||D1^First^L\nPID|2||78^^^STM^MR||Doe^Bob\nDG1|1||{code}^Other^L\n\
+             RGS|1\nAIS|1||S1^Scan^L"
+        )
+    };
+    let alone = "PID|1||78^^^STM^MR||Doe^Bob\nDG1|1||D3^Third^L";
+    for (event, sent, segments) in [
+        ("SIU^S12^SIU_S12", "20260704120000", both("D2")),
+        // Of the second patient alone, so that the list of the first one is no older than before.
+        ("ADT^A31^ADT_A05", "20260704140000", alone.to_owned()),
+        ("SIU^S14^SIU_S12", "20260704130000", both("D2")),
+    ] {
+        let told = story.tell_at(event, sent, &segments).await;
+        assert!(told.starts_with("AA"), "{event}: {told}");
+    }
+    for (code, expected) in [("D1", ""), ("D2", "entered-in-error"), ("D3", "")] {
+        let url = format!("/Condition?code={code}&");
+        let found = story.of(&url, "verificationStatus.coding[0].code").await;
+        assert_eq!(found, expected, "{code}");
+    }
+}
+
 /// v2 S22: a late change of status stands in the history where it was.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_status_stands_in_the_history() {

@@ -54,6 +54,7 @@ pub(super) fn decisive<'d>(
         names.extend(of_members(&clause.members));
     }
     names.extend(limits.withheld.iter().flat_map(|withheld| match withheld.told_by {
+        Told::Attachment => &["securityContext"][..],
         Told::Compartment => &[][..],
         Told::Patient => &["patient"][..],
         Told::Targets => &["target"][..],

@@ -129,7 +129,7 @@ impl Plan {
             if let Some((stored, _)) = found.stored.as_mut().filter(|_| !ending.is_empty()) {
                 *stored = outdated(stored, &ending);
             }
-            let is_late = draft.mode == Mode::Snapshot && late.contains(&draft.segment);
+            let is_late = draft.mode == Mode::Snapshot && late.have(draft);
             if is_late {
                 plan.add_late(draft, &found, &said);
                 continue;

@@ -4,6 +4,7 @@
 
 use super::find::Found;
 use super::plan::Plan;
+use super::stale::is_of_visit;
 use super::{Applier, Case, Halt};
 use crate::engine::SearchTarget;
 use crate::fhir::ResourceType;
@@ -52,7 +53,8 @@ impl Applier {
         plan: &mut Plan,
     ) -> Result<(), Halt> {
         let visit = lists.own.iter().find(|(draft, _)| draft.rule == "encounter");
-        let visit = visit.map(|(_, found)| found.identity.to_string());
+        let visit = visit.map(|(_, found)| *found);
+        let here = visit.map(|visit| visit.identity.to_string());
         for (segment, is_there) in &case.draft.snapshots {
             // That a segment is missing says nothing.
             let of_list =
@@ -63,10 +65,11 @@ impl Applier {
             let name = |rule: &ResourceRule| rule.segment().map(|name| name.to_string());
             let rule = rules.find(|rule| name(rule).as_deref() == Some(segment.as_str()));
             // A list that is older than the stored one ends nothing.
+            let owner = visit.filter(|_| is_of_visit(segment)).unwrap_or(lists.patient);
             let is_new = plan.marks.iter().any(|mark| {
-                mark.aspect
-                    .strip_prefix("list ")
-                    .is_some_and(|rest| rest.split(' ').next() == Some(segment.as_str()))
+                let list = mark.aspect.strip_prefix("list ");
+                mark.id == owner.identity.id.as_str()
+                    && list.is_some_and(|rest| rest.split(' ').next() == Some(segment.as_str()))
             });
             let is_due = *is_there && is_told && is_new;
             let Some(rule) = rule.filter(|_| is_due) else { continue };
@@ -85,7 +88,7 @@ impl Applier {
                 let is_own = identifiers.any(|it| it.str_at("system") == Some(own.as_str()));
                 // The diagnoses of another visit are another list.
                 let of_visit = stored.get("encounter").and_then(|it| it.str_at("reference"));
-                let is_here = of_visit.is_none() || of_visit == visit.as_deref();
+                let is_here = of_visit.is_none() || of_visit == here.as_deref();
                 let ended = amend::ended(stored, &rule.resource_type);
                 let ended = ended.filter(|_| is_own && is_here);
                 let Some(ended) = ended else { continue };
@@ -117,7 +120,7 @@ impl Applier {
 }
 
 /// Whether a draft is of the patient whose draft has this url.
-fn names(draft: &DraftResource, url: &str) -> bool {
+pub(super) fn names(draft: &DraftResource, url: &str) -> bool {
     let of = |name| draft.body.get(name).and_then(|of| of.str_at("reference"));
     ["subject", "patient", "beneficiary"].into_iter().any(|name| of(name) == Some(url))
 }

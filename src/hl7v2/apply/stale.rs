@@ -8,16 +8,16 @@
 //!
 //! Spec: v2 S22
 
-use std::collections::BTreeSet;
-
 use super::find::Found;
 use super::plan::Plan;
+use super::snapshot::names;
 use super::{Applier, Case, Halt};
 use crate::fhir::datetime::{DateTime, Zone};
 use crate::fhir::json::Value;
 use crate::fhir::{Identity, Instant, ResourceType};
 use crate::hl7v2::effect::visit;
 use crate::hl7v2::effect::{Json, result};
+use crate::hl7v2::map::DraftResource;
 use crate::store::hl7v2::Mark;
 
 /// The time by which something in a laboratory was made.
@@ -134,17 +134,18 @@ impl Applier {
         Ok(own.map(|(.., aspect, at)| (aspect.clone(), *at)).collect())
     }
 
-    /// The lists of the message (by their segment) of which a newer one is stored; the others are noted.
+    /// The lists of the message of which a newer one is stored; the others are noted.
     pub(super) async fn late_lists(
         &self,
         case: &Case<'_>,
         found: &[Found],
         plan: &mut Plan,
-    ) -> Result<BTreeSet<String>, Halt> {
-        let mut late = BTreeSet::new();
-        for (segment, is_there) in &case.draft.snapshots {
-            let Some(owner) = owner(segment, case, found).filter(|_| *is_there) else { continue };
-            let aspect = format!("list {segment} {}", case.sender());
+    ) -> Result<LateLists, Halt> {
+        let mut late = Vec::new();
+        let told = case.draft.snapshots.iter().filter(|(_, is_there)| *is_there);
+        let lists: Vec<_> = told.flat_map(|(segment, _)| lists_of(segment, case, found)).collect();
+        for (list, owner) in lists {
+            let aspect = format!("list {} {}", list.segment, case.sender());
             let is_late = owner.stored.is_some()
                 && self
                     .marks_of(&owner.identity, case)
@@ -152,23 +153,65 @@ impl Applier {
                     .iter()
                     .any(|(name, at)| *name == aspect && *at > case.at);
             if is_late {
-                late.insert(segment.clone());
+                late.push(list);
                 continue;
             }
             let Identity { resource_type, id } = &owner.identity;
             let (resource_type, id) = (resource_type.to_string(), id.to_string());
             plan.marks.push(Mark { resource_type, id, aspect, at: case.at });
         }
-        Ok(late)
+        Ok(LateLists(late))
     }
 }
 
-/// Whose list it is: that of the visit, of diagnoses and procedures; else that of the patient.
-fn owner<'f>(segment: &str, case: &Case<'_>, found: &'f [Found]) -> Option<&'f Found> {
-    let of = |rule: &str| {
-        let mut all = case.draft.resources.iter().zip(found);
-        all.find(|(draft, _)| draft.rule == rule).map(|(_, found)| found)
+/// Lists of which newer ones are stored.
+pub(super) struct LateLists(Vec<List>);
+
+/// A list that a message tells.
+struct List {
+    /// The segment of its entries.
+    segment: String,
+    /// Of several patients the one whose it is, by the url of the draft.
+    of: Option<String>,
+}
+
+impl LateLists {
+    /// Whether a draft is an entry of one.
+    pub(super) fn have(&self, draft: &DraftResource) -> bool {
+        self.0.iter().any(|list| {
+            list.segment == draft.segment && list.of.as_ref().is_none_or(|url| names(draft, url))
+        })
+    }
+}
+
+/// Whether a list is one of the visit: that of diagnoses, and that of procedures. Others are of the patient.
+pub(super) fn is_of_visit(segment: &str) -> bool {
+    matches!(segment, "DG1" | "PR1")
+}
+
+/// The lists of a segment, each with whose it is: one, or of several patients that of each who has entries.
+fn lists_of<'f>(segment: &str, case: &Case<'_>, found: &'f [Found]) -> Vec<(List, &'f Found)> {
+    let all: Vec<_> = case.draft.resources.iter().zip(found).collect();
+    let patients: Vec<_> = all.iter().filter(|(draft, _)| draft.rule == "patient").collect();
+    let visit_of = |url: Option<&str>| {
+        let mut visits = all.iter().filter(|(draft, _)| draft.rule == "encounter");
+        let visit = visits.find(|(draft, _)| url.is_none_or(|url| names(draft, url)));
+        visit.map(|(_, found)| *found).filter(|_| is_of_visit(segment))
     };
-    let visit = || of("encounter").filter(|_| matches!(segment, "DG1" | "PR1"));
-    visit().or_else(|| of("patient"))
+    let mut lists = Vec::new();
+    if patients.len() < 2 {
+        let owner = visit_of(None).or_else(|| patients.first().map(|(_, found)| *found));
+        let list = List { segment: segment.to_owned(), of: None };
+        lists.extend(owner.map(|owner| (list, owner)));
+        return lists;
+    }
+    for &(patient, own) in patients {
+        let is_told =
+            all.iter().any(|(draft, _)| draft.segment == segment && names(draft, &patient.url));
+        if is_told {
+            let list = List { segment: segment.to_owned(), of: Some(patient.url.clone()) };
+            lists.push((list, visit_of(Some(&patient.url)).unwrap_or(own)));
+        }
+    }
+    lists
 }

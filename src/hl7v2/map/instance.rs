@@ -186,8 +186,8 @@ impl<'a> Builder<'a> {
     fn tell_same(&self, rule: &ResourceRule, known: usize, scope: &Scope) {
         let is_group = matches!(rule.each, Each::Group(_));
         let said = |scope: &Scope| {
-            let range = scope.inner();
-            let segments = self.message.segments().skip(range.start).take(range.len());
+            // By their places: to walk there from the beginning each time is long where many have the key.
+            let segments = scope.inner().filter_map(|at| self.message.segment_at(at));
             let own = segments.filter(|it| !is_group || !(it.is("OBX") || it.is("NTE")));
             // The first field is most often the number in the list.
             own.map(|it| it.fields().skip(1).map(|field| field.raw()).collect::<Vec<_>>())

@@ -51,7 +51,7 @@ impl Authority {
         let code = self.typed_code();
         let until = i64::try_from(LIFETIME.as_millis()).unwrap_or(0);
         let expires = self.clock.now().plus_millis(until);
-        account::add_link(&self.store, &hash(&code), Some(account.id), expires).await?;
+        account::add_code(&self.store, &hash(&code), account.id, expires).await?;
         Ok(Some(spoken(&code)))
     }
 

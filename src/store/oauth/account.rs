@@ -270,6 +270,17 @@ pub async fn add_link(
     query.execute(&store.0.admin).await.map(drop).map_err(failure::sqlx_error)
 }
 
+/// Keeps a code of an account until `expires`. Links for its password stay as they are.
+pub async fn add_code(
+    store: &Store,
+    hash: &[u8],
+    account: Uuid,
+    expires: Instant,
+) -> Result<(), Error> {
+    let query = sqlx::query(ADD_LINK).bind(hash).bind(account).bind(expires.as_micros());
+    query.execute(&store.0.admin).await.map(drop).map_err(failure::sqlx_error)
+}
+
 /// What a link is for, as long as it can be used.
 pub async fn find_link(store: &Store, hash: &[u8], now: Instant) -> Result<Option<Link>, Error> {
     let query = sqlx::query_as(FIND_LINK).bind(hash).bind(now.as_micros());

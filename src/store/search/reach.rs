@@ -155,6 +155,10 @@ impl Compiler<'_, '_> {
         for withheld in &limits.withheld {
             all.push(self.is_withheld(withheld, row)?.not());
         }
+        let deniers = limits.denied_by_attachment();
+        if !deniers.is_empty() {
+            all.push(attached::is_kept_back(self, &deniers, row)?.not());
+        }
         Ok(Cond::all(all))
     }
 
@@ -171,6 +175,10 @@ impl Compiler<'_, '_> {
         let theirs = match withheld.patients.as_deref() {
             None => Cond::True,
             Some(patients) => match withheld.told_by {
+                // What it is attached to is asked of all of them at once.
+                Told::Attachment => {
+                    self.refers_to("{}.body#>>'{securityContext,reference}'", patients, row)
+                }
                 Told::Compartment => self.is_of_one(patients, row),
                 Told::Patient => self.refers_to("{}.body#>>'{patient,reference}'", patients, row),
                 Told::Targets => self.is_about_one(patients, row),

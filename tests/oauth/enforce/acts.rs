@@ -103,6 +103,11 @@ async fn what_must_not_be_collected_does_not_come_into_being() {
     put(&doctor, "Observation/a-lab", &lab).await.expect(200);
     put(&doctor, "Observation/b-lab", &lab).await.expect(403);
     put(&doctor, "Observation/b-lab", &theirs).await.expect(200);
+    // Of a Device an element tells whose it is.
+    let pump = |of: &str| format!(r#""patient":{{"reference":"Patient/{of}"}},"lotNumber":"2""#);
+    put(&doctor, "Device/a-pump", &pump("a")).await.expect(200);
+    put(&doctor, "Device/b-pump", &pump("a")).await.expect(403);
+    put(&doctor, "Device/b-pump", &pump("b")).await.expect(200);
     doctor.delete("/Observation/a-vital").await.expect(204);
     let vital = content("Observation/a-vital");
     put(&doctor, "Observation/a-vital", &vital).await.expect(403);

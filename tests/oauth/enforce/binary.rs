@@ -4,6 +4,7 @@
 //! Covers: security E8.
 
 use super::super::world::{asked, body};
+use super::consent::{consent, doctor_with};
 use crate::harness::grants::Token;
 use crate::harness::server::TestServer;
 
@@ -85,5 +86,44 @@ async fn a_document_of_ones_own_opens_nothing_of_others() {
     own.get("/Binary/doc").await.expect(200);
     own.delete("/DocumentReference/a").await.expect(204);
     own.get("/Binary/doc").await.expect(404);
+    server.stop().await;
+}
+
+/// What a patient denies takes along what is attached to it.
+///
+/// Covers in part: security S4.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binary_is_kept_back_with_what_it_is_attached_to() {
+    let server = filled().await;
+    let all = ["alone", "b-doc", "both", "doc", "of-b", "photo", "report"];
+    let documents =
+        r#""class":[{"system":"http://hl7.org/fhir/resource-types","code":"DocumentReference"}]"#;
+    for (provision, hidden) in [
+        (r#"{"type":"deny"}"#.to_owned(), &["both", "doc", "photo", "report"][..]),
+        (
+            format!(r#"{{"type":"permit","provision":[{{"type":"deny",{documents}}}]}}"#),
+            &["both", "doc"],
+        ),
+    ] {
+        server.client.put("/Consent/c", body("Consent/c", &consent(&provision))).await;
+        let (doctor, _stop) = doctor_with(&server, Token::new(&server, "user/*.rs")).await;
+        for id in all {
+            let status = if hidden.contains(&id) { 404 } else { 200 };
+            doctor.get(&format!("/Binary/{id}")).await.expect(status);
+            doctor.get(&format!("/Binary/{id}/_history/1")).await.expect(status);
+        }
+        let seen = all.iter().filter(|id| !hidden.contains(id));
+        let seen: Vec<String> = seen.map(|id| format!("Binary/{id}")).collect();
+        assert_eq!(asked(&doctor, "/Binary").await, seen, "{provision}");
+    }
+    let of_a = format!(r#"{LOOSE},"securityContext":{{"reference":"Patient/a"}}"#);
+    server.client.put("/Binary/of-a", body("Binary/of-a", &of_a)).await.expect(201);
+    let deny = consent(r#"{"type":"deny"}"#);
+    server.client.put("/Consent/c", body("Consent/c", &deny)).await.expect(200);
+    let (doctor, _stop) = doctor_with(&server, Token::new(&server, "user/*.rs")).await;
+    doctor.get("/Binary/of-a").await.expect(404);
+    let (own, _stop) = Token::new(&server, "patient/*.rs").patient("a").client().await;
+    own.get("/Binary/of-a").await.expect(200);
+    own.get("/Binary/doc").await.expect(200);
     server.stop().await;
 }

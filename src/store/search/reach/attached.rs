@@ -29,30 +29,65 @@ pub(super) fn is_visible(
     if of != ResourceType::BINARY {
         return Ok(Cond::False);
     }
-    let types: Vec<ResourceType> = ATTACHING.iter().filter_map(|name| name.parse().ok()).collect();
-    let codes: Vec<String> = types.iter().map(|of| of.code().to_string()).collect();
+    let types = attaching();
     let (holder, found) = (compiler.alias(), compiler.alias());
     let visible = compiler.visible_by(Kind::Read, &Row::resource(&found, types))?;
     if visible == Cond::False {
         return Ok(Cond::False);
     }
     let visible = visible.and();
-    let base = compiler.parameters.extractor.base().to_owned();
-    let base = compiler.binds.text(format!("{base}/"));
+    let base = base(compiler);
     Ok(compiler.resource_holds(row, |res| {
-        // The codes stand in the text, so that the database sees that its index has them all.
-        let holders = format!(
-            "res {holder} WHERE {holder}.tid = {TENANT} AND {holder}.rt IN ({}) \
-             AND kiln_attached({holder}.body) && \
-             ARRAY['Binary/' || {res}.id, {base} || 'Binary/' || {res}.id]",
-            codes.join(", ")
-        );
+        let holders = holders(&holder, &base, res);
         format!(
             "NOT {res}.body ? 'securityContext' AND EXISTS (SELECT FROM {holders} OFFSET 0) \
              AND NOT EXISTS (SELECT FROM {holders} AND NOT EXISTS (\
              SELECT FROM srow {found} WHERE {found}.rid = {holder}.rid{visible} OFFSET 0) OFFSET 0)"
         )
     }))
+}
+
+/// The condition that the row is a Binary without a `securityContext` that is attached to something of one
+/// of these patients which the caller may not read.
+pub(super) fn is_kept_back(
+    compiler: &mut Compiler<'_, '_>,
+    patients: &[i64],
+    row: &Row<'_>,
+) -> Result<Cond, Error> {
+    let types = attaching();
+    let (holder, found) = (compiler.alias(), compiler.alias());
+    let visible = compiler.visible_by(Kind::Read, &Row::resource(&found, types))?.and();
+    let (base, theirs) = (base(compiler), compiler.binds.longs(patients.iter().copied()));
+    Ok(compiler.resource_holds(row, |res| {
+        let holders = holders(&holder, &base, res);
+        format!(
+            "NOT {res}.body ? 'securityContext' AND EXISTS (SELECT FROM {holders} \
+             AND {holder}.pats && {theirs} AND NOT EXISTS (\
+             SELECT FROM srow {found} WHERE {found}.rid = {holder}.rid{visible} OFFSET 0) OFFSET 0)"
+        )
+    }))
+}
+
+fn attaching() -> Vec<ResourceType> {
+    ATTACHING.iter().filter_map(|name| name.parse().ok()).collect()
+}
+
+/// The base of full URLs, bound.
+fn base(compiler: &mut Compiler<'_, '_>) -> String {
+    let base = compiler.parameters.extractor.base().to_owned();
+    compiler.binds.text(format!("{base}/"))
+}
+
+/// Rows of `res`, called `holder`, that have the Binary `res` attached.
+fn holders(holder: &str, base: &str, res: &str) -> String {
+    // The codes stand in the text, so that the database sees that its index has them all.
+    let codes: Vec<String> = attaching().iter().map(|of| of.code().to_string()).collect();
+    format!(
+        "res {holder} WHERE {holder}.tid = {TENANT} AND {holder}.rt IN ({}) \
+         AND kiln_attached({holder}.body) && \
+         ARRAY['Binary/' || {res}.id, {base} || 'Binary/' || {res}.id]",
+        codes.join(", ")
+    )
 }
 
 #[cfg(test)]
