@@ -175,7 +175,11 @@ async fn archive(
     // Not whole yet: what is left of it by a run that was cut off is written anew.
     let part = folder.join(format!("ledger_{month}.part"));
     let file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&part)?;
+    if file.try_lock().is_err() {
+        return Err(format!("another command archives {month} into {}", folder.display()).into());
+    }
+    file.set_len(0)?;
     let mut out = GzEncoder::new(file, Compression::default());
     let (mut after, mut count) = (Place::START, 0);
     loop {

@@ -12,7 +12,7 @@
 //! Spec: rest 4.177 to 4.183
 
 use crate::error::Error;
-use crate::fhir::ResourceType;
+use crate::fhir::{IssueCode, ResourceType};
 use crate::search::request::compare::Comparison;
 use crate::search::request::{Filter, ParameterKey, SortBy, SortKey};
 use crate::spec::search_parameter::SearchType;
@@ -190,7 +190,7 @@ impl Compiler<'_, '_> {
             stretches.reverse();
         }
         if let Some(at) = at {
-            let [Some(key)] = &*at.keys else { return Err(Error::internal("a page link lies")) };
+            let [Some(key)] = &*at.keys else { return Err(of_another_order()) };
             // Stretches before the one that the page begins in are done.
             let is_missing = key == "-infinity";
             if has_missing && is_missing != is_back {
@@ -237,7 +237,7 @@ impl Compiler<'_, '_> {
             keys.push(self.key(key, types, filters)?);
         }
         if at.is_some_and(|at| at.keys.len() != keys.len()) {
-            return Err(Error::internal("a page link has other keys"));
+            return Err(of_another_order());
         }
         let ranks = self.ranks(sort, filters);
         let ordered = Ordered::new(&keys, at, &mut self.binds);
@@ -478,4 +478,11 @@ pub(super) fn all_of(every: &str, has_duplicates: bool) -> (String, String) {
 fn candidates(source: &Source, rest: &Cond) -> (String, String) {
     let rid = format!("{} AS rid", source.row.rid);
     all_of(&every(source, &rid, rest), source.has_duplicates)
+}
+
+/// A link that this server made when it put the same search in order by other keys.
+fn of_another_order() -> Error {
+    let text =
+        "this page link was made by another version of this server: ask for the first page again";
+    Error::invalid(IssueCode::Invalid, text)
 }
