@@ -112,8 +112,8 @@ impl Line {
             }
             notes
         };
-        let (sent, mut notes) = tokio::join!(send, hear);
-        if let Err(fault) = sent {
+        let (written, mut notes) = tokio::join!(send, hear);
+        if let Err(fault) = written {
             notes.failure(fault.to_string());
         }
         notes
