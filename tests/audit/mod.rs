@@ -9,6 +9,7 @@ pub(crate) mod faults;
 mod hours;
 mod kills;
 mod mutations;
+mod order;
 mod outlets;
 mod parties;
 mod receiver;
