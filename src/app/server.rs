@@ -96,6 +96,8 @@ pub(super) struct Site {
     messages: Arc<Receiver>,
     full_text: Option<Arc<FullText>>,
     upkeep: Upkeep,
+    /// See [`Config::digest`].
+    settings: [u8; 32],
     /// Whose record says that it begins here, and is to say that it ends.
     begun: Option<Store>,
 }
@@ -152,7 +154,11 @@ impl Site {
         tasks.push(spawn(follower.run()));
         tasks.extend(authority.iter().cloned().map(|authority| spawn(keep_authority(authority))));
         let upkeep = Upkeep { listeners, tasks };
-        Ok((Self { engine, authority, messages, full_text, upkeep, begun: None }, routers))
+        let settings = config.digest();
+        Ok((
+            Self { engine, authority, messages, full_text, upkeep, settings, begun: None },
+            routers,
+        ))
     }
 
     /// Puts on record that the record begins here, and when this ends that it does.
@@ -160,7 +166,7 @@ impl Site {
     /// # Errors
     /// [`StartError::Store`]
     pub(super) async fn begin(&mut self, store: &Store) -> Result<(), StartError> {
-        let noted = audit::note_activity(store, Kind::Begin).await;
+        let noted = audit::note_activity(store, Kind::Begin, &self.settings).await;
         noted.map_err(|error| StartError::Store(root_cause(&error)))?;
         self.begun = Some(store.clone());
         Ok(())
@@ -175,7 +181,7 @@ impl Site {
     pub(super) async fn end(self, hurried: impl Future<Output = ()>) {
         self.upkeep.end(hurried).await;
         if let Some(store) = self.begun
-            && let Err(error) = audit::note_activity(&store, Kind::End).await
+            && let Err(error) = audit::note_activity(&store, Kind::End, &self.settings).await
         {
             tracing::warn!(%error, "that the record ends here is not on record");
         }

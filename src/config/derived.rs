@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 use super::{Config, ConfigError, Database, TenancyMode, setting, source};
 
 /// The file that is read when none is named.
@@ -25,6 +27,12 @@ impl Config {
     pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
         let file = file.or_else(|| Some(Path::new(DEFAULT_FILE)).filter(|path| path.is_file()));
         source::load(file, source::environment(), flags)
+    }
+
+    /// The SHA-256 of all settings as they are in force. What is secret counts as set or not set: nobody
+    /// can tell by it whether a secret was guessed.
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(format!("{self:?}")).into()
     }
 
     /// The text of `examples/kiln.toml`.

@@ -28,6 +28,28 @@ fn the_example_file_read_back_gives_the_defaults() {
 }
 
 #[test]
+fn the_digest_tells_each_change_and_nothing_of_secrets() {
+    let url = |secret: &str| ("database.url", format!("postgres://u:{secret}@h/d"));
+    let of = |flags: &[(&str, String)]| {
+        let flags: Vec<_> = flags.iter().map(|(key, text)| (*key, text.as_str())).collect();
+        with(&flags).digest()
+    };
+    let kept = of(&[url("a")]);
+    assert_eq!(kept, of(&[url("a")]));
+    assert_eq!(kept, of(&[url("b")]));
+    for changed in [
+        vec![],
+        vec![url("a"), ("audit.reads", "flushed".to_owned())],
+        vec![url("a"), ("alerts.patients", "7".to_owned())],
+        vec![url("a"), ("alerts.token", "x".to_owned())],
+        vec![url("a"), ("trusted.hospital.issuer", "https://h.org".to_owned())],
+        vec![url("a"), ("trusted.hospital.issuer", "https://i.org".to_owned())],
+    ] {
+        assert_ne!(kept, of(&changed), "{changed:?}");
+    }
+}
+
+#[test]
 fn the_base_is_the_listener_unless_one_is_set() {
     let bound = "127.0.0.1:4711".parse().unwrap();
     for (flags, expected) in [

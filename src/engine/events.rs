@@ -1,8 +1,8 @@
 //! AuditEvents of the ledger: read and searched like what is stored, and never changed.
 //!
-//! What clients have created as AuditEvents of their own is stored like any resource. A search has that
-//! first, and then, on the rest of the last page and on pages of their own, the events of the ledger in
-//! the order of time: newest first unless asked otherwise.
+//! What clients have created as AuditEvents of their own is stored like any resource. A search that is
+//! sorted by date has both in one order. Any other has what is stored first, and then, on the rest of the
+//! last page and on pages of their own, the events of the ledger, newest first unless asked otherwise.
 //!
 //! Spec: <https://hl7.org/fhir/R4/auditevent.html>, <https://profiles.ihe.net/ITI/BALP/>
 
@@ -21,7 +21,7 @@ use crate::fhir::{
 };
 use crate::search::request::{ContainedMode, Include, SearchRequest, SearchTarget, SortBy, Total};
 use crate::store::search::{Count, Match, Paging, SearchPage};
-use crate::store::{Along, EventsPage, EventsRequest};
+use crate::store::{Along, EventsPage, EventsRequest, InOrder};
 
 use super::Engine;
 use super::chain;
@@ -126,6 +126,17 @@ impl Engine {
         }))
     }
 
+    /// A page of what is stored and of events, in one order.
+    pub(super) async fn in_order(
+        &self,
+        asked: (&SearchRequest, &Paging),
+        events: &EventsRequest,
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<SearchPage>, Error> {
+        let found = self.store.search_in_order(asked, events, &self.definitions, permit).await?;
+        Ok(found.with(self.settings.base.clone()).map(ordered))
+    }
+
     /// A page of what is stored, with the events that belong on it.
     pub(super) async fn with_events(
         &self,
@@ -141,6 +152,17 @@ impl Engine {
     }
 }
 
+/// Whether a search is sorted by time and nothing else: so events of the ledger are in its order too.
+pub(super) fn is_by_time(request: &SearchRequest) -> bool {
+    let [key] = &*request.sort else { return false };
+    let is_time = match &key.by {
+        SortBy::LastUpdated => true,
+        SortBy::Parameter(keys, _) => keys.iter().any(|key| &*key.code == "date"),
+        SortBy::Distance | SortBy::Id | SortBy::Present(_) | SortBy::Score => false,
+    };
+    is_time && !request.counts_only && request.contained == ContainedMode::Outside
+}
+
 fn is_of_events(target: &SearchTarget) -> bool {
     match target {
         SearchTarget::Type(of) | SearchTarget::Compartment { resource_type: Some(of), .. } => {
@@ -152,6 +174,15 @@ fn is_of_events(target: &SearchTarget) -> bool {
 
 /// How a page is made: the server's own address, how many matches it has, and what comes along.
 type Shape = (String, usize, Vec<Along>);
+
+/// A page with its matches, which come in one order.
+fn ordered(((mut page, found), base): ((SearchPage, Vec<InOrder>), String)) -> SearchPage {
+    page.matches.extend(found.into_iter().map(|one| match one {
+        InOrder::Event(entry, number) => Match::beside(shown(&entry, number, &base)),
+        InOrder::Stored(stored) => stored.1,
+    }));
+    page
+}
 
 /// A page of at most `count` matches: events come where what is stored leaves room. The ledger has the
 /// patients of all events that were found, also where they are shown on the next page only.

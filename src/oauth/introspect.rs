@@ -56,6 +56,7 @@ impl Authority {
                 noted.map(|()| told).map_err(Refusal::from)
             }
             Err(refusal @ Refusal::Fault(_)) => Err(refusal),
+            Err(Refusal::TooMany) => Err(self.held_off(Kind::Introspect, &by).await),
             Err(refusal) => {
                 let told = refusal.told();
                 let noted = self.gate.note(Kind::Introspect, &by, Outcome::Refused, &told).await;

@@ -11,9 +11,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::access::interaction::Kind;
+use crate::access::{Actor, Caller};
 use crate::config;
 use crate::error::Error;
 
+use super::Authority;
 use super::refusal::Refusal;
 
 /// The party that all together are.
@@ -181,6 +184,60 @@ impl AtATime {
         let text = "as many requests of yours are at work as the server takes at a time";
         let full = |_| Error::Throttled(text.to_owned());
         seats.try_acquire_owned().map(Some).map_err(full)
+    }
+}
+
+impl Authority {
+    /// What came of counting a request of a `kind`: that there are too many is on record, by a few rows
+    /// however many there are.
+    ///
+    /// # Errors
+    /// As `counted`; [`Refusal::Fault`] when the ledger cannot be written.
+    pub async fn counted(
+        &self,
+        counted: Result<(), Refusal>,
+        kind: Kind,
+        by: &Actor,
+    ) -> Result<(), Refusal> {
+        match counted {
+            Err(Refusal::TooMany) => Err(self.held_off(kind, by).await),
+            counted => counted,
+        }
+    }
+
+    /// The same for a party with a grant.
+    ///
+    /// # Errors
+    /// As [`Authority::counted`].
+    pub async fn counted_of(
+        &self,
+        counted: Result<(), Refusal>,
+        kind: Kind,
+        by: &Caller,
+    ) -> Result<(), Refusal> {
+        match counted {
+            Err(Refusal::TooMany) => {
+                Err(told(self.gate.held_back(kind.of_system(), by, too_often()).await))
+            }
+            counted => counted,
+        }
+    }
+
+    /// Puts on record that a party asks too often. Gives what to tell.
+    pub(super) async fn held_off(&self, kind: Kind, by: &Actor) -> Refusal {
+        told(self.gate.held_off(kind.of_system(), by, too_often()).await)
+    }
+}
+
+fn too_often() -> Error {
+    Error::Throttled(Refusal::TooMany.told())
+}
+
+/// What somebody hears who was held back, or whose refusal could not be put on record.
+fn told(error: Error) -> Refusal {
+    match error {
+        Error::Throttled(_) => Refusal::TooMany,
+        error => Refusal::Fault(error),
     }
 }
 

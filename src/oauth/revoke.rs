@@ -68,6 +68,7 @@ impl Authority {
         match done {
             Ok(about) => Ok(self.gate.note(Kind::Revoke, &by, Outcome::Success, &about).await?),
             Err(refusal @ Refusal::Fault(_)) => Err(refusal),
+            Err(Refusal::TooMany) => Err(self.held_off(Kind::Revoke, &by).await),
             Err(refusal) => {
                 self.gate.note(Kind::Revoke, &by, Outcome::Refused, &refusal.told()).await?;
                 Err(refusal)

@@ -46,6 +46,34 @@ async fn the_record_says_when_it_begins_and_when_it_ends() {
     assert_eq!(codes(&told), ["110120", "110121", "110120", "110120"]);
 }
 
+/// What the record says of the settings when it began, each time.
+async fn settings(process: &Process) -> Vec<String> {
+    let begun = activities(process).await.into_iter().filter(|(code, _)| code == "110120");
+    let digest = |(_, event): (String, Value)| {
+        let text = event.to_string();
+        let (_, digest) = text.split_once("settings sha256:").unwrap();
+        digest[..64].to_owned()
+    };
+    begun.map(digest).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_record_says_that_settings_were_changed() {
+    let mut process = Process::start().await;
+    process.until_begun(1).await;
+    process.kill_and_restart();
+    process.ready(Duration::from_mins(1)).await;
+    process.until_begun(2).await;
+    assert!(process.terminate().0);
+    process.restart_with(&["audit.reads=flushed"]);
+    process.ready(Duration::from_mins(1)).await;
+    process.until_begun(3).await;
+    let told = settings(&process).await;
+    assert!(told.iter().flat_map(|it| it.bytes()).all(|it| it.is_ascii_hexdigit()), "{told:?}");
+    assert_eq!(told[0], told[1]);
+    assert_ne!(told[1], told[2]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_operator_does_by_commands_is_on_record() {
     let process = Process::start().await;

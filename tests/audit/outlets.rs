@@ -30,7 +30,7 @@ fn entries(bundle: &Value) -> Vec<Value> {
     entries.into_iter().map(|mut entry| entry["resource"].take()).collect()
 }
 
-async fn found(server: &TestServer, url: &str) -> Vec<Value> {
+pub(super) async fn found(server: &TestServer, url: &str) -> Vec<Value> {
     let answer = server.client.get(url).await.expect(200);
     entries(&serde_json::from_slice(&answer.body).unwrap())
 }
@@ -129,7 +129,7 @@ async fn what_was_sent_when_the_server_was_killed_is_sent_again() {
 }
 
 /// A row of the ledger, made as a server would.
-fn row(interaction: i16, outcome: i16, actor: &str, more: (&str, &str, &str)) -> String {
+pub(super) fn row(interaction: i16, outcome: i16, actor: &str, more: (&str, &str, &str)) -> String {
     let (source, purpose, patients) = more;
     let time = "lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')";
     format!(

@@ -105,6 +105,12 @@ impl Process {
         self.child = spawn(&self.data_dir, (self.address, self.more), None);
     }
 
+    /// The same with other settings.
+    pub(crate) fn restart_with(&mut self, more: &'static [&'static str]) {
+        self.more = more;
+        self.restart();
+    }
+
     /// Ends the server and starts it again, with a log that nobody reads as long as what this
     /// gives is held.
     pub(crate) fn restart_with_unread_log(&mut self) -> std::io::PipeReader {

@@ -144,8 +144,13 @@ pub(super) async fn check_role(config: &Config, store: &Store) -> Result<(), Sta
 /// [`Unrecorded`] without a database.
 ///
 /// Spec: security A7; DICOM PS3.15 A.5.3.1 (Application Activity)
-pub(super) async fn note_activity(store: &Store, kind: Kind) -> Result<(), Unrecorded> {
-    let text = format!("kiln {} on {}", env!("CARGO_PKG_VERSION"), outlet::host());
+pub(super) async fn note_activity(
+    store: &Store,
+    kind: Kind,
+    settings: &[u8; 32],
+) -> Result<(), Unrecorded> {
+    let (version, host) = (env!("CARGO_PKG_VERSION"), outlet::host());
+    let text = format!("kiln {version} on {host}, settings sha256:{}", hex(settings));
     note(store, kind, ("service:serve", "kiln serve"), &text).await
 }
 

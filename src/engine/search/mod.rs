@@ -30,6 +30,7 @@ use crate::store::{EventsRequest, WriteTx};
 
 use super::Engine;
 use super::chain;
+use super::events::is_by_time;
 use super::history::CURSOR;
 
 /// Longest wait for the index of words.
@@ -166,7 +167,8 @@ impl Engine {
         Ok(asked.answer(page))
     }
 
-    /// A page of AuditEvents: what is stored, and events of the ledger in the room that is left.
+    /// A page of AuditEvents: what is stored and events of the ledger, in one order where they are sorted
+    /// by time, else those in the room that is left.
     async fn search_events(
         &self,
         request: &SearchRequest,
@@ -175,6 +177,9 @@ impl Engine {
         permit: &Permit<'_>,
     ) -> Result<Unaudited<SearchPage>, Error> {
         let events = self.chained(request, events, permit).await?;
+        if is_by_time(request) && paging.count > 0 {
+            return self.in_order((request, paging), &events, permit).await;
+        }
         let is_after_stored = events.cursor.is_some();
         let stored = if is_after_stored {
             Unaudited::nothing().map(|()| SearchPage::default())
@@ -250,6 +255,7 @@ impl Engine {
         let mut paging = Paging {
             count: if request.counts_only { 0 } else { count },
             cursor: query.once(CURSOR)?.map(str::to_owned),
+            is_placed: false,
         };
         let beside = self.beside(target, &request, &mut paging)?;
         if let Some(text) = beside.as_ref().and_then(Beside::notice) {

@@ -23,8 +23,12 @@ use super::request::{Call, for_client};
 type Answered = Result<Response<Body>, Failure>;
 
 /// What every form of these endpoints comes with.
-async fn read(call: &Call, rate: &Rate, body: Body) -> Result<(Form, Option<Basic>), Refusal> {
-    call.count(rate)?;
+async fn read(
+    call: &Call,
+    (rate, kind): (&Rate, Kind),
+    body: Body,
+) -> Result<(Form, Option<Basic>), Refusal> {
+    call.count(rate, kind).await?;
     let basic = call.basic()?;
     Ok((call.form(body).await?, basic))
 }
@@ -33,7 +37,7 @@ async fn read(call: &Call, rate: &Rate, body: Body) -> Result<(Form, Option<Basi
 pub(super) async fn token(server: Arc<Server>, parts: request::Parts, body: Body) -> Answered {
     let call = Call::new(&server, parts)?;
     let authority = &call.authority;
-    let (form, basic) = match read(&call, &authority.limits.tokens, body).await {
+    let (form, basic) = match read(&call, (&authority.limits.tokens, Kind::Token), body).await {
         Ok(read) => read,
         Err(refusal) => return Ok(call.refused(&refusal)),
     };
@@ -49,7 +53,7 @@ pub(super) async fn token(server: Arc<Server>, parts: request::Parts, body: Body
 pub(super) async fn introspect(server: Arc<Server>, parts: request::Parts, body: Body) -> Answered {
     let call = Call::new(&server, parts)?;
     let authority = &call.authority;
-    let read = read(&call, &authority.limits.introspections, body).await;
+    let read = read(&call, (&authority.limits.introspections, Kind::Introspect), body).await;
     let read = read.and_then(|(form, basic)| Ok((form, basic, call.bearer()?)));
     let (form, basic, bearer) = match read {
         Ok(read) => read,
@@ -67,7 +71,7 @@ pub(super) async fn introspect(server: Arc<Server>, parts: request::Parts, body:
 pub(super) async fn revoke(server: Arc<Server>, parts: request::Parts, body: Body) -> Answered {
     let call = Call::new(&server, parts)?;
     let authority = &call.authority;
-    let (form, basic) = match read(&call, &authority.limits.tokens, body).await {
+    let (form, basic) = match read(&call, (&authority.limits.tokens, Kind::Revoke), body).await {
         Ok(read) => read,
         Err(refusal) => return Ok(call.refused(&refusal)),
     };
@@ -87,7 +91,7 @@ pub(super) async fn break_glass(
 ) -> Answered {
     let call = Call::new(&server, parts)?;
     let authority = &call.authority;
-    let read = read(&call, &authority.limits.tokens, body).await;
+    let read = read(&call, (&authority.limits.tokens, Kind::BreakGlass), body).await;
     let read = read.and_then(|(form, _)| Ok((form, call.bearer()?)));
     let (form, bearer) = match read {
         Ok(read) => read,
@@ -104,7 +108,7 @@ pub(super) async fn register(server: Arc<Server>, parts: request::Parts, body: B
     let call = Call::new(&server, parts)?;
     let authority = call.authority.clone();
     let registered = async {
-        call.count(&authority.limits.registrations)?;
+        call.count(&authority.limits.registrations, Kind::Register).await?;
         let token = call.bearer()?;
         let text = call.text(body).await?;
         let asked = serde_json::from_str(&text);
@@ -178,7 +182,7 @@ async fn manage(server: &Server, parts: request::Parts, body: Body, what: Manage
     let authority = call.authority.clone();
     let id = call.name().unwrap_or_default();
     let managed = async {
-        call.count(&authority.limits.registrations)?;
+        call.count(&authority.limits.registrations, Kind::ManageClient).await?;
         let token = call.bearer()?;
         match what {
             Managed::Shown => authority.registration(id, token).await.map(Some),

@@ -8,7 +8,8 @@ use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use axum::http::{Response, StatusCode, request};
 
-use crate::access::RequestContext;
+use crate::access::interaction::Kind;
+use crate::access::{Actor, RequestContext};
 use crate::error::Error;
 use crate::http::body;
 use crate::http::caller;
@@ -66,9 +67,11 @@ impl Call {
         kind.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
     }
 
-    /// Counts the request for its address.
-    pub(super) fn count(&self, rate: &Rate) -> Result<(), Refusal> {
-        rate.count(&format!("address:{}", self.address))
+    /// Counts the request, which is one of a `kind`, for its address. What is too many is on record.
+    pub(super) async fn count(&self, rate: &Rate, kind: Kind) -> Result<(), Refusal> {
+        let counted = rate.count(&format!("address:{}", self.address));
+        let by = Actor { name: "anonymous".to_owned(), request: self.context.clone() };
+        self.authority.counted(counted, kind, &by).await
     }
 
     /// The form of the body.

@@ -146,6 +146,9 @@ impl Authority {
                 Ok(answer)
             }
             Err(Denied { refusal: refusal @ Refusal::Fault(_), .. }) => Err(refusal),
+            Err(Denied { refusal: Refusal::TooMany, .. }) => {
+                Err(self.held_off(Kind::Token, &actor).await)
+            }
             Err(Denied { refusal, is_alarm }) => {
                 let kind = if is_alarm { Kind::Alert } else { Kind::Token };
                 self.gate.note(kind, &actor, Outcome::Refused, &refusal.told()).await?;

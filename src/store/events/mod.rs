@@ -4,6 +4,7 @@
 //! looked at here. Rows come in the order of their ids, which is that of time.
 
 mod compile;
+mod merged;
 mod outlet;
 mod refers;
 mod walk;
@@ -30,6 +31,7 @@ use super::resource::{find_current, live};
 use super::{Store, TENANT, failure};
 use walk::{Beside, Walk};
 
+pub use merged::InOrder;
 pub use outlet::{Most, name_patients, rows_after};
 
 const ROW: &str = "SELECT id, interaction, outcome, rt, logical_id, vid, actor, client, token, \
@@ -272,13 +274,9 @@ impl Store {
         permit: &Permit<'_>,
     ) -> Result<EventsPage, Error> {
         let seal = Seal::new(&format!("events {}", request.said), permit, self.hasher());
-        let unknown = || {
-            let text = "this page link was not made by this server for this search";
-            Error::invalid(IssueCode::Invalid, text)
-        };
         let open = |text: &str| Beside::of(&seal.open(text)?);
         let from = match request.cursor.as_deref().map(open) {
-            Some(None) => return Err(unknown()),
+            Some(None) => return Err(unknown_link()),
             Some(from) => from,
             None => None,
         };
@@ -300,6 +298,11 @@ impl Store {
         page.events = entries.into_iter().zip(numbers).collect();
         Ok(page)
     }
+}
+
+fn unknown_link() -> Error {
+    let text = "this page link was not made by this server for this search";
+    Error::invalid(IssueCode::Invalid, text)
 }
 
 /// Says whose the hashes are.

@@ -112,6 +112,8 @@ pub(super) struct Compiler<'a, 'gate> {
     pub(super) given_up: Option<&'a HashSet<i64>>,
     /// Whether the rows at hand are those of contained resources.
     pub(super) is_inside: bool,
+    /// Whether it is told where each match stands, else of those alone that links lead from.
+    pub(super) is_placed: bool,
     aliases: usize,
     depth: usize,
 }
@@ -135,6 +137,7 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
             turned,
             given_up: None,
             is_inside,
+            is_placed: false,
             aliases: 0,
             depth: 0,
         }

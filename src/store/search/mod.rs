@@ -46,6 +46,7 @@ use crate::error::Error;
 use crate::fhir::{Identity, ResourceType, Version, VersionId};
 use crate::search::request::{ContainedMode, Filter, SearchRequest};
 
+use super::cursor::Position;
 use super::index::codes::given_up;
 use super::{Parameters, Store, WriteTx};
 
@@ -55,6 +56,7 @@ use run::Run;
 
 pub use definitions::Definitions;
 pub(super) use existing::readable_among;
+pub(super) use page::seal;
 pub(super) use probe::Counts;
 pub(in crate::store) use reach::ATTACHING;
 pub(super) use reach::{looked_in_vain, reached, reached_of};
@@ -75,6 +77,8 @@ pub struct Paging {
     pub count: u32,
     /// Where it starts: what [`SearchPage::next`] or [`SearchPage::previous`] said.
     pub cursor: Option<String>,
+    /// Whether it is told where each match stands.
+    pub is_placed: bool,
 }
 
 /// How many matches there are on all pages.
@@ -106,6 +110,13 @@ impl Match {
     }
 }
 
+/// Where a match stands in the order, and of which patients it tells.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub(in crate::store) position: Position,
+    pub(in crate::store) patients: Vec<i64>,
+}
+
 /// One page of matches.
 #[derive(Debug, Default)]
 pub struct SearchPage {
@@ -113,6 +124,8 @@ pub struct SearchPage {
     pub total: Option<Count>,
     /// The matches, in order.
     pub matches: Vec<Match>,
+    /// Where each of them stands, if that was asked for.
+    pub places: Vec<Place>,
     /// What comes along with them (`_include`, `_revinclude`), each once and none of the matches.
     pub included: Vec<Version>,
     /// Whether more would have come along than a page may have.
@@ -188,6 +201,23 @@ impl Store {
         let (row, taken) = draft.take_row();
         let (page, _) = asked.page(&mut run, request, paging, Some(&row)).await?;
         Ok(taken.with(page))
+    }
+
+    /// A page that goes on record with more than is on it.
+    ///
+    /// # Errors
+    /// As [`Store::search`].
+    pub(super) async fn search_page(
+        &self,
+        request: &SearchRequest,
+        paging: &Paging,
+        definitions: &Definitions,
+        permit: &Permit<'_>,
+    ) -> Result<(SearchPage, Disclosed), Error> {
+        let mut run = Run::alone(self, permit, request.explain).await?;
+        let parameters = &*self.parameters()?;
+        let asked = Asked { store: self, parameters, definitions, permit };
+        asked.page(&mut run, request, paging, None).await
     }
 
     /// Up to `limit` of what `filters` match, for what a chain leads through.
@@ -288,7 +318,10 @@ impl<'gate> Asked<'_, 'gate> {
         let filters = self.read_profiles(run, filters, is_inside).await?;
         let filters = self.apart(filters, &request.types)?;
         let given_up = self.given_up(&filters).await?;
-        let search = self.about(&request.types, (&filters, given_up.as_ref()));
+        let search = Search {
+            is_placed: paging.is_placed,
+            ..self.about(&request.types, (&filters, given_up.as_ref()))
+        };
         search.page(run, request, paging, row).await
     }
 
@@ -321,7 +354,8 @@ impl<'gate> Asked<'_, 'gate> {
         (filters, given_up): (&'s [Filter], Option<&'s HashSet<i64>>),
     ) -> Search<'s, 'gate> {
         let Self { store, parameters, definitions, permit } = *self;
-        Search { store, parameters, definitions, permit, types, filters, given_up }
+        let is_placed = false;
+        Search { store, parameters, definitions, permit, types, filters, given_up, is_placed }
     }
 }
 

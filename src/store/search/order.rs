@@ -216,11 +216,14 @@ impl Compiler<'_, '_> {
             )
         };
         // Links lead to what is beyond the first and the last row of a page: no others need a key.
-        let last = limit.saturating_sub(1);
+        let key = if self.is_placed {
+            "ARRAY[o::text]".to_owned()
+        } else {
+            let last = limit.saturating_sub(1);
+            format!("CASE WHEN row_number() OVER () IN (1, {last}) THEN ARRAY[o::text] END")
+        };
         Ok(format!(
-            "SELECT row_number() OVER () AS n, rid, \
-             CASE WHEN row_number() OVER () IN (1, {last}) THEN ARRAY[o::text] END AS key, \
-             {seen} AS seen FROM ({rows}) b"
+            "SELECT row_number() OVER () AS n, rid, {key} AS key, {seen} AS seen FROM ({rows}) b"
         ))
     }
 

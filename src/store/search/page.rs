@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::fhir::{IssueCode, ResourceType, Version, VersionId};
 use crate::search::request::{ContainedMode, Filter, SearchRequest, SortKey, Total};
 use crate::store::cursor::{Position, Seal};
+use crate::store::hash::Hasher;
 use crate::store::index::inside;
 use crate::store::{Parameters, Store, failure, rows};
 
@@ -31,7 +32,7 @@ use super::reach::searchable;
 use super::run::Run;
 use super::source::every;
 use super::sql::Statement;
-use super::{Count, Found, Match, Paging, SearchPage};
+use super::{Count, Found, Match, Paging, Place, SearchPage};
 
 pub(super) use record::is_whole;
 pub(super) use statement::{WITH_BODIES, in_order, resources};
@@ -50,6 +51,8 @@ pub(super) struct Search<'a, 'gate> {
     pub(super) filters: &'a [Filter],
     /// See [`Compiler::given_up`].
     pub(super) given_up: Option<&'a HashSet<i64>>,
+    /// See [`Paging::is_placed`].
+    pub(super) is_placed: bool,
 }
 
 impl<'a, 'gate> Search<'a, 'gate> {
@@ -57,9 +60,9 @@ impl<'a, 'gate> Search<'a, 'gate> {
     where
         'a: 's,
     {
-        let Self { parameters, definitions, store, permit, given_up, .. } = *self;
+        let Self { parameters, definitions, store, permit, given_up, is_placed, .. } = *self;
         let mut compiler = Compiler::new(parameters, definitions, store.hasher(), permit, turned);
-        compiler.given_up = given_up;
+        (compiler.given_up, compiler.is_placed) = (given_up, is_placed);
         compiler
     }
 
@@ -74,14 +77,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
         if row.is_some() && !record::is_whole(request, paging) {
             return Err(Error::internal("a row is written with a page that is all that is shown"));
         }
-        // What was shown, not the filters: the span of `ap` and the finds of the full text index
-        // change from page to page.
-        let SearchRequest { types, shown: said, sort, .. } = request;
-        let seal = Seal::new(
-            &format!("search {types:?} {said:?} {sort:?}"),
-            self.permit,
-            self.store.hasher(),
-        );
+        let seal = seal(request, self.permit, self.store.hasher());
         let unknown = || {
             let text = "this page link was not made by this server for this search";
             Error::invalid(IssueCode::Invalid, text)
@@ -263,8 +259,13 @@ impl<'a, 'gate> Search<'a, 'gate> {
             let version = rows::version_in(row, 4, rows::identity(row, 10)?, &mut room)?;
             let found = (version, row.try_get(9).map_err(failure::error)?);
             let (version, patients) = self.store.cut_by(found, Kind::SearchType, self.permit)?;
-            disclosed.patients.extend(patients);
             let rid = key(row)?;
+            if paging.is_placed {
+                let keys = row.try_get(1).map_err(failure::error)?;
+                let position = Position { keys, rid, is_back: false, total: None };
+                page.places.push(Place { position, patients: patients.clone() });
+            }
+            disclosed.patients.extend(patients);
             page.matches.push(Match { version, score: None, rid, contained: inside::place(rid) });
         }
         Ok(())
@@ -377,6 +378,17 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let row = rows.first().ok_or_else(|| Error::internal("a count gives a row"))?;
         Ok(row.try_get::<_, i64>(0).map_err(failure::error)?.cast_unsigned())
     }
+}
+
+/// What binds the links of a search. What was shown is told, not the filters: the span of `ap` and the
+/// finds of the full text index change from page to page.
+pub(in crate::store) fn seal(
+    request: &SearchRequest,
+    permit: &Permit<'_>,
+    hasher: &Hasher,
+) -> Seal {
+    let SearchRequest { types, shown: said, sort, .. } = request;
+    Seal::new(&format!("search {types:?} {said:?} {sort:?}"), permit, hasher)
 }
 
 /// The total that the rows of a page tell.

@@ -1,6 +1,7 @@
 //! Who asks too often hears when to ask again.
 //!
 //! Covers: rest 1.43, security H11.
+//! Covers in part: security A3.
 
 use std::time::Duration;
 
@@ -32,6 +33,16 @@ async fn who_asks_too_often_hears_when_to_ask_again() {
         refused(&last, 429, "temporarily_unavailable");
         assert!(last.header("retry-after").unwrap().parse::<u32>().unwrap() > 0, "{path}");
     }
+    // The party is on record at its first and its tenth within a minute, wherever that was.
+    let held_off = "SELECT count(*) FROM ledger WHERE actor = 'anonymous' AND source = '127.0.0.1' \
+        AND failure = 'asked too often (1 of the party within a minute)' AND interaction";
+    for (kind, expected) in [("= 45", 1), ("<> 45", 0)] {
+        let told = server.database.number(&format!("{held_off} {kind}")).await;
+        assert_eq!(told, expected, "{kind}");
+    }
+    let rows = "SELECT count(*) FROM ledger WHERE failure LIKE 'asked too often%'";
+    let rows = server.database.number(rows).await;
+    assert!((1..=2).contains(&rows), "{rows}");
     let mut statuses = Vec::new();
     for _ in 0..8 {
         let answer = read(&server, &token).await;

@@ -143,8 +143,8 @@ async fn known(call: &Call) -> Result<Caller, Stopped> {
         Ok(known) => known,
         Err(Rejected::Fault(error)) => return Err(error.into()),
         Err(Rejected::Expired | Rejected::Unknown) => {
-            // Beyond what an address may ask, the ledger does not grow.
-            call.count(&authority.limits.refusals)?;
+            // Beyond what an address may ask, the ledger grows by a few rows.
+            call.count(&authority.limits.refusals, Kind::Admin).await?;
             let actor = Actor { name: "anonymous".to_owned(), request: call.context.clone() };
             let text = "no token that counts";
             authority.gate.note(Kind::Admin, &actor, Outcome::Refused, text).await?;
@@ -153,7 +153,8 @@ async fn known(call: &Call) -> Result<Caller, Stopped> {
     };
     let by = Caller { principal: known.principal.clone(), request: call.context.clone() };
     if let Some(grant) = by.principal.grant() {
-        authority.limits.requests.count(&grant.party())?;
+        let counted = authority.limits.requests.count(&grant.party());
+        authority.counted_of(counted, Kind::Admin, &by).await?;
     }
     if authority.administers(&by.principal) {
         return Ok(by);
