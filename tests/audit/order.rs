@@ -1,7 +1,7 @@
 //! Events that came from outside and those of the ledger are one record: sorted by time they are one list,
 //! whichever way it is paged through.
 //!
-//! Covers in part: security A13.
+//! Covers: security A13.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
