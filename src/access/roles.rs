@@ -85,7 +85,7 @@ pub const EMERGENCY: &str = "btg";
 /// The roles of a server.
 #[derive(Clone)]
 pub struct Roles {
-    roles: BTreeMap<String, Role>,
+    all: BTreeMap<String, Role>,
     by_name: Arc<[ResourceType]>,
     extractor: Arc<Extractor>,
 }
@@ -259,7 +259,7 @@ impl Roles {
                 Role { scopes, panel, clearance, needs_second_factor, administers, keeps, purpose };
             roles.insert(name, role);
         }
-        Ok(Self { roles, by_name: Arc::default(), extractor })
+        Ok(Self { all: roles, by_name: Arc::default(), extractor })
     }
 
     /// The same where scopes over all types of a patient do not mean these types either.
@@ -275,12 +275,12 @@ impl Roles {
 
     /// The role of this name.
     pub fn get(&self, name: &str) -> Option<&Role> {
-        self.roles.get(name)
+        self.all.get(name)
     }
 
     /// The names of all roles.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.roles.keys().map(String::as_str)
+        self.all.keys().map(String::as_str)
     }
 
     /// Whether somebody with these roles must have proved a second factor.
@@ -339,7 +339,7 @@ fn is_kept(scope: &ResourceScope) -> bool {
 
 impl fmt::Debug for Roles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Roles").field("roles", &self.roles).finish_non_exhaustive()
+        f.debug_struct("Roles").field("roles", &self.all).finish_non_exhaustive()
     }
 }
 

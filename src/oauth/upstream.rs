@@ -381,7 +381,7 @@ impl Provider {
 mod tests {
     use super::*;
 
-    fn pending(begun: i64, wants_login: bool, max_age: Option<i64>) -> Option<Pending> {
+    fn pending(begun: i64, wants_login: bool, max_age: Option<i64>) -> Pending {
         let written = serde_json::json!({
             "client": "app",
             "redirect_uri": "https://app.example/cb",
@@ -396,7 +396,7 @@ mod tests {
             "has_no_patient": false,
             "has_no_encounter": false,
         });
-        Some(serde_json::from_value(written).expect("a request"))
+        serde_json::from_value(written).expect("a request")
     }
 
     /// Covers: security L19.
@@ -404,9 +404,9 @@ mod tests {
     fn a_login_at_a_provider_is_as_old_as_it_says() {
         let moment = |seconds: i64| Instant::from_micros(seconds * 1_000_000);
         let (begun, now) = (1_000, 1_060);
-        let any = pending(begun, false, None);
-        let young = pending(begun, false, Some(300));
-        let anew = pending(begun, true, None);
+        let any = Some(pending(begun, false, None));
+        let young = Some(pending(begun, false, Some(300)));
+        let anew = Some(pending(begun, true, None));
         for (pending, told, expected) in [
             (&None, None, Some(now)),
             (&None, Some(5), Some(5)),

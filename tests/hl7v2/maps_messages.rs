@@ -195,7 +195,7 @@ fn walked(text: &str, draft: &Draft) -> (usize, Vec<String>) {
 
 /// Each field with something in it is in a resource by a rule that read it there, told of, or listed as not mapped.
 ///
-/// Covers in part: v2 F1.
+/// Covers: v2 F1.
 #[test]
 fn no_field_of_a_public_message_vanishes() {
     let Some(files) = archive("suites/hl7v2-messages.tar.gz") else { return };

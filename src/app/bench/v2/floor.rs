@@ -36,7 +36,7 @@ mod tests {
     use crate::config::Config;
 
     fn hex(text: &str) -> String {
-        text.bytes().map(|byte| format!("{byte:02x}")).collect()
+        text.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
     }
 
     #[tokio::test]

@@ -80,13 +80,11 @@ pub(super) async fn send(
         }
         "step-up" if browser.session.is_complete => {
             let code = authority.step_up(browser, account, key_proof(&visit), visitor).await;
-            match code.map_err(Failure::Interaction)? {
-                Some(code) => Ok(code_page(&code)),
-                None => {
-                    let text = "This was not right, or there were too many attempts.";
-                    page(&visit, browser, account, Some(text)).await
-                }
+            if let Some(code) = code.map_err(Failure::Interaction)? {
+                return Ok(code_page(&code));
             }
+            let text = "This was not right, or there were too many attempts.";
+            page(&visit, browser, account, Some(text)).await
         }
         "recovery" if account.has_factor => {
             let codes = authority.recovery_codes(account, visitor).await;
