@@ -207,7 +207,7 @@ async fn what_says_that_a_month_was_dropped_cannot_be_forged() {
     let by_stranger = SignedRetirement::new(&wider, &stranger);
     let posing = SignedRetirement { key: good.key, ..by_stranger.clone() };
     let of_january = "statement LIKE '%' || chr(10) || '201001' || chr(10) || '%'";
-    let forget = format!("DELETE FROM seal_retired WHERE {of_january}");
+    let silenced = format!("DELETE FROM seal_retired WHERE {of_january}");
     for (change, expected) in [
         (without(now), Some(Finding::Gone(now))),
         (add(&copied), forged()),
@@ -215,9 +215,9 @@ async fn what_says_that_a_month_was_dropped_cannot_be_forged() {
         (format!("{};\n{}", without(now), add(&by_stranger)), forged()),
         (format!("{};\n{}", without(now), add(&posing)), forged()),
         // The record still says so by a row, and that is not enough.
-        (forget.clone(), Some(Finding::Unproven { batch: january, month: "201001".to_owned() })),
+        (silenced.clone(), Some(Finding::Unproven { batch: january, month: "201001".to_owned() })),
         (
-            format!("{forget};\nDELETE FROM ledger_row WHERE interaction = 60"),
+            format!("{silenced};\nDELETE FROM ledger_row WHERE interaction = 60"),
             Some(Finding::Gone(january)),
         ),
         (

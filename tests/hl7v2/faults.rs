@@ -29,7 +29,7 @@ const BACK_WITHIN: Duration = Duration::from_secs(20);
 /// How a message is sent.
 #[derive(Clone)]
 enum Way {
-    Http(Client),
+    Http(Box<Client>),
     /// Over MLLP, with one answer.
     Original(SocketAddr),
     /// Over MLLP, with an answer to the receipt and one to the work.
@@ -105,12 +105,13 @@ impl Way {
 
 /// Sends a message over HTTP until it is accepted; the answer.
 async fn deliver(client: &Client, message: &str) -> Bytes {
-    Way::Http(client.clone()).deliver(message).await.swap_remove(0)
+    Way::Http(Box::new(client.clone())).deliver(message).await.swap_remove(0)
 }
 
 async fn rounds(kills_server: bool) {
     let (mut process, feed) = with_feed(&[]).await;
-    let ways = [Way::Http(process.client.clone()), Way::Original(feed), Way::Enhanced(feed)];
+    let ways =
+        [Way::Http(Box::new(process.client.clone())), Way::Original(feed), Way::Enhanced(feed)];
     let mut count = 0;
     for round in 0..if long() { 30 } else { 3 } {
         let stop = Arc::new(AtomicBool::new(false));

@@ -180,7 +180,7 @@ fn repetitions_that_no_rule_reads_are_listed_each() {
 
 /// What is read for a key, or read and of no use, is in no resource.
 ///
-/// Covers in part: v2 F1.
+/// Covers: v2 F1.
 #[test]
 fn fields_of_which_nothing_is_made_are_listed() {
     let spec = Spec::r4().unwrap();
@@ -231,7 +231,7 @@ fn fields_of_which_nothing_is_made_are_listed() {
     assert!(text(made.first("orderdiagnosis").unwrap(), "identifier").contains("\"D9\""));
 }
 
-/// Covers in part: v2 F1.
+/// Covers: v2 F1.
 #[test]
 fn an_appointment_of_several_patients_is_one_and_has_all_of_them() {
     let spec = Spec::r4().unwrap();

@@ -234,6 +234,9 @@ fn care(path: &str, more: &str, participants: &[(&str, &str)]) -> String {
     format!("{more}{rest}")
 }
 
+/// A resource, its period, its participants with theirs, and whether the patient is in the panel.
+type Cared = (&'static str, &'static str, &'static [(&'static str, &'static str)], bool);
+
 /// Who cared for somebody once, or will, does not now.
 ///
 /// Covers: security E18.
@@ -243,7 +246,7 @@ async fn a_panel_is_of_those_whose_periods_are_now() {
     let now = Instant::parse("2024-06-01T12:00:00Z").expect("an instant");
     let id = |text: &str| -> LogicalId { text.parse().expect("an id") };
     let whole = vec![server.store().hasher().patient(&id("a"))];
-    let cases: &[(&str, &str, &[(&str, &str)], bool)] = &[
+    let cases: &[Cared] = &[
         ("CareTeam/t", "", &[("doc", "")], true),
         ("CareTeam/t", NOW, &[("doc", "")], true),
         ("CareTeam/t", PAST, &[("doc", "")], false),
