@@ -94,13 +94,17 @@ fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
+/// What it logs, unless the command says otherwise: a line for each request would bury the figures.
+const LOG: &str = "log.filter=info,kiln::request=warn";
+
 /// How it is started: of a setting that is named twice the last one counts.
 fn arguments(origin: &Origin, port: u16) -> Vec<String> {
     let file = origin.file.iter().map(|file| format!("--config={}", file.display()));
     let given = origin.settings.iter().map(|(key, value)| format!("{key}={value}"));
     let listen = format!("http.listen=127.0.0.1:{port}");
     let own = LIMITS.iter().map(|key| format!("{key}=0")).chain([listen]);
-    let settings = given.chain(own).map(|setting| format!("--set={setting}"));
+    let settings = std::iter::once(LOG.to_owned()).chain(given).chain(own);
+    let settings = settings.map(|setting| format!("--set={setting}"));
     file.chain(["serve".to_owned()]).chain(settings).collect()
 }
 
@@ -121,7 +125,8 @@ mod tests {
         let all = arguments(&origin, 9).join(" ");
         assert_eq!(
             all,
-            "--config=k.toml serve --set=limits.tokens_per_minute=7 --set=database.url=postgres:///x \
+            "--config=k.toml serve --set=log.filter=info,kiln::request=warn \
+             --set=limits.tokens_per_minute=7 --set=database.url=postgres:///x \
              --set=limits.requests_per_minute=0 --set=limits.requests_at_a_time=0 \
              --set=limits.total_per_minute=0 --set=limits.total_at_a_time=0 \
              --set=limits.tokens_per_minute=0 --set=http.listen=127.0.0.1:9"
