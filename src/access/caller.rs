@@ -62,9 +62,10 @@ pub struct RequestContext {
     pub id: String,
     /// The HTTP method.
     pub method: &'static str,
-    /// Path and query as sent, undecoded.
+    /// Path and query as sent, undecoded, as far as they may be kept; with what was said of why, where a
+    /// reason came otherwise.
     pub path_and_query: String,
-    /// Where it came from.
+    /// The address of who asks, which a known proxy tells.
     pub source: Option<IpAddr>,
 }
 

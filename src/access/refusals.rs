@@ -1,7 +1,8 @@
 //! How refusals of parties that ask too often go on record, so that a flood of them does not fill it.
 //!
 //! The first within a minute has a row, and then the tenth, the hundredth and so on, which say how many
-//! there were: the record has each party that was held back, and how much about, by a few rows.
+//! there were: the record has each party that was held back, and how much about, by a few rows. Of more
+//! parties within a minute than are counted, those that come last have none.
 //!
 //! Spec: security A3, H11
 
