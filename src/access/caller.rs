@@ -1,7 +1,7 @@
 //! A principal and the request it made: what the gate and the ledger need to know of it.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::fhir::query::decode;
@@ -62,10 +62,25 @@ pub struct RequestContext {
     pub id: String,
     /// The HTTP method.
     pub method: &'static str,
-    /// Path and query as sent, undecoded.
+    /// Path and query as sent, undecoded, as far as they may be kept; with what was said of why, where a
+    /// reason came otherwise.
     pub path_and_query: String,
-    /// Where it came from.
+    /// The address of who asks, which a known proxy tells.
     pub source: Option<IpAddr>,
+}
+
+/// Bits of an address of version 6 that are not one's own to choose: a line has the others to itself.
+const NETWORK: u128 = !0 << 64;
+
+/// The party that who asks from an address is, for whatever is counted by addresses.
+pub fn party_of(address: Option<IpAddr>) -> String {
+    match address.map(|it| it.to_canonical()) {
+        None => "unknown".to_owned(),
+        Some(IpAddr::V4(address)) => address.to_string(),
+        Some(IpAddr::V6(address)) => {
+            format!("{}/64", Ipv6Addr::from_bits(address.to_bits() & NETWORK))
+        }
+    }
 }
 
 /// Parameters whose values nobody should see. No interaction has them, but who sends a token at the
@@ -110,6 +125,22 @@ mod tests {
             let caller = Caller::new(Principal::service("v2"), request(path));
             let said = caller.saying("the map is mended");
             assert_eq!(said.request.path_and_query, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_one_line_are_one_party() {
+        for (address, expected) in [
+            (Some("192.0.2.1"), "192.0.2.1"),
+            (Some("::ffff:192.0.2.1"), "192.0.2.1"),
+            (Some("2001:db8:1:2::1"), "2001:db8:1:2::/64"),
+            (Some("2001:db8:1:2:ffff:ffff:ffff:ffff"), "2001:db8:1:2::/64"),
+            (Some("2001:db8:1:3::1"), "2001:db8:1:3::/64"),
+            (Some("::1"), "::/64"),
+            (None, "unknown"),
+        ] {
+            let read = address.map(|it| it.parse().unwrap());
+            assert_eq!(party_of(read), expected, "{address:?}");
         }
     }
 

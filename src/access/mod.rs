@@ -38,7 +38,7 @@ pub mod roles;
 pub mod scope;
 pub mod unaudited;
 
-pub use caller::{Actor, Caller, RequestContext, shown};
+pub use caller::{Actor, Caller, RequestContext, party_of, shown};
 pub use gate::Gate;
 pub use interaction::Interaction;
 pub use ledger::{Attempted, CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};

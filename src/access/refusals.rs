@@ -1,23 +1,24 @@
 //! How refusals of parties that ask too often go on record, so that a flood of them does not fill it.
 //!
 //! The first within a minute has a row, and then the tenth, the hundredth and so on, which say how many
-//! there were: the record has each party that was held back, and how much about, by a few rows.
+//! there were: the record has each party that was held back, and how much about, by a few rows. Of more
+//! parties within a minute than are counted, those that come last have none.
 //!
 //! Spec: security A3, H11
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::caller::party_of;
+
 /// How long they are counted together.
 const WITHIN: Duration = Duration::from_mins(1);
 /// Most parties that are counted at a time.
 const MAX_PARTIES: usize = 10_000;
-/// Bits of an address of version 6 that are not one's own to choose.
-const NETWORK: u128 = !0 << 64;
 
 /// The refusals of each party since a moment.
 #[derive(Debug, Default)]
@@ -26,7 +27,7 @@ pub(super) struct Refusals(Mutex<HashMap<String, (Instant, u32)>>);
 impl Refusals {
     /// Counts one; how many there were, where that is to go on record.
     pub(super) fn add(&self, actor: &str, source: Option<IpAddr>, now: Instant) -> Option<u32> {
-        let party = format!("{actor} {}", place(source));
+        let party = format!("{actor} {}", party_of(source));
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_PARTIES {
             known.retain(|_, (since, _)| now.duration_since(*since) < WITHIN);
@@ -41,15 +42,6 @@ impl Refusals {
         *count = count.saturating_add(1);
         let is_told = 10_u32.pow(count.ilog10()) == *count;
         is_told.then_some(*count)
-    }
-}
-
-/// Where somebody asks from: a line of version 6 has many addresses.
-fn place(source: Option<IpAddr>) -> String {
-    match source.map(|it| it.to_canonical()) {
-        None => String::new(),
-        Some(IpAddr::V4(address)) => address.to_string(),
-        Some(IpAddr::V6(address)) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).to_string(),
     }
 }
 

@@ -279,9 +279,8 @@ impl Capability {
         // What happened is not changed.
         let is_record = resource_type == ResourceType::AUDIT_EVENT;
         let kept = |kind: Kind| is_record && kind.is_change() || is_binary && kind == Kind::Patch;
-        let kept = [Kind::Delete, Kind::Patch, Kind::Update]
-            .map(|kind| kept(kind).then_some(kind.as_str()));
-        let offered = |code: &str| !kept.contains(&Some(code));
+        let changes = [Kind::Delete, Kind::Patch, Kind::Update];
+        let offered = |code: &str| !changes.iter().any(|it| kept(*it) && it.as_str() == code);
         let has = |kind: Kind| self.types.contains(&kind.as_str());
         let conditional = |kind: Kind| self.conditional.contains(&kind);
         let deletes = match (conditional(Kind::Delete), self.options.deletes_many) {

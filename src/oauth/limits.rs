@@ -5,7 +5,6 @@
 //! Spec: security H11
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,20 +25,6 @@ const MAX_PARTIES: usize = 50_000;
 
 /// What one request may take: each such time more counts as one more.
 const ONE: Duration = Duration::from_millis(100);
-
-/// Bits of an address of version 6 that are not one's own to choose: a line has the others to itself.
-const NETWORK: u128 = !0 << 64;
-
-/// The party that who asks from an address is, for whatever is counted by addresses.
-pub fn party_of(address: Option<IpAddr>) -> String {
-    match address.map(|it| it.to_canonical()) {
-        None => "unknown".to_owned(),
-        Some(IpAddr::V4(address)) => address.to_string(),
-        Some(IpAddr::V6(address)) => {
-            format!("{}/64", Ipv6Addr::from_bits(address.to_bits() & NETWORK))
-        }
-    }
-}
 
 /// All limits of an endpoint.
 pub struct Limits {
@@ -246,22 +231,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-
-    #[test]
-    fn addresses_of_one_line_are_one_party() {
-        for (address, expected) in [
-            (Some("192.0.2.1"), "192.0.2.1"),
-            (Some("::ffff:192.0.2.1"), "192.0.2.1"),
-            (Some("2001:db8:1:2::1"), "2001:db8:1:2::/64"),
-            (Some("2001:db8:1:2:ffff:ffff:ffff:ffff"), "2001:db8:1:2::/64"),
-            (Some("2001:db8:1:3::1"), "2001:db8:1:3::/64"),
-            (Some("::1"), "::/64"),
-            (None, "unknown"),
-        ] {
-            let read = address.map(|it| it.parse().unwrap());
-            assert_eq!(party_of(read), expected, "{address:?}");
-        }
-    }
 
     #[test]
     fn a_party_has_so_many_in_a_minute_and_others_have_theirs() {

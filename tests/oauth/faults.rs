@@ -124,6 +124,7 @@ async fn while_the_database_is_away_nothing_is_granted_and_nothing_is_lost() {
         assert_eq!(answer.at("error").as_deref(), Some("temporarily_unavailable"), "{answer:?}");
         assert!(answer.header("retry-after").is_some(), "{path}: {answer:?}");
         assert_eq!(answer.header("cache-control").as_deref(), Some("no-store"), "{path}");
+        assert_eq!(answer.header("pragma").as_deref(), Some("no-cache"), "{path}");
     }
     is_away("authorize", &Browser::new(&server).get(&address).await);
     let person = [("username", "pat"), ("password", super::browser::PASSWORD)];

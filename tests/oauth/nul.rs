@@ -97,7 +97,8 @@ async fn a_client_registers_and_changes_nothing_with_a_nul() {
 
 #[tokio::test]
 async fn an_administrator_makes_nothing_with_a_nul() {
-    let (server, client, token) = administered(&[]).await;
+    let provider = [("upstream.issuer", "https://login.example"), ("upstream.client_id", "kiln")];
+    let (server, client, token) = administered(&provider).await;
     let app = |id: usize| {
         json!({
             "client_id": format!("app{id}"), "client_name": "Chart", "application_type": "web",
@@ -118,15 +119,14 @@ async fn an_administrator_makes_nothing_with_a_nul() {
             assert!(is_refused(&answer, &format!("{path} {place}")), "{place}: {answer:?}");
         }
     }
-    for (path, document) in [
-        ("/admin/users/user0/roles", json!({ "roles": ["patient"] })),
-        ("/admin/users/user0/identity", json!({ "subject": "s" })),
+    for (method, path, document) in [
+        ("PUT", "/admin/users/user0/roles", json!({ "roles": ["patient"] })),
+        ("POST", "/admin/users/user0/identity", json!({ "subject": "s" })),
     ] {
-        for method in ["POST", "PUT"] {
-            for (place, changed) in with_nul(&document) {
-                let answer = act(&client, &token, method, path, &changed).await;
-                assert!(is_refused(&answer, &format!("{method} {path} {place}")), "{answer:?}");
-            }
+        act(&client, &token, method, path, &document).await.expect(200);
+        for (place, changed) in with_nul(&document) {
+            let answer = act(&client, &token, method, path, &changed).await;
+            assert_eq!(answer.status, 400, "{method} {path} {place}: {answer:?}");
         }
     }
     for path in ["/admin/clients/%00", "/admin/users/%00"] {

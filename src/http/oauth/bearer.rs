@@ -14,13 +14,13 @@ use axum::http::header::AUTHORIZATION;
 use futures_util::future::BoxFuture;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::access::Principal;
+use crate::access::{Principal, party_of};
 use crate::error::Error;
 use crate::fhir::IssueCode;
 use crate::http::caller::Authenticator;
 use crate::oauth::Authority;
 use crate::oauth::bearer::Rejected;
-use crate::oauth::limits::{self, ALL};
+use crate::oauth::limits::ALL;
 use crate::oauth::refusal::Refusal;
 use crate::oauth::secret;
 
@@ -108,7 +108,7 @@ impl Authenticator for Bearer {
     }
 
     fn turn_away(&self, address: Option<IpAddr>) -> Result<(), Error> {
-        let party = limits::party_of(address);
+        let party = party_of(address);
         let text =
             "too many requests without a valid token come from your address; try again later";
         let counted = self.0.limits.refusals.count(&party);

@@ -9,7 +9,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use axum::http::{Response, StatusCode, request};
 
 use crate::access::interaction::Kind;
-use crate::access::{Actor, RequestContext};
+use crate::access::{Actor, RequestContext, party_of};
 use crate::error::Error;
 use crate::http::body;
 use crate::http::caller;
@@ -20,7 +20,7 @@ use crate::http::server::Server;
 use crate::oauth::Authority;
 use crate::oauth::client::{Basic, Client};
 use crate::oauth::form::Form;
-use crate::oauth::limits::{self, Rate};
+use crate::oauth::limits::Rate;
 use crate::oauth::refusal::Refusal;
 
 use super::failure;
@@ -51,7 +51,7 @@ impl Call {
         // Without a query, which may hold what nobody should see.
         let path = parts.uri.path().to_owned();
         let context = caller::context(&server.settings, &parts, id, path);
-        let address = limits::party_of(context.source);
+        let address = party_of(context.source);
         Ok(Self { authority, context: Arc::new(context), parts, address })
     }
 

@@ -12,12 +12,11 @@ use thiserror::Error as ThisError;
 use unicode_normalization::UnicodeNormalization as _;
 use uuid::Uuid;
 
-use crate::access::Outcome;
 use crate::access::interaction::Kind;
+use crate::access::{Outcome, party_of};
 use crate::error::Error;
 use crate::fhir::Instant;
 use crate::oauth::Authority;
-use crate::oauth::limits;
 use crate::oauth::secret::Fresh;
 use crate::store::oauth::account::{self, NewAccount};
 use crate::store::oauth::{attempt, factor, grant, session};
@@ -81,7 +80,7 @@ pub fn folded(name: &str) -> Option<String> {
 
 /// What failures are counted by.
 fn attempt_key(what: &str, whose: &str, from: Option<IpAddr>) -> [u8; 32] {
-    let from = from.map(|it| limits::party_of(Some(it))).unwrap_or_default();
+    let from = from.map(|it| party_of(Some(it))).unwrap_or_default();
     Sha256::digest(format!("{what}\n{whose}\n{from}")).into()
 }
 
