@@ -317,7 +317,7 @@ async fn a_form_grants_what_is_ticked_and_never_more() {
 
 /// Whoever could ask in the name of the app on the user's device gets nothing without the user.
 ///
-/// Covers: security L2, L15.
+/// Covers: security L15.
 #[tokio::test]
 async fn what_was_agreed_to_is_asked_again_where_the_app_may_be_another() {
     let server = world().await;

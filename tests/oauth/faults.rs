@@ -154,7 +154,7 @@ async fn while_the_database_is_away_nothing_is_granted_and_nothing_is_lost() {
 /// A code whose exchange is lost on its way was not used, or its grant is over: nobody has tokens of which
 /// nobody knows.
 ///
-/// Covers: security T1, T2.
+/// Covers: security L6.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exchange_that_is_cut_off_grants_all_or_nothing() {
     let database = Database::migrated().await;

@@ -1,7 +1,6 @@
 //! Who asks too often hears when to ask again.
 //!
 //! Covers: rest 1.43, security H11.
-//! Covers: security A3.
 
 use std::time::Duration;
 
