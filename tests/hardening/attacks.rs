@@ -94,7 +94,8 @@ async fn a_costly_expression_ends_by_its_budget() {
     server.stop().await;
 }
 
-/// Covers: security V26, H10.
+/// Covers: security V26.
+/// Covers in part: security H10.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_costly_search_is_capped_or_refused() {
     let server = TestServer::start().await;
