@@ -232,7 +232,8 @@ fn of_places(all: &[String]) -> Vec<String> {
     urls
 }
 
-/// Covers: security V30, H8.
+/// Covers: security V30.
+/// Covers in part: security H8.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quote_in_a_parameter_is_a_character() {
     let server = TestServer::start().await;
