@@ -18,7 +18,7 @@ fn no_filter_breaks_its_reader() {
     fuzz("filter", 2_000);
 }
 
-/// Covers: security H9.
+/// Covers in part: security H9.
 #[test]
 fn no_expression_breaks_fhirpath_or_its_budget() {
     fuzz("fhirpath", 4_000);

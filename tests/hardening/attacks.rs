@@ -43,7 +43,8 @@ fn patch(path: &str) -> String {
     )
 }
 
-/// Covers: security V27, H9.
+/// Covers: security V27.
+/// Covers in part: security H9.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_costly_expression_ends_by_its_budget() {
     let server = TestServer::start().await;
