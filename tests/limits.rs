@@ -1,6 +1,7 @@
 //! What one caller asks for does not take the server away from others.
 //!
-//! Covers: rest 6.42, security H10.
+//! Covers: rest 6.42.
+//! Covers in part: security H10.
 
 use std::io::Write as _;
 use std::net::IpAddr;

@@ -141,6 +141,7 @@ pub(super) fn row(interaction: i16, outcome: i16, actor: &str, more: (&str, &str
     )
 }
 
+/// Covers: security S8.
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_are_told_to_an_address_and_stored() {
     let receiver = Receiver::start().await;

@@ -43,7 +43,8 @@ fn patch(path: &str) -> String {
     )
 }
 
-/// Covers: security V27, H9.
+/// Covers: security V27.
+/// Covers in part: security H9.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_costly_expression_ends_by_its_budget() {
     let server = TestServer::start().await;
@@ -94,7 +95,8 @@ async fn a_costly_expression_ends_by_its_budget() {
     server.stop().await;
 }
 
-/// Covers: security V26, H10.
+/// Covers: security V26.
+/// Covers in part: security H10.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_costly_search_is_capped_or_refused() {
     let server = TestServer::start().await;
@@ -231,7 +233,8 @@ fn of_places(all: &[String]) -> Vec<String> {
     urls
 }
 
-/// Covers: security V30, H8.
+/// Covers: security V30.
+/// Covers in part: security H8.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quote_in_a_parameter_is_a_character() {
     let server = TestServer::start().await;

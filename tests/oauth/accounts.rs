@@ -77,6 +77,25 @@ async fn who_knows_the_password_gets_in_and_failures_wait() {
 
 /// Covers: security M3.
 #[tokio::test]
+async fn each_failure_doubles_the_wait_up_to_the_longest() {
+    let server = server().await;
+    let store = server.store();
+    let mut now = SystemClock.now();
+    let key = b"who".as_slice();
+    for failures in 1..=attempt::FREE {
+        assert_eq!(attempt::begin(store, key, now).await.expect("counts"), Ok(failures));
+    }
+    for expected in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900] {
+        let wait = attempt::begin(store, key, now).await.expect("counts");
+        assert_eq!(wait, Err(expected));
+        now = now.plus_millis(expected * 1000);
+        attempt::begin(store, key, now).await.expect("counts").expect("may try again");
+    }
+    server.stop().await;
+}
+
+/// Covers: security M3.
+#[tokio::test]
 async fn a_clock_that_went_back_makes_nobody_wait_longer() {
     let server = server().await;
     let store = server.store();

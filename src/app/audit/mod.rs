@@ -138,7 +138,8 @@ pub(super) async fn check_role(config: &Config, store: &Store) -> Result<(), Sta
     }
 }
 
-/// Puts on record that this server begins to keep the record of `store`, or ends.
+/// Puts on record that this server begins to keep the record of `store`, or ends: which version, where, and the
+/// SHA-256 of its settings.
 ///
 /// # Errors
 /// [`Unrecorded`] without a database.

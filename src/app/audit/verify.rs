@@ -1,7 +1,6 @@
 //! `kiln audit verify`: whether the ledger is still what was sealed of it.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -266,17 +265,9 @@ impl Rows {
 
 /// Batches by their numbers; of one that is there twice, no rows.
 fn by_number(all: Vec<SealedBatch>) -> HashMap<u64, SealedBatch> {
-    let mut batches = HashMap::with_capacity(all.len());
+    let mut batches: HashMap<u64, SealedBatch> = HashMap::with_capacity(all.len());
     for batch in all {
-        match batches.entry(batch.n) {
-            Entry::Occupied(mut twice) => {
-                let twice: &mut SealedBatch = twice.get_mut();
-                twice.rows.clear();
-            }
-            Entry::Vacant(free) => {
-                free.insert(batch);
-            }
-        }
+        batches.entry(batch.n).and_modify(|twice| twice.rows.clear()).or_insert(batch);
     }
     batches
 }

@@ -35,7 +35,8 @@ fn cases() -> usize {
     if crate::harness::shared::long() { 20_000 } else { 500 }
 }
 
-/// Covers: security E6, E11, E12, VP.
+/// Covers: security E6, E11, E12.
+/// Covers in part: security VP.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_shows_what_an_open_server_shows_of_what_it_reaches() {
     let mut chance = Chance(0x5eed_0fa1);
@@ -173,7 +174,7 @@ impl Stored {
     }
 }
 
-/// Covers: security VP.
+/// Covers in part: security VP.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_hidden_changes_no_byte_of_any_answer() {
     let mut chance = Chance(0x0dd_ba11);
