@@ -196,8 +196,8 @@ pub enum BenchError {
     Tokens(String),
     /// The server has limits, so that they would be measured.
     #[error(
-        "the server refused requests by its limits (429): set {} to 0 there, or leave --base away, so that \
-         a server without them is started",
+        "the server refused requests by its limits (429): set {} to 0 there; `smart` without --base starts a \
+         server that has none",
         LIMITS.join(", ")
     )]
     Limited,

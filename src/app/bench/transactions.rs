@@ -80,7 +80,7 @@ async fn demo(bench: &Bench, turn: u64) -> Result<Vec<Bytes>, BenchError> {
             let answer = connection.send("POST", "", Some(&text)).await;
             let answer = answer.map_err(BenchError::io(bench.base.clone()))?;
             if !answer.is_success() {
-                return Err(BenchError::Refused(answer.describe()));
+                return Err(BenchError::refused(&answer));
             }
         } else {
             bundles.push(Bytes::from(text));

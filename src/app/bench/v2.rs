@@ -334,7 +334,7 @@ async fn drained(bench: &Bench) -> Result<bool, BenchError> {
             let answer = connection.send("GET", &url, None).await;
             let answer = answer.map_err(BenchError::io(bench.base.clone()))?;
             if !answer.is_success() {
-                return Err(BenchError::Refused(answer.describe()));
+                return Err(BenchError::refused(&answer));
             }
             is_waiting |= memchr::memmem::find(answer.body, b"\"id\"").is_some();
         }
@@ -410,7 +410,7 @@ async fn warm(
             let answer = connection.send("POST", "", Some(&bundle)).await;
             let answer = answer.map_err(BenchError::io(bench.base.clone()))?;
             if !answer.is_success() {
-                return Err(BenchError::Refused(answer.describe()));
+                return Err(BenchError::refused(&answer));
             }
         }
     }

@@ -52,9 +52,7 @@ impl Applier {
             }
         }
     }
-}
 
-impl Applier {
     /// What a write would refuse of what a message makes where nothing of it is stored. What only amends or
     /// ends something is not looked at: what that becomes depends on what there is.
     pub(super) fn invalid(&self, draft: &Draft, maps: &Maps) -> Vec<Issue> {

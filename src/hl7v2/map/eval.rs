@@ -388,7 +388,7 @@ impl<'a> Eval<'a> {
         all().rfind(|it| it.scope.inner().start <= start).or_else(|| all().next())
     }
 
-    /// The resources of this name whose parent is the one at hand, or all when it has none such.
+    /// The resources of this name whose parent is the one at hand, and those that the message tells of within it.
     fn children(&self, name: &str, owner: Option<usize>) -> Vec<&Instance<'a>> {
         let all = self.instances.iter().filter(|instance| instance.rule.name == name);
         let own = owner.and_then(|owner| self.instances.get(owner));

@@ -26,7 +26,7 @@ pub(super) async fn ensure(bench: &Bench) -> Result<(), BenchError> {
     let answer = connection.send("GET", "/Patient?_summary=count", None).await;
     let answer = answer.map_err(BenchError::io(bench.base.clone()))?;
     if !answer.is_success() {
-        return Err(BenchError::Refused(answer.describe()));
+        return Err(BenchError::refused(&answer));
     }
     if total(answer.body) != Some(0) {
         return Ok(());
@@ -73,7 +73,7 @@ async fn post(
     let sent = clients.iter_mut().zip(&bundles).map(async |(client, bundle)| {
         let answer = client.send("POST", "", Some(bundle)).await;
         let answer = answer.map_err(BenchError::io(bench.base.clone()))?;
-        if answer.is_success() { Ok(()) } else { Err(BenchError::Refused(answer.describe())) }
+        if answer.is_success() { Ok(()) } else { Err(BenchError::refused(&answer)) }
     });
     join_all(sent).await.into_iter().collect()
 }
