@@ -251,12 +251,20 @@ fn an_appointment_of_several_patients_is_one_and_has_all_of_them() {
     // What stands before the patient is seen as before where there is one.
     let site = "[site]\nid = \"a\"\nmatch = { app = \"LAB\" }\n[resource.remark]\ntype = \"Basic\"\n\
         each = \"ZRM\"\nkey = \"ids('ZRM', ZRM-1)\"\n[resource.remark.set]\n\"code.text\" = \"ZRM-1 | text\"\n\
+        subject = \"ref(patient)\"\n\
         [message.schedule]\nadd = [\"remark\"]\n";
     let maps = maps.with_site("a.toml", site, &spec.schema).unwrap();
     for patients in [1, 2] {
         let before = [schedule, "ZRM|note", PATIENT];
         let made = draft(&maps, "SIU^S12", &[&before[..], &others[..patients - 1]].concat());
         assert_eq!(of(&made, "remark").len(), 1, "{patients}");
+    }
+    // What stands with a patient is that patient's.
+    let remarked = [schedule, PATIENT, "ZRM|first", others[0], "ZRM|second"];
+    let made = draft(&maps, "SIU^S12", &remarked);
+    assert_eq!(of(&made, "remark").len(), 2);
+    for (patient, remark) in of(&made, "patient").iter().zip(of(&made, "remark")) {
+        assert!(text(remark, "subject").contains(&patient.url), "{remark:?}");
     }
 }
 

@@ -135,6 +135,10 @@ impl<'a> Drafting<'a> {
         };
         let partitions = builder.partitions(self.rule);
         let head = 0..partitions.first().map_or(0, |first| first.start);
+        if !self.rule.once.is_empty() {
+            // Of no patient's part; of a single one the part is all.
+            self.add(&mut builder, &Scope::whole(head.clone(), 0..0), false);
+        }
         for range in partitions {
             self.add(&mut builder, &Scope::whole(range, head.clone()), false);
         }

@@ -440,10 +440,6 @@ fn uses(reader: &mut Reader<'_>, root: &dyn TableLike, maps: &mut Maps) {
         };
         for name in added {
             if maps.resources.iter().any(|rule| rule.name == name) {
-                // It may stand before all patients, where no patient's part has it.
-                if !message.once.is_empty() {
-                    message.once.push(name.clone());
-                }
                 message.uses.push((name, false));
             } else {
                 reader.fault(item.span(), &key, format!("there is no resource {name:?}"));
