@@ -202,9 +202,8 @@ impl Extractor {
         let root = Root::of(value);
         let mut steps = SHARED_BUDGET;
         let mut run = Run::new(self, value, &root, &mut steps);
-        run.is_shared = parameter.custom.is_some();
         // What is found before an expression fails counts, as it does among all rows.
-        let _ = run.parameter(&parameter.plan);
+        let _ = run.parameter(parameter);
         settle(&mut run.values);
         run.values.into_iter().map(|value| IndexEntry { parameter: at, value }).collect()
     }
@@ -235,8 +234,7 @@ impl Extractor {
         let mut run = Run::new(self, value, root, steps);
         let (mut rows, mut skipped) = (Vec::with_capacity(48), Vec::new());
         for (parameter, at) in self.parameters(resource_type).iter().zip(0_u16..) {
-            run.is_shared = parameter.custom.is_some();
-            let outcome = run.parameter(&parameter.plan);
+            let outcome = run.parameter(parameter);
             let odd = std::mem::take(&mut run.odd).then_some(SkipReason::Value);
             let reasons = outcome.err().into_iter().chain(odd);
             skipped.extend(reasons.map(|reason| Skipped { parameter: at, reason }));
@@ -282,8 +280,9 @@ impl<'r, 'v> Run<'r, 'v> {
         Self { extractor, value, root, values: Vec::new(), odd: false, steps, is_shared: false }
     }
 
-    fn parameter(&mut self, plan: &'v Plan) -> Result<(), SkipReason> {
-        match plan {
+    fn parameter(&mut self, parameter: &'v Parameter) -> Result<(), SkipReason> {
+        self.is_shared = parameter.custom.is_some();
+        match &parameter.plan {
             Plan::Values(source, comparison) => self.values(source, comparison, self.value, None),
             Plan::Composite(arms) => arms.iter().try_for_each(|arm| self.composite(arm)),
         }

@@ -213,9 +213,7 @@ impl Check<'_> {
         for (at, base) in bases.iter().enumerate() {
             let base = base.as_str().unwrap_or_default();
             let place = format!("base[{at}]");
-            let types: Vec<ResourceType> = ResourceType::all()
-                .filter(|of| super::ancestry(self.schema, of.as_str()).any(|it| it == base))
-                .collect();
+            let types: Vec<ResourceType> = self.below(base).collect();
             if types.is_empty() {
                 let text = format!("{base:?} is no type of resource");
                 self.fault(IssueCode::Value, text, &place);
@@ -275,12 +273,15 @@ impl Check<'_> {
     /// The types of resources that each base stands for.
     fn foci(&self) -> Vec<Vec<TypeId>> {
         let bases = self.resource.items_at("base").iter().filter_map(Value::as_str);
-        let types = |base: &str| -> Vec<TypeId> {
-            let all = ResourceType::all().map(ResourceType::as_str);
-            let below = all.filter(|of| super::ancestry(self.schema, of).any(|it| it == base));
-            below.filter_map(|of| self.schema.by_name(of)).collect()
-        };
-        bases.map(types).collect()
+        let id = |of: ResourceType| self.schema.by_name(of.as_str());
+        bases.map(|base| self.below(base).filter_map(id).collect()).collect()
+    }
+
+    /// The types of resources that a base stands for.
+    fn below(&self, base: &str) -> impl Iterator<Item = ResourceType> {
+        let is_below =
+            move |of: &ResourceType| super::ancestry(self.schema, of.as_str()).any(|it| it == base);
+        ResourceType::all().filter(is_below)
     }
 
     /// The parts of a composite, which are looked at from elements of these types; of none: of any.

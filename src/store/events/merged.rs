@@ -11,7 +11,7 @@ use crate::access::{Disclosed, Permit, Unaudited};
 use crate::audit::balp::{Entry, recorded};
 use crate::audit::query::Condition;
 use crate::error::Error;
-use crate::fhir::{Identity, Instant};
+use crate::fhir::{Identity, Instant, Version};
 use crate::search::request::{SearchRequest, Total};
 
 use super::super::Store;
@@ -160,8 +160,7 @@ impl Store {
             let behind = from.behind(&found);
             (link(&behind, false).filter(|_| is_more), link(from, true).filter(|_| !is_first))
         };
-        let with = (request, place.as_ref(), definitions);
-        let patients = self.come_along(&mut page, &mut found, with, events, permit).await?;
+        let patients = self.come_along(&mut page, &mut found, (request, events), permit).await?;
         Ok(Unaudited::new((page, found), Disclosed { patients, ..Disclosed::default() }))
     }
 
@@ -201,12 +200,11 @@ impl Store {
         &self,
         page: &mut SearchPage,
         found: &mut [InOrder],
-        (request, place, definitions): (&SearchRequest, Option<&Paging>, &Definitions),
-        events: &EventsRequest,
+        (request, events): (&SearchRequest, &EventsRequest),
         permit: &Permit<'_>,
     ) -> Result<Vec<i64>, Error> {
         let mut entries: Vec<&mut Entry> = Vec::new();
-        let (mut patients, mut known, mut count) = (Vec::new(), BTreeSet::<Identity>::new(), 0);
+        let (mut patients, mut known) = (Vec::new(), BTreeSet::<Identity>::new());
         for one in found.iter_mut() {
             match one {
                 InOrder::Event(entry, number) => {
@@ -216,7 +214,6 @@ impl Store {
                 InOrder::Stored(stored) => {
                     patients.extend(&stored.0.patients);
                     known.insert(stored.1.version.identity.clone());
-                    count += 1;
                 }
             }
         }
@@ -224,13 +221,15 @@ impl Store {
             let connection = self.0.searchers.connection(permit).await?;
             name(self, &connection, &mut entries).await?;
         }
-        if let Some(place) = place.filter(|_| count > 0 && !request.includes.is_empty()) {
-            // Of what is stored the page has the first that were found, or the last.
-            let paging = Paging { count, is_placed: false, cursor: place.cursor.clone() };
-            let asked = SearchRequest { total: Total::None, ..request.clone() };
-            let (with, told) = self.search_page(&asked, &paging, definitions, permit).await?;
-            (page.included, page.is_included_cut) = (with.included, with.is_included_cut);
-            patients.extend(told.patients);
+        if !known.is_empty() && !request.includes.is_empty() {
+            let stored = found.iter().filter_map(|one| match one {
+                InOrder::Event(..) => None,
+                InOrder::Stored(stored) => Some(&stored.1.version),
+            });
+            let stored: Vec<&Version> = stored.collect();
+            let with = self.included(&request.includes, &stored, permit).await?;
+            (page.included, page.is_included_cut) = (with.versions, with.is_cut);
+            patients.extend(with.disclosed.patients);
         }
         if !events.along.is_empty() {
             let event = |one: &InOrder| match one {

@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, HashSet};
 
 use crate::error::Error;
-use crate::fhir::datetime::{DateTime, Zone};
+use crate::fhir::datetime::Zone;
 use crate::fhir::json::{self, Value};
 use crate::fhir::reference::Target;
 use crate::fhir::{Identity, Instant, IssueCode, LogicalId, ResourceType};
+use crate::search::values::date::DateRange;
 use crate::store::rows;
 use crate::store::search::bulk::{BulkWalk, Whose};
 
@@ -90,14 +91,9 @@ fn of_identities(of: ResourceType, identities: &[i64]) -> BulkWalk<'_> {
 
 /// Whether a member is one at that moment.
 fn is_member(member: &Value<'_>, at: Instant) -> bool {
-    let edge = |name: &str| {
-        let text = member.get("period").and_then(|period| period.str_at(name))?;
-        DateTime::parse(text)
-    };
     let is_inactive = member.get("inactive").and_then(Value::as_bool).unwrap_or_default();
-    let has_begun = edge("start").is_none_or(|start| start.lower(Zone::UTC) <= at);
-    let has_ended = edge("end").is_some_and(|end| end.upper(Zone::UTC) <= at);
-    !is_inactive && has_begun && !has_ended
+    let period = member.get("period").and_then(|it| DateRange::of_period(it, Zone::UTC));
+    !is_inactive && period.is_none_or(|period| period.has(at))
 }
 
 #[cfg(test)]

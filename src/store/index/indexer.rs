@@ -246,8 +246,7 @@ impl Parameters {
         meta: Option<&[u8]>,
         body: &[u8],
     ) -> Result<IndexRows, Error> {
-        let resource = resource(identity, meta, body)?;
-        Ok(self.rows_telling(identity.resource_type, &resource, true))
+        Ok(self.rows(identity.resource_type, &resource(identity, meta, body)?))
     }
 
     /// The rows of a resource that is stored in two parts.

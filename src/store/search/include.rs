@@ -1,9 +1,9 @@
 //! `_include` and `_revinclude`: what comes along with a page of matches.
 //!
-//! Where a match refers to is read from its body, and all targets of a round are looked up by one
-//! statement; what refers to a match is found by the hash of the reference. Rounds after the first
-//! follow what is iterated, from what the round before found. Each resource comes once, so circles
-//! end; [`MOST_ROUNDS`], [`MOST_ROWS`] and [`MOST_PASSED`] bound the rest, and what a bound leaves out is told.
+//! Where a match refers to is read from its body, and the targets of a round are looked up by one
+//! statement for as many as may come; what refers to a match is found by the hash of the reference.
+//! Rounds after the first follow what is iterated, from what the round before found. Each resource comes
+//! once, so circles end; [`MOST_ROUNDS`], [`MOST_ROWS`] and [`MOST_PASSED`] bound the rest, and what a bound leaves out is told.
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html#include>, rest 4.196 to 4.212
 

@@ -44,12 +44,14 @@ use std::time::Duration;
 use crate::access::{Disclosed, Draft, LedgerRow, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Identity, ResourceType, Version, VersionId};
-use crate::search::request::{ContainedMode, Filter, SearchRequest};
+use crate::search::request::{ContainedMode, Filter, Include, SearchRequest};
 
+use super::connection::Reader;
 use super::cursor::Position;
 use super::index::codes::given_up;
 use super::{Parameters, Store, WriteTx};
 
+use include::Included;
 use page::{Search, is_whole};
 use reach::shared;
 use run::Run;
@@ -218,6 +220,21 @@ impl Store {
         let parameters = &*self.parameters()?;
         let asked = Asked { store: self, parameters, definitions, permit };
         asked.page(&mut run, request, paging, None).await
+    }
+
+    /// What comes along with matches that were found before.
+    ///
+    /// # Errors
+    /// As [`Store::search`].
+    pub(super) async fn included(
+        &self,
+        includes: &[Include],
+        matches: &[&Version],
+        permit: &Permit<'_>,
+    ) -> Result<Included, Error> {
+        let connection = self.0.searchers.connection(permit).await?;
+        let reader = (Reader::Alone(&connection), None);
+        include::included(includes, matches, reader, self, permit).await
     }
 
     /// Up to `limit` of what `filters` match, for what a chain leads through.
