@@ -11,6 +11,7 @@
 mod glimpse;
 mod measured;
 mod mentions;
+mod parts;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -27,6 +28,8 @@ use super::mask;
 use super::restriction::{Clause, Limits, Members, Restriction, Told, Withheld};
 use mentions::Sought;
 
+pub use parts::names;
+
 /// A version of a resource, to be judged.
 pub struct Subject<'v> {
     /// Which resource.
@@ -35,6 +38,8 @@ pub struct Subject<'v> {
     pub value: &'v Value<'v>,
     /// Hashes of the patients in whose compartments the document lies.
     pub patients: &'v [i64],
+    /// The same of what the document names, where others tell whose it is and the store was asked.
+    pub about: &'v [i64],
     /// The hash of a patient.
     pub hash: &'v dyn Fn(&LogicalId) -> i64,
     /// Finds the values that criteria ask for.
@@ -105,10 +110,22 @@ impl<'v> Facts<'_, 'v> {
             Told::Attachment => {
                 value.get("securityContext").is_some_and(|context| leads(context, denied))
             }
-            // Whose a target is that is no patient, the store tells.
-            Told::Targets => value.items_at("target").iter().any(|target| leads(target, denied)),
+            told_by @ (Told::Parts | Told::References | Told::Targets) => {
+                self.is_about(denied, told_by)
+            }
         });
-        is_theirs && self.holds(&withheld.filter).unwrap_or(!self.is_cut)
+        let is_within = || withheld.within.as_ref().is_some_and(|of| parts::is_within(of, value));
+        is_theirs && (self.holds(&withheld.filter).unwrap_or(!self.is_cut) || is_within())
+    }
+
+    /// Whether it names one of these patients or, as far as the store was asked, something of theirs.
+    fn is_about(&self, denied: &[i64], told_by: Told) -> bool {
+        let Subject { value, about, hash, .. } = *self.subject;
+        let is_denied = |named: &Identity| {
+            named.resource_type == ResourceType::PATIENT && denied.contains(&hash(&named.id))
+        };
+        about.iter().any(|patient| denied.contains(patient))
+            || names(value, told_by, self.base()).iter().any(is_denied)
     }
 
     fn is_one_of(&self, members: &Members, purpose: Purpose) -> bool {

@@ -127,10 +127,12 @@ pub trait UnitOfWork: Send {
     /// `rows` are on record if everything is durable, and not if nothing is.
     fn commit(self, rows: Vec<LedgerRow>) -> impl Future<Output = Result<(), CommitError>> + Send;
 
-    /// Holds what the writes name against what the caller may see: the last word before the commit.
+    /// Holds what the writes name against what the caller may see, and against what patients deny: the last
+    /// word before the commit.
     ///
     /// # Errors
-    /// [`Error::Unprocessable`] where it may not see that, as if it were not there.
+    /// [`Error::Unprocessable`] where it may not see that, as if it were not there; [`Error::Forbidden`] where
+    /// a patient denies that there is more of what those are.
     fn settle(&mut self, permit: &Permit<'_>) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Drops everything.

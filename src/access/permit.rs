@@ -124,6 +124,11 @@ impl<'gate> Permit<'gate> {
         Ok(self.caller.principal.kept_from(act, self.resource_type()?))
     }
 
+    /// Whether there is something of some type that patients keep the caller from doing an act with.
+    pub fn is_kept_from(&self, act: Act) -> bool {
+        self.caller.principal.is_kept_from(act)
+    }
+
     /// Whether there may be resources that it does not reach.
     pub fn is_restricted(&self) -> bool {
         self.restriction != Restriction::Everything

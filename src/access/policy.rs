@@ -169,7 +169,7 @@ impl Policy {
         if self.is_unlimited() { Restriction::Everything } else { Restriction::nothing() }
     }
 
-    /// Whether it allows everything with everything.
+    /// Whether it allows everything with everything, as far as nothing is hidden from it.
     fn is_unlimited(&self) -> bool {
         let is_all = |rule: &Rule| {
             rule.context != Context::Patient
@@ -177,7 +177,9 @@ impl Policy {
                 && rule.actions == Actions::ALL
                 && matches!((&rule.whose, &rule.criteria), (Whose::Everyones, Compiled::None))
         };
-        self.rules.iter().any(is_all) && self.clearance == Clearance::V && self.denied.is_empty()
+        // What may be seen and not be changed is asked of each change by itself.
+        let is_hidden = self.denied.iter().any(|denied| denied.act == Act::Read);
+        self.rules.iter().any(is_all) && self.clearance == Clearance::V && !is_hidden
     }
 
     /// What the rules that cover an interaction reach; `None`: none covers it.
@@ -246,6 +248,11 @@ impl Policy {
         all.into_iter().map(without).collect()
     }
 
+    /// Whether patients keep the party from doing an act with something.
+    pub(super) fn is_kept_from(&self, act: Act) -> bool {
+        self.denied.iter().any(|denied| denied.act == act)
+    }
+
     /// What patients keep the party from doing an act with. It reaches nothing by itself.
     pub(super) fn kept_from(&self, act: Act, of: ResourceType) -> Restriction {
         let withheld = self.denied(of, |own| own == act).collect();
@@ -256,7 +263,10 @@ impl Policy {
     fn withheld(&self, of: ResourceType, kind: Kind) -> Vec<Withheld> {
         let labels = self.labels.iter().cloned();
         let mut all: Vec<Withheld> = labels
-            .map(|filter| Withheld { patients: None, told_by: Told::Compartment, filter })
+            .map(|filter| {
+                let (patients, told_by, within) = (None, Told::Compartment, None);
+                Withheld { patients, told_by, filter, within }
+            })
             .collect();
         all.extend(self.denied(of, |act| act.hides_from(kind)));
         all
@@ -270,10 +280,14 @@ impl Policy {
     ) -> impl Iterator<Item = Withheld> {
         self.denied.iter().filter(move |denied| is_meant(denied.act)).filter_map(move |denied| {
             let filter = denied.of.filter(of, &self.extractor, true);
-            let (patients, told_by) = (Some(denied.patients.clone()), Told::of(of));
-            // A Binary goes with what it is attached to, whatever is said of Binaries.
-            let is_some = filter != constant(false) || told_by == Told::Attachment;
-            is_some.then(|| Withheld { patients, told_by, filter: Arc::new(filter) })
+            let told_by = Told::of(of, &self.extractor);
+            let patients = Some(denied.patients.clone());
+            let within = (told_by == Told::Parts).then(|| Arc::new(denied.of.clone()));
+            // A Binary goes with what it is attached to, whatever is said of Binaries, and a Bundle with what is
+            // in it.
+            let is_some =
+                filter != constant(false) || told_by == Told::Attachment || within.is_some();
+            is_some.then(|| Withheld { patients, told_by, filter: Arc::new(filter), within })
         })
     }
 }

@@ -125,6 +125,14 @@ impl Principal {
         }
     }
 
+    /// Whether patients keep it from doing an act with something.
+    pub(super) fn is_kept_from(&self, act: Act) -> bool {
+        match &self.0.standing {
+            Standing::Granted(granted) => granted.1.is_kept_from(act),
+            Standing::Nothing | Standing::Open | Standing::Service => false,
+        }
+    }
+
     /// The token that it came with.
     pub fn token(&self) -> Option<Uuid> {
         self.grant().map(|grant| grant.token)

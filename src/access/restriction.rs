@@ -11,7 +11,11 @@
 use std::sync::Arc;
 
 use crate::fhir::ResourceType;
+use crate::search::extract::Extractor;
 use crate::search::request::Filter;
+
+use super::consent::Expression;
+use super::membership;
 
 /// How far a permit reaches.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +77,9 @@ pub struct Withheld {
     pub told_by: Told,
     /// What holds for it.
     pub filter: Arc<Filter>,
+    /// What holds for a resource that it is made of, where it is made of some: of these patients the whole is
+    /// kept back then, for nothing can be taken out of a document.
+    pub within: Option<Arc<Expression>>,
 }
 
 /// What says of a resource whose it is, where something is withheld of somebody.
@@ -82,21 +89,36 @@ pub enum Told {
     Attachment,
     /// The compartments that it is in.
     Compartment,
+    /// The resources that it is made of, where they come from, and all that they refer to.
+    Parts,
     /// Its element `patient`: it is in no compartment.
     Patient,
+    /// All that it refers to: it is in no compartment.
+    References,
     /// What it is about, wherever that is.
     Targets,
 }
 
 impl Told {
     /// What says it of resources of a type.
-    pub(super) fn of(of: ResourceType) -> Self {
+    pub(super) fn of(of: ResourceType, known: &Extractor) -> Self {
         match of {
             ResourceType::BINARY => Self::Attachment,
+            ResourceType::BUNDLE | ResourceType::PARAMETERS => Self::Parts,
             ResourceType::DEVICE => Self::Patient,
             ResourceType::PROVENANCE => Self::Targets,
-            _ => Self::Compartment,
+            _ if membership::is_everyones(of) => Self::Compartment,
+            _ => {
+                let patients = known.spec().compartment(ResourceType::PATIENT);
+                let is_in_one = patients.is_some_and(|it| !it.parameters(of).is_empty());
+                if is_in_one { Self::Compartment } else { Self::References }
+            }
         }
+    }
+
+    /// Whether other resources tell it, which the document only names.
+    pub fn is_by_others(self) -> bool {
+        matches!(self, Self::Parts | Self::References | Self::Targets)
     }
 }
 
@@ -197,6 +219,11 @@ impl Limits {
     /// Whether compartments alone say of whom something is withheld.
     pub fn are_denied_by_compartment(&self) -> bool {
         self.withheld.iter().all(|it| it.told_by == Told::Compartment)
+    }
+
+    /// What other resources tell of whom something is withheld, where they do: [`Told::is_by_others`].
+    pub fn told_by_others(&self) -> Option<Told> {
+        self.withheld.iter().map(|it| it.told_by).find(|told_by| told_by.is_by_others())
     }
 
     /// Who keeps something of what is theirs back with which a Binary goes that is attached to it.

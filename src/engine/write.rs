@@ -217,6 +217,10 @@ impl Engine {
         let Some(limits) = kept.limits().filter(|limits| !limits.withheld.is_empty()) else {
             return Ok(false);
         };
+        // What others tell, the store asks when all is there that may.
+        if limits.told_by_others().is_some() {
+            return Ok(false);
+        }
         if let Some(before) = prior.filter(|prior| !prior.version.is_deleted()) {
             // Where no compartment tells whose it is, as of a Device, the version before does.
             let is_known = if limits.are_denied_by_compartment() {

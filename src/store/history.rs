@@ -227,7 +227,7 @@ impl<'a, 'gate> Page<'a, 'gate> {
         let sql = if is_back(from) { INSTANCE_BACK } else { INSTANCE };
         let mut rows = self.query_page(sql, &parameters).await?;
         if !frame.is_exact() {
-            rows = self.admitted(rows)?;
+            rows = self.admitted(rows).await?;
         }
         self.page(rows, from, total, |row| Ok((i64::from(row.try_get::<_, i32>(0)?), 0)))
     }

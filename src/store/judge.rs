@@ -7,6 +7,11 @@ use crate::fhir::json::{self, Value};
 use crate::fhir::{Identity, LogicalId, Version};
 
 use super::Store;
+use super::connection::Reader;
+use super::policy::Made;
+
+/// A version of which nobody was asked whose is what it names.
+const ALONE: &[i64] = &[];
 
 impl Store {
     /// Whether what is to be stored under `identity` lies within the reach of the permit.
@@ -16,18 +21,53 @@ impl Store {
         value: &Value<'_>,
         permit: &Permit<'_>,
     ) -> Result<bool, Error> {
-        self.judge(permit.restriction(), identity, value, Purpose::Written)
+        self.judge(permit.restriction(), (identity, ALONE), value, Purpose::Written)
     }
 
-    /// Whether a stored version lies within the reach of the permit, as far as its document tells.
-    pub(super) fn admits(&self, version: &Version, permit: &Permit<'_>) -> Result<bool, Error> {
-        self.shows(version, permit.restriction())
+    /// Whether a stored version lies within the reach of the permit, as far as its document tells, and of what
+    /// patients deny what it names.
+    pub(super) async fn admits(
+        &self,
+        reader: Reader<'_>,
+        version: &Version,
+        permit: &Permit<'_>,
+    ) -> Result<bool, Error> {
+        let about = self.about(reader, version, permit.restriction()).await?;
+        self.shows_about(version, permit.restriction(), &about)
     }
 
     /// Whether a version that a deletion ended lay within the reach of the permit. What it refers to may be
-    /// gone too, so its document alone must tell.
-    pub(super) fn admitted(&self, version: &Version, permit: &Permit<'_>) -> Result<bool, Error> {
-        self.judge_version(version, permit.restriction(), Purpose::Written)
+    /// gone too, so its document alone must tell, but for what patients deny.
+    pub(super) async fn admitted(
+        &self,
+        reader: Reader<'_>,
+        version: &Version,
+        permit: &Permit<'_>,
+    ) -> Result<bool, Error> {
+        let about = self.about(reader, version, permit.restriction()).await?;
+        self.judge_version(version, permit.restriction(), (&about, Purpose::Written))
+    }
+
+    /// Whether a version is withheld by a restriction, asking whose is what it names.
+    pub(super) async fn withholds(
+        &self,
+        reader: Reader<'_>,
+        version: &Version,
+        restriction: &Restriction,
+    ) -> Result<bool, Error> {
+        let about = self.about(reader, version, restriction).await?;
+        self.keeps_back_about(version, restriction, &about)
+    }
+
+    /// The patients of what a version names, as far as a restriction asks for them.
+    async fn about(
+        &self,
+        reader: Reader<'_>,
+        version: &Version,
+        restriction: &Restriction,
+    ) -> Result<Vec<i64>, Error> {
+        let whose = self.whose(reader, &[(version, restriction)], &Made::new()).await?;
+        Ok(whose.concat())
     }
 
     /// Whether nothing in a document speaks against its being shown under a restriction.
@@ -35,7 +75,17 @@ impl Store {
     /// # Errors
     /// [`Error::Internal`] when what is stored is no JSON.
     pub fn shows(&self, version: &Version, restriction: &Restriction) -> Result<bool, Error> {
-        self.judge_version(version, restriction, Purpose::Shown)
+        self.shows_about(version, restriction, ALONE)
+    }
+
+    /// The same where it is known whose is what the document names.
+    pub(super) fn shows_about(
+        &self,
+        version: &Version,
+        restriction: &Restriction,
+        about: &[i64],
+    ) -> Result<bool, Error> {
+        self.judge_version(version, restriction, (about, Purpose::Shown))
     }
 
     /// Whether a version is withheld that a restriction shows in part: told by the whole, before anything is
@@ -45,13 +95,24 @@ impl Store {
         version: &Version,
         restriction: &Restriction,
     ) -> Result<bool, Error> {
+        self.keeps_back_about(version, restriction, ALONE)
+    }
+
+    /// The same where it is known whose is what the document names.
+    pub(super) fn keeps_back_about(
+        &self,
+        version: &Version,
+        restriction: &Restriction,
+        about: &[i64],
+    ) -> Result<bool, Error> {
         let withholds = restriction.limits().is_some_and(|limits| !limits.withheld.is_empty());
         if !withholds || version.is_deleted() {
             return Ok(false);
         }
         let text = version.to_json();
         let value = json::parse(&text).map_err(Error::internal)?;
-        self.subject(&version.identity, &value, |subject| restriction.keeps_back(subject))
+        let which = (&version.identity, about);
+        self.subject(which, &value, |subject| restriction.keeps_back(subject))
     }
 
     /// The same of what is to be stored.
@@ -61,47 +122,48 @@ impl Store {
         value: &Value<'_>,
         restriction: &Restriction,
     ) -> Result<bool, Error> {
-        self.subject(identity, value, |subject| restriction.keeps_back(subject))
+        self.subject((identity, ALONE), value, |subject| restriction.keeps_back(subject))
     }
 
     fn judge_version(
         &self,
         version: &Version,
         restriction: &Restriction,
-        purpose: Purpose,
+        (about, purpose): (&[i64], Purpose),
     ) -> Result<bool, Error> {
         if restriction.limits().is_none() {
             return Ok(true);
         }
+        let which = (&version.identity, about);
         // A deletion has no document that could speak for it.
         if version.is_deleted() {
             return Ok(false);
         }
         if let Some(seen) = restriction.glimpse(version, &self.parameters()?.extractor) {
-            return self.judge(restriction, &version.identity, &seen, purpose);
+            return self.judge(restriction, which, &seen, purpose);
         }
         let text = version.to_json();
         let value = json::parse(&text).map_err(Error::internal)?;
-        self.judge(restriction, &version.identity, &value, purpose)
+        self.judge(restriction, which, &value, purpose)
     }
 
     fn judge(
         &self,
         restriction: &Restriction,
-        identity: &Identity,
+        which: (&Identity, &[i64]),
         value: &Value<'_>,
         purpose: Purpose,
     ) -> Result<bool, Error> {
         if restriction.limits().is_none() {
             return Ok(true);
         }
-        self.subject(identity, value, |subject| restriction.admits(subject, purpose))
+        self.subject(which, value, |subject| restriction.admits(subject, purpose))
     }
 
-    /// What `judge` says of a document.
+    /// What `judge` says of a document, and of whose what it names is.
     fn subject(
         &self,
-        identity: &Identity,
+        (identity, about): (&Identity, &[i64]),
         value: &Value<'_>,
         judge: impl FnOnce(&Subject<'_>) -> bool,
     ) -> Result<bool, Error> {
@@ -112,6 +174,7 @@ impl Store {
         let found =
             extractor.spec().patient_compartment(identity.resource_type, value, extractor.base());
         let patients: Vec<i64> = found.iter().map(hash).collect();
-        Ok(judge(&Subject { identity, value, patients: &patients, hash: &hash, extractor }))
+        let patients = &*patients;
+        Ok(judge(&Subject { identity, value, patients, about, hash: &hash, extractor }))
     }
 }

@@ -3,12 +3,9 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::access::consent::Act;
-use crate::access::interaction::Kind;
-use crate::access::membership::is_shown_in_part;
 use crate::access::{Disclosed, Draft, Permit, Unaudited};
 use crate::error::Error;
-use crate::fhir::{Identity, Instant, Issue, IssueCode, LogicalId, Version, VersionId};
+use crate::fhir::{Identity, Instant, LogicalId, Version, VersionId};
 
 use super::connection::Reader;
 use super::frame::Frame;
@@ -16,6 +13,10 @@ use super::rows::RowState;
 use super::search;
 use super::write::WriteTx;
 use super::{Store, TENANT, failure, rows};
+
+mod writer;
+
+use writer::for_writer;
 
 /// The failure of a ledger row `l`. Who may not see a resource is told that it is not known; the record
 /// says that it is out of reach.
@@ -379,50 +380,6 @@ pub(super) async fn find_current(
     found.map(|found| cut(store, found, permit)).transpose()
 }
 
-/// The current version for a writer, who is told when it is out of reach of writers alone: because it is
-/// shown in part, or because the patient denies that it is changed. What is missing takes the trips of what
-/// is hidden: an update and a patch answer 404 to both and a delete 204 (security W5, W7), so the time would
-/// tell. No write that comes to something pays: the limited write what is found, and a create does not look.
-async fn for_writer(
-    store: &Store,
-    reader: Reader<'_>,
-    id: &LogicalId,
-    permit: &Permit<'_>,
-) -> Result<Option<Current>, Error> {
-    let found = find_current(store, reader, id, permit).await?;
-    let (of, kind) = (permit.resource_type()?, permit.interaction().kind);
-    if found.is_some() || !kind.is_write() {
-        return Ok(found);
-    }
-    let kept = permit.kept_from(Act::Correct)?;
-    let is_denied = kind.is_change() && kept.limits().is_some_and(|it| !it.withheld.is_empty());
-    if !is_denied && !is_shown_in_part(of) {
-        return Ok(None);
-    }
-    let Ok(seen) = permit.derive(Kind::Read, of) else { return Ok(None) };
-    let is_cut = seen.limits().is_some_and(|limits| limits.in_part().is_some());
-    if !is_cut && !is_denied {
-        return Ok(None);
-    }
-    let found = find_current(store, reader, id, &seen).await?;
-    let found = found.filter(|current| !current.version.is_deleted());
-    match found {
-        Some(current) if is_denied && store.keeps_back(&current.version, &kept)? => {
-            Err(Error::Forbidden)
-        }
-        _ if !is_cut => Ok(None),
-        // Criteria of a create found it: nothing is written.
-        Some(current) if kind != Kind::Create => {
-            let text = format!(
-                "{} is shown in part: who sees all of it may change it",
-                current.version.identity
-            );
-            Err(Error::Unprocessable(vec![Issue::error(IssueCode::BusinessRule, text)]))
-        }
-        found => Ok(found),
-    }
-}
-
 /// A version as the permit shows it.
 fn cut(store: &Store, found: Current, permit: &Permit<'_>) -> Result<Current, Error> {
     let Current { version, patients, rid, state } = found;
@@ -442,7 +399,7 @@ async fn was_reached(
     let parameters: [&(dyn ToSql + Sync); 4] = [&TENANT, &code, &identity.id.as_str(), &before];
     let rows = reader.query(SUPERSEDED, &parameters).await?;
     let Some(row) = rows.first() else { return Ok(false) };
-    store.admitted(&current(row, identity.clone())?.version, permit)
+    store.admitted(reader, &current(row, identity.clone())?.version, permit).await
 }
 
 async fn find_version(
@@ -467,7 +424,7 @@ async fn find_version(
     let found = cut(store, current(row, identity.clone())?, permit)?;
     if !frame.is_exact() {
         let reached = search::reached(store, reader, &[found.rid], permit).await?;
-        if !reached.contains(&found.rid) || !store.admits(&found.version, permit)? {
+        if !reached.contains(&found.rid) || !store.admits(reader, &found.version, permit).await? {
             return Err(missing());
         }
     }

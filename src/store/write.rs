@@ -23,6 +23,7 @@ use super::seats::Seat;
 use super::{Store, failure};
 
 mod chunk;
+mod collected;
 mod effects;
 mod integrity;
 mod kept;
@@ -41,6 +42,7 @@ pub(super) use rid::Rids;
 pub(super) use statements::STATEMENTS;
 
 use chunk::write_chunk;
+use collected::Collected;
 use integrity::Guarded;
 use named::Named;
 use queue::Unit;
@@ -92,6 +94,8 @@ pub struct WriteTx {
     wanted: Wanted,
     /// What is named by what a caller with limits writes.
     named: Named,
+    /// What patients may deny that it is collected.
+    collected: Collected,
     /// What is kept of the message whose effect this is.
     companion: Option<Companion>,
     /// Whether there is nothing that the caller may not see: then others may be named to it.
@@ -117,6 +121,7 @@ impl WriteTx {
             return Err(Error::internal("a version was staged under a permit for another type"));
         }
         self.note_named(&staged)?;
+        self.note_collected(&staged, permit)?;
         self.guarded.extend(Guarded::of(&staged, self.at_entry, &self.store));
         self.staged.push(staged);
         Ok(())
@@ -245,7 +250,8 @@ impl UnitOfWork for WriteTx {
     }
 
     async fn settle(&mut self, permit: &Permit<'_>) -> Result<(), Error> {
-        self.check_named(permit).await
+        self.check_named(permit).await?;
+        self.check_collected().await
     }
 
     async fn roll_back(mut self) {
@@ -285,6 +291,7 @@ impl Units for Store {
             at_entry: None,
             wanted: memory.clone(),
             named: Named::default(),
+            collected: Collected::default(),
             companion: None,
             sees_all: permit.derive_system(Kind::Explain).is_ok_and(|all| !all.is_restricted()),
         }

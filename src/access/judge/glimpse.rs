@@ -47,6 +47,11 @@ pub(super) fn decisive<'d>(
     if of == ResourceType::BUNDLE || limits.withheld.len() > MOST_WITHHELD {
         return None;
     }
+    // Nor are these alone where whatever it names tells whose it is.
+    let is_anywhere = |told_by| matches!(told_by, Told::Parts | Told::References);
+    if limits.withheld.iter().any(|withheld| is_anywhere(withheld.told_by)) {
+        return None;
+    }
     let compartment = extractor.spec().compartment(ResourceType::PATIENT);
     let mut names: Vec<&str> =
         compartment.into_iter().flat_map(|patients| patients.properties(of)).collect();
@@ -55,7 +60,7 @@ pub(super) fn decisive<'d>(
     }
     names.extend(limits.withheld.iter().flat_map(|withheld| match withheld.told_by {
         Told::Attachment => &["securityContext"][..],
-        Told::Compartment => &[][..],
+        Told::Compartment | Told::Parts | Told::References => &[][..],
         Told::Patient => &["patient"][..],
         Told::Targets => &["target"][..],
     }));

@@ -170,6 +170,7 @@ fn a_document_is_judged_by_what_it_says() {
             identity: &identity,
             value: &value,
             patients: &patients,
+            about: &[],
             hash: &hash,
             extractor: &extractor,
         };
@@ -229,6 +230,7 @@ fn of_what_is_cut_the_whole_tells_what_is_withheld() {
             identity: &identity,
             value: &value,
             patients: &patients,
+            about: &[],
             hash: &hash,
             extractor: &extractor,
         };
@@ -238,6 +240,7 @@ fn of_what_is_cut_the_whole_tells_what_is_withheld() {
             patients: Some(denied),
             told_by: Told::Compartment,
             filter: Arc::new(filter.clone()),
+            within: None,
         };
         let limits = Limits { clauses: vec![clause], withheld: vec![withheld] };
         let restriction = Restriction::Limited(Arc::new(limits));
@@ -258,8 +261,10 @@ fn a_property_is_looked_at_once_and_all_of_them_where_much_is_withheld() {
         })
     };
     let decisive = |count: usize| {
-        let withheld =
-            |_| Withheld { patients: None, told_by: Told::Compartment, filter: Arc::new(code()) };
+        let withheld = |_| {
+            let (patients, told_by, within) = (None, Told::Compartment, None);
+            Withheld { patients, told_by, filter: Arc::new(code()), within }
+        };
         let withheld = (0..count).map(withheld).collect();
         let limits = Limits { clauses: Vec::new(), withheld };
         glimpse::decisive(&limits, of, &extractor).map(|names| names.join(" "))

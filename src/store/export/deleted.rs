@@ -9,6 +9,7 @@ use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::json::{Object, Value};
 use crate::fhir::{Identity, ResourceType};
+use crate::store::connection::Reader;
 use crate::store::rows::{self, Timestamptz};
 use crate::store::search::bulk::DELETED;
 use crate::store::{TENANT, failure};
@@ -40,7 +41,7 @@ impl Walker<'_, '_> {
             let rows = snapshot.query_portal(&portal, ROWS).await.map_err(failure::costly)?;
             let mut gone = Vec::new();
             for row in &rows {
-                gone.extend(self.gone(row)?);
+                gone.extend(self.gone(row).await?);
             }
             for some in gone.chunks(DELETIONS) {
                 let patients: Vec<i64> =
@@ -56,7 +57,7 @@ impl Walker<'_, '_> {
     }
 
     /// What was deleted, where what it was before lay within reach.
-    fn gone(&self, row: &Row) -> Result<Option<(Identity, Vec<i64>)>, Error> {
+    async fn gone(&self, row: &Row) -> Result<Option<(Identity, Vec<i64>)>, Error> {
         let identity = rows::identity(row, 0)?;
         let permit = self.permit.derive(Kind::SearchType, identity.resource_type)?;
         if permit.is_restricted() {
@@ -65,7 +66,9 @@ impl Walker<'_, '_> {
                 return Ok(None);
             }
             let before = rows::version(row, 3, identity.clone())?;
-            if !self.store.admitted(&before, &permit)? {
+            // The connection of the snapshot is at work with the portal.
+            let pipeline = self.store.0.readers.pipeline().await?;
+            if !self.store.admitted(Reader::Shared(&pipeline), &before, &permit).await? {
                 return Ok(None);
             }
         }

@@ -11,6 +11,7 @@ use crate::access::Restriction;
 use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::{ResourceType, Version};
+use crate::store::policy::Made;
 use crate::store::{failure, rows, search};
 
 use super::{HistoryScope, NEWEST, Page, Position, place, read};
@@ -36,7 +37,7 @@ impl Page<'_, '_> {
             let Some(last) = rows.last() else { break };
             edge = place(last).map_err(failure::error)?;
             let is_end = rows.len() < JUDGED as usize;
-            shown.extend(self.currently_reached(self.admitted(rows)?).await?);
+            shown.extend(self.currently_reached(self.admitted(rows).await?).await?);
             if is_end || shown.len() >= wanted {
                 break;
             }
@@ -67,15 +68,21 @@ impl Page<'_, '_> {
         }
     }
 
-    /// The rows whose documents are within reach.
-    pub(super) fn admitted(&self, rows: Vec<Row>) -> Result<Vec<Row>, Error> {
-        let mut kept = Vec::with_capacity(rows.len());
+    /// The rows whose documents are within reach, as far as they tell, and of what patients deny what they name.
+    pub(super) async fn admitted(&self, rows: Vec<Row>) -> Result<Vec<Row>, Error> {
+        let mut found: Vec<(Row, Version, Restriction)> = Vec::with_capacity(rows.len());
         for row in rows {
             let (version, _) = self.shown(&row)?;
-            let reach = self.reach_of(version.identity.resource_type)?;
-            if let Some(reach) = reach
-                && self.store.shows(&version, &reach)?
-            {
+            if let Some(reach) = self.reach_of(version.identity.resource_type)? {
+                found.push((row, version, reach));
+            }
+        }
+        let asked: Vec<(&Version, &Restriction)> =
+            found.iter().map(|(_, version, reach)| (version, reach)).collect();
+        let whose = self.store.whose(self.reader, &asked, &Made::new()).await?;
+        let mut kept = Vec::with_capacity(found.len());
+        for ((row, version, reach), about) in found.into_iter().zip(whose) {
+            if self.store.shows_about(&version, &reach, &about)? {
                 kept.push(row);
             }
         }

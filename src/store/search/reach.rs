@@ -5,6 +5,7 @@
 
 mod attached;
 mod mentions;
+mod named;
 pub(super) mod shared;
 
 pub(in crate::store) use attached::ATTACHING;
@@ -16,6 +17,7 @@ use crate::access::restriction::{Clause, Limits, Members, Told, Withheld};
 use crate::access::{Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::ResourceType;
+use crate::fhir::reference::after_scheme;
 use crate::search::request::Filter;
 use crate::store::connection::Reader;
 use crate::store::index::{SHARED, inside};
@@ -181,8 +183,14 @@ impl Compiler<'_, '_> {
                 }
                 Told::Compartment => self.is_of_one(patients, row),
                 Told::Patient => self.refers_to("{}.body#>>'{patient,reference}'", patients, row),
-                Told::Targets => self.is_about_one(patients, row),
+                told_by @ (Told::Parts | Told::References | Told::Targets) => {
+                    self.names_one(told_by, patients, row)
+                }
             },
+        };
+        let filter = match &withheld.within {
+            Some(of) => Cond::any([filter, self.is_within(of, row)]),
+            None => filter,
         };
         // What is known of the row comes first: whose it is must be looked up, a body must be read.
         let reads_body = withheld.filter.has(&|it| matches!(it, Filter::Mentions { .. }));
@@ -393,21 +401,6 @@ impl Compiler<'_, '_> {
         })
     }
 
-    /// Something that the row is about is of one of the patients.
-    fn is_about_one(&mut self, patients: &[i64], row: &Row<'_>) -> Cond {
-        let (reference, target) = (self.alias(), self.alias());
-        let (from, identified) = self.identified(&format!("({reference}.v->>'reference')"));
-        let theirs = self.binds.longs(patients.iter().copied());
-        self.resource_holds(row, |res| {
-            format!(
-                "jsonb_typeof({res}.body->'target') = 'array' AND EXISTS (\
-                 SELECT FROM jsonb_array_elements({res}.body->'target') {reference}(v), {from} \
-                 JOIN res {target} ON {target}.rid = i.rid \
-                 WHERE {identified} AND {target}.pats && {theirs} OFFSET 0)"
-            )
-        })
-    }
-
     /// A member of the collection is of somebody else than these patients, too or alone.
     fn holds_others(&mut self, patients: &[i64], row: &Row<'_>) -> Cond {
         let (entry, member) = (self.alias(), self.alias());
@@ -458,13 +451,17 @@ impl Compiler<'_, '_> {
     /// The resource that a reference in SQL names: what to look in, as `i`, and how it is found.
     fn identified(&mut self, reference: &str) -> (String, String) {
         let base = self.parameters.extractor.base().to_owned();
-        let base = self.binds.text(format!("{base}/"));
+        let ours = format!("{}/", after_scheme(&base).unwrap_or(&base));
+        let ours = self.binds.text(ours);
         let names = ResourceType::all().map(|of| of.as_str().to_owned()).collect();
         let names = self.binds.add(Bind::Texts(names));
         let (parts, alias) = (self.alias(), "i");
+        // http and https are one base, as `Target` reads it.
+        let rest = format!("substr({reference}, strpos({reference}, '://') + 3)");
         let relative = format!(
-            "CASE WHEN starts_with({reference}, {base}) \
-             THEN substr({reference}, length({base}) + 1) ELSE {reference} END"
+            "CASE WHEN {reference} LIKE '%://%' AND left({reference}, 1) <> '#' \
+             AND starts_with({rest}, {ours}) \
+             THEN substr({rest}, length({ours}) + 1) ELSE {reference} END"
         );
         let from = format!(
             "LATERAL (SELECT regexp_match({relative}, \

@@ -1,0 +1,74 @@
+//! Whose is what documents name, where that tells whose they are and not they alone: asked beside a permit
+//! of what a statement did not find by its limits.
+
+use std::collections::HashMap;
+
+use crate::access::Restriction;
+use crate::access::judge::names;
+use crate::access::restriction::Limits;
+use crate::error::Error;
+use crate::fhir::{Identity, Version, json};
+use crate::store::connection::Reader;
+use crate::store::resource::keys_of;
+use crate::store::{Store, TENANT, failure};
+
+/// The patients of resources, deleted ones too: $2 types and $3 ids, each with a number in $4.
+const WHOSE: &str = concat!(
+    "SELECT w.place, r.pats FROM unnest($2::smallint[], $3::text[], $4::bigint[]) w(rt, id, place) ",
+    keys_of!("w", "id"),
+    " JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE r.pats <> '{}'"
+);
+
+/// Every statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] = &[WHOSE];
+
+/// Patients of resources that are about to be stored.
+pub(in crate::store) type Made = HashMap<Identity, Vec<i64>>;
+
+impl Store {
+    /// For each version the patients of what it names, as far as a restriction that it is held against lets
+    /// that count. `made` counts beside what is stored.
+    pub(in crate::store) async fn whose(
+        &self,
+        reader: Reader<'_>,
+        versions: &[(&Version, &Restriction)],
+        made: &Made,
+    ) -> Result<Vec<Vec<i64>>, Error> {
+        let mut all = vec![Vec::new(); versions.len()];
+        let (mut types, mut ids, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for ((place, patients), (version, restriction)) in (0_i64..).zip(&mut all).zip(versions) {
+            for named in self.named_by(version, restriction)? {
+                patients.extend(made.get(&named).into_iter().flatten());
+                types.push(named.resource_type.code());
+                ids.push(named.id.to_string());
+                places.push(place);
+            }
+        }
+        if places.is_empty() {
+            return Ok(all);
+        }
+        let rows = reader.query(WHOSE, &[&TENANT, &types, &ids, &places]).await?;
+        for row in &rows {
+            let place: i64 = row.try_get(0).map_err(failure::error)?;
+            let patients: Vec<i64> = row.try_get(1).map_err(failure::error)?;
+            if let Some(found) = usize::try_from(place).ok().and_then(|at| all.get_mut(at)) {
+                found.extend(patients);
+            }
+        }
+        Ok(all)
+    }
+
+    fn named_by(
+        &self,
+        version: &Version,
+        restriction: &Restriction,
+    ) -> Result<Vec<Identity>, Error> {
+        let told_by = restriction.limits().and_then(Limits::told_by_others);
+        let Some(told_by) = told_by.filter(|_| !version.is_deleted()) else {
+            return Ok(Vec::new());
+        };
+        let text = version.to_json();
+        let value = json::parse(&text).map_err(Error::internal)?;
+        Ok(names(&value, told_by, self.parameters()?.extractor.base()))
+    }
+}

@@ -1,0 +1,136 @@
+//! Whose a row is by what it names, where no compartment tells, and what is in the resources that it is
+//! made of: asked of the body, for consents alone.
+//!
+//! `access::judge` says the same of a document, and reads texts alike; but what is named there is not at
+//! hand, so that only patients count who are named themselves.
+
+use crate::access::consent::Expression;
+use crate::access::restriction::Told;
+use crate::fhir::{LogicalId, ResourceType};
+use crate::store::search::compile::{Compiler, Row};
+use crate::store::search::sql::{Bind, Cond};
+
+/// What a row is made of, as `access::judge` has it.
+const PARTS: &str = "'$.**.resource ? (exists (@.resourceType))'::jsonpath";
+
+impl Compiler<'_, '_> {
+    /// The condition that something which the row names is of one of the patients: the patient, or what is in
+    /// the patient's compartment or was.
+    pub(super) fn names_one(&mut self, told_by: Told, patients: &[i64], row: &Row<'_>) -> Cond {
+        let (name, target) = (self.alias(), self.alias());
+        let (from, identified) = self.identified(&format!("{name}.t"));
+        let theirs = self.binds.longs(patients.iter().copied());
+        self.resource_holds(row, |res| {
+            let names = names(told_by, res);
+            format!(
+                "EXISTS (SELECT FROM ({names}) {name}(t), {from} \
+                 JOIN res {target} ON {target}.rid = i.rid \
+                 WHERE {identified} AND {target}.pats && {theirs} OFFSET 0)"
+            )
+        })
+    }
+
+    /// The condition that a denial may hold for one of the resources that the row is made of.
+    pub(super) fn is_within(&mut self, of: &Expression, row: &Row<'_>) -> Cond {
+        let part = self.alias();
+        let holds = self.holds_for(of, &format!("{part}.v"), true);
+        if holds == Cond::False {
+            return Cond::False;
+        }
+        let holds = holds.and();
+        self.resource_holds(row, |res| {
+            format!(
+                "EXISTS (SELECT FROM jsonb_path_query({res}.body, {PARTS}) {part}(v) \
+                 WHERE jsonb_typeof({part}.v) = 'object'{holds} OFFSET 0)"
+            )
+        })
+    }
+
+    /// The condition that it holds for a part, `part` in SQL, where `otherwise` is what counts for what a
+    /// part does not tell. Never NULL: it may stand behind a NOT.
+    fn holds_for(&mut self, of: &Expression, part: &str, otherwise: bool) -> Cond {
+        let untold = || if otherwise { Cond::True } else { Cond::False };
+        match of {
+            Expression::All(all) => Cond::all(
+                all.iter().map(|it| self.holds_for(it, part, otherwise)).collect::<Vec<_>>(),
+            ),
+            Expression::Any(any) => Cond::any(
+                any.iter().map(|it| self.holds_for(it, part, otherwise)).collect::<Vec<_>>(),
+            ),
+            Expression::Code { system, code } if otherwise => {
+                let within =
+                    format!("jsonb_path_query({part}, '$.** ? (exists (@.code))'::jsonpath)");
+                self.has_coding(&within, system.as_deref(), code)
+            }
+            Expression::Label { system, code } => {
+                let labels = format!("jsonb_path_query({part}, '$.meta.security[*]'::jsonpath)");
+                self.has_coding(&labels, system.as_deref(), code)
+            }
+            Expression::Not(inner) => self.holds_for(inner, part, !otherwise).not(),
+            Expression::RefersTo { target: (of, id), is_author: false } if otherwise => {
+                let name = self.binds.text(format!("{of}/{id}"));
+                Cond::sql(format!("strpos({part}::text, {name}) > 0"))
+            }
+            Expression::Related(of, id) if !otherwise => self.is_part(part, *of, id),
+            Expression::Resource(of, id) => self.is_part(part, *of, id),
+            Expression::Types(types) if types.is_empty() => Cond::False,
+            Expression::Types(types) => {
+                let names = types.iter().map(|of| of.as_str().to_owned()).collect();
+                let names = self.binds.add(Bind::Texts(names));
+                Cond::sql(format!("coalesce({part}->>'resourceType', '') = ANY ({names})"))
+            }
+            Expression::Code { .. }
+            | Expression::Dated(_)
+            | Expression::RefersTo { .. }
+            | Expression::Related(..)
+            | Expression::Unknown => untold(),
+        }
+    }
+
+    fn is_part(&mut self, part: &str, of: ResourceType, id: &LogicalId) -> Cond {
+        let (of, id) = (self.binds.text(of.as_str()), self.binds.text(id.as_str()));
+        Cond::sql(format!(
+            "(coalesce({part}->>'resourceType', '') = {of} AND coalesce({part}->>'id', '') = {id})"
+        ))
+    }
+
+    /// The condition that one of these values is the code, however its case is written.
+    fn has_coding(&mut self, values: &str, system: Option<&str>, code: &str) -> Cond {
+        let found = self.alias();
+        let code = self.binds.text(code);
+        let system = system.map(|system| {
+            let system = self.binds.text(system);
+            format!(" AND {found}.v->>'system' = {system}")
+        });
+        let system = system.unwrap_or_default();
+        Cond::sql(format!(
+            "EXISTS (SELECT FROM {values} {found}(v) \
+             WHERE lower(({found}.v->>'code') COLLATE \"C\") = lower({code} COLLATE \"C\"){system} OFFSET 0)"
+        ))
+    }
+}
+
+/// The texts of a row of `res` that name what tells whose it is, as SQL.
+fn names(told_by: Told, res: &str) -> String {
+    let at = |path: &str| {
+        format!(
+            "SELECT named.v#>>'{{}}' FROM jsonb_path_query({res}.body, '{path}'::jsonpath) named(v)"
+        )
+    };
+    match told_by {
+        Told::Targets => at("$.target[*].reference"),
+        Told::Parts => {
+            let paths =
+                ["$.**.reference", "$.**.fullUrl", "$.**.request.url", "$.**.response.location"];
+            let patients = format!(
+                "SELECT 'Patient/' || (named.v->>'id') FROM jsonb_path_query({res}.body, \
+                 '$.**.resource ? (@.resourceType == \"Patient\")'::jsonpath) named(v)"
+            );
+            let texts = paths.into_iter().map(at).chain([patients]);
+            texts.collect::<Vec<_>>().join(" UNION ALL ")
+        }
+        Told::Attachment | Told::Compartment | Told::Patient | Told::References => {
+            at("$.**.reference")
+        }
+    }
+}
