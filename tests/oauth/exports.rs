@@ -238,3 +238,52 @@ async fn what_a_patient_denies_is_in_no_file() {
     assert!(!after.deleted[0].contains("a-k"), "{:?}", after.deleted);
     server.stop().await;
 }
+
+/// Nor what is in no compartment and names the patient; and a Group goes with who denies everything.
+///
+/// Covers in part: security S4.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_names_who_denies_is_in_no_file() {
+    let server = filled(&[]).await;
+    let bundle = |id: &str| {
+        format!(
+            r#"{{"resourceType":"Bundle","id":"{id}","type":"collection","entry":[{{"fullUrl":"urn:uuid:11111111-1111-4111-8111-111111111111","resource":{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},"subject":{{"reference":"Patient/{id}"}}}}}}]}}"#
+        )
+    };
+    let task = |id: &str| {
+        format!(
+            r#"{{"resourceType":"Task","id":"{id}","status":"requested","intent":"order","focus":{{"reference":"Observation/{id}-k"}}}}"#
+        )
+    };
+    let group = r#"{"resourceType":"Group","id":"h","type":"person","actual":true,"member":[{"entity":{"reference":"Patient/b"}}]}"#;
+    let (bundles, tasks) = (["a", "b"].map(bundle), ["a", "b"].map(task));
+    let all = [&bundles[0], &bundles[1], &tasks[0], &tasks[1]].map(String::as_str);
+    store(&server, &all).await;
+    store(&server, &[group]).await;
+    let loader = exporter(&server, "loader", ALL).await;
+    let url = "/$export?_type=Bundle,Group,Task";
+    let before = loader.export(url).await;
+    let names = ["Bundle/a", "Bundle/b", "Group/g", "Group/h", "Task/a", "Task/b"];
+    assert_eq!(before.names(), names);
+    let deny = |provision: &str| {
+        format!(
+            r#"{{"resourceType":"Consent","id":"c","status":"active","scope":{{"coding":[{{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"patient-privacy"}}]}},"category":[{{"text":"privacy"}}],"patient":{{"reference":"Patient/a"}},"policyRule":{{"text":"ours"}},"provision":{provision}}}"#
+        )
+    };
+    let observations = r#"{"type":"permit","provision":[{"type":"deny","class":[{"system":"http://hl7.org/fhir/resource-types","code":"Observation"}]}]}"#;
+    store(&server, &[&deny(observations)]).await;
+    assert_eq!(loader.export(url).await.names(), &names[1..]);
+    store(&server, &[&deny(r#"{"type":"deny"}"#)]).await;
+    assert_eq!(loader.export(url).await.names(), ["Bundle/b", "Group/h", "Task/b"]);
+    loader.ask("/Group/g/$export").await.expect(404);
+    // What was deleted of it is not told.
+    let time = before.manifest.at("transactionTime").unwrap();
+    let engine = server.engine().clone();
+    let sink = kiln::app::sink::EngineSink::new(engine, server.store().clone(), "test");
+    let gone = r#"{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"DELETE","url":"Task/a"}},{"request":{"method":"DELETE","url":"Task/b"}}]}"#;
+    Box::pin(sink.load_transaction(gone.into())).await.unwrap();
+    let after = loader.export(&format!("/$export?_type=Task&_since={time}")).await;
+    assert!(after.deleted.len() == 1 && after.deleted[0].contains("Task/b"), "{:?}", after.deleted);
+    assert!(!after.deleted[0].contains("Task/a"), "{:?}", after.deleted);
+    server.stop().await;
+}

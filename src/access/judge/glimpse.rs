@@ -48,7 +48,7 @@ pub(super) fn decisive<'d>(
         return None;
     }
     // Nor are these alone where whatever it names tells whose it is.
-    let is_anywhere = |told_by| matches!(told_by, Told::Parts | Told::References);
+    let is_anywhere = |told_by: Told| matches!(told_by, Told::Parts | Told::References);
     if limits.withheld.iter().any(|withheld| is_anywhere(withheld.told_by)) {
         return None;
     }

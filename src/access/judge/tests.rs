@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::access::consent::Expression;
 use crate::access::restriction::Restriction;
 use crate::fhir::datetime::Zone;
 use crate::fhir::{Instant, Operation, Version, VersionId, json};
@@ -294,5 +295,66 @@ fn spans_overlap_where_they_have_a_moment_in_common() {
     ] {
         assert_eq!(overlap(year, other), expected, "{other:?}");
         assert_eq!(overlap(other, year), expected, "{other:?}");
+    }
+}
+
+#[test]
+fn each_type_has_something_that_tells_whose_it_is() {
+    let extractor = extractor();
+    for (name, expected) in [
+        ("Binary", Told::Attachment),
+        ("Bundle", Told::Parts),
+        ("Device", Told::Patient),
+        ("Group", Told::Compartment),
+        ("GuidanceResponse", Told::References),
+        ("Location", Told::Compartment),
+        ("Observation", Told::Compartment),
+        ("Parameters", Told::Parts),
+        ("Patient", Told::Compartment),
+        ("Provenance", Told::Targets),
+        ("Slot", Told::References),
+        ("Task", Told::References),
+    ] {
+        let of: ResourceType = name.parse().expect(name);
+        assert_eq!(Told::of(of, &extractor), expected, "{name}");
+    }
+}
+
+#[test]
+fn what_is_named_is_of_whom_the_store_says() {
+    let extractor = extractor();
+    let of_a = Told::of("Task".parse().expect("a type"), &extractor);
+    let [a, b] = [b'a', b'b'].map(i64::from);
+    let within = Some(Arc::new(Expression::Types(vec![ResourceType::OBSERVATION])));
+    let entry = r#"{"resourceType":"Bundle","id":"x","entry":[{"resource":{"resourceType":"Observation","subject":{"reference":"Patient/a"}}}]}"#;
+    let task = r#"{"resourceType":"Task","id":"x","focus":{"reference":"Goal/g"}}"#;
+    for (text, told_by, within, about, is_kept_back) in [
+        (task, of_a, None, &[][..], false),
+        (task, of_a, None, &[a], true),
+        (task, of_a, None, &[b], false),
+        (entry, Told::Parts, within.clone(), &[], true),
+        (&*entry.replace("Patient/a", "Patient/b"), Told::Parts, within.clone(), &[], false),
+        (&*entry.replace("\"Observation\"", "\"Goal\""), Told::Parts, within.clone(), &[a], false),
+    ] {
+        let value = json::parse(text.as_bytes()).expect(text);
+        let of: ResourceType = value.str_at("resourceType").expect(text).parse().expect(text);
+        let identity = Identity { resource_type: of, id: "x".parse().expect("an id") };
+        let subject = Subject {
+            identity: &identity,
+            value: &value,
+            patients: &[],
+            about,
+            hash: &hash,
+            extractor: &extractor,
+        };
+        let always =
+            if within.is_none() { Filter::All(Vec::new()) } else { Filter::Any(Vec::new()) };
+        let (patients, filter) = (Some(Arc::from([a])), Arc::new(always));
+        let withheld = vec![Withheld { patients, told_by, filter, within }];
+        let clause = Clause { members: Members::Everyone, criteria: Arc::default() };
+        let limits = Limits { clauses: vec![clause], withheld };
+        let restriction = Restriction::Limited(Arc::new(limits));
+        assert_eq!(restriction.keeps_back(&subject), is_kept_back, "{text} {about:?}");
+        assert_eq!(restriction.admits(&subject, Purpose::Shown), !is_kept_back, "{text} {about:?}");
     }
 }

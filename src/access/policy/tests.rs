@@ -486,3 +486,15 @@ fn what_is_to_be_asked_for_by_name_no_wildcard_of_a_patient_means() {
         assert_eq!(reach.is_some(), expected, "{scopes} {of:?}");
     }
 }
+
+#[test]
+fn a_denial_of_writing_takes_no_administration() {
+    for (act, expected) in
+        [(Act::Read, "refused"), (Act::Collect, "everything"), (Act::Correct, "everything")]
+    {
+        let of = Expression::Unknown;
+        let denials: Arc<[Denial]> = Arc::new([Denial { patient: 8, act, of, is_binding: false }]);
+        let grant = Grant { denials, ..grant("user/*.cruds", Some("administrator")) };
+        assert_eq!(reach(&grant, Kind::Reindex, ""), expected, "{act:?}");
+    }
+}

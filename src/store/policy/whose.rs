@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use crate::access::Restriction;
 use crate::access::judge::names;
-use crate::access::restriction::Limits;
+use crate::access::restriction::{Limits, Told};
 use crate::error::Error;
-use crate::fhir::{Identity, Version, json};
+use crate::fhir::{Identity, ResourceType, Version, json};
 use crate::store::connection::Reader;
 use crate::store::resource::keys_of;
 use crate::store::{Store, TENANT, failure};
@@ -69,6 +69,11 @@ impl Store {
         };
         let text = version.to_json();
         let value = json::parse(&text).map_err(Error::internal)?;
-        Ok(names(&value, told_by, self.parameters()?.extractor.base()))
+        let mut named = names(&value, told_by, self.parameters()?.extractor.base());
+        // Patients the document tells itself, and who is linked with one is another one.
+        if told_by != Told::Targets {
+            named.retain(|it| it.resource_type != ResourceType::PATIENT);
+        }
+        Ok(named)
     }
 }

@@ -117,3 +117,118 @@ async fn what_must_not_be_collected_does_not_come_into_being() {
     put(&own, "Observation/a-vital", &vital).await.expect(201);
     server.stop().await;
 }
+
+fn provenance(target: &str, year: u32) -> String {
+    format!(
+        r#""target":[{{"reference":"{target}"}}],"recorded":"{year}-01-01T00:00:00Z","agent":[{{"who":{{"reference":"Practitioner/doc"}}}}]"#
+    )
+}
+
+/// What is about a patient's resource is the patient's too, though it names another resource alone.
+///
+/// Covers in part: security S4.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_about_what_is_a_patients_is_collected_and_corrected_of_the_patient() {
+    let server = filled().await;
+    let writer = || Token::new(&server, "user/*.cruds");
+    let task = |of: &str| {
+        format!(
+            r#""status":"requested","intent":"order","focus":{{"reference":"Observation/{of}-lab"}}"#
+        )
+    };
+    put(&server.client, "Task/a", &task("a")).await.expect(201);
+    deny(&server, "collect", "").await;
+    let (doctor, _stop) = doctor_with(&server, writer()).await;
+    for (content, status) in [
+        (fresh("Provenance", &provenance("Observation/a-lab", 2021)), 403),
+        (fresh("Provenance", &provenance("Patient/a", 2021)), 403),
+        (fresh("Provenance", &provenance("Observation/b-lab", 2021)), 201),
+        (fresh("Task", &task("a")), 403),
+        (fresh("Task", &task("b")), 201),
+    ] {
+        let of = if content.contains("Provenance") { "Provenance" } else { "Task" };
+        doctor.post(&format!("/{of}"), content.clone()).await.expect(status);
+        doctor.post("/", entry("POST", of, &content)).await.expect(match status {
+            403 => 403,
+            _ => 200,
+        });
+    }
+    // What is there is corrected; to be about something else of the patient's, which it was not, is not.
+    put(&doctor, "Provenance/a-lab", &provenance("Observation/a-lab", 2022)).await.expect(200);
+    put(&doctor, "Provenance/a-lab", &provenance("Observation/a-vital", 2022)).await.expect(200);
+    put(&doctor, "Provenance/b-lab", &provenance("Observation/a-lab", 2022)).await.expect(403);
+    put(&doctor, "Task/a", &format!(r#"{},"description":"x""#, task("a"))).await.expect(200);
+
+    deny(&server, "correct", "").await;
+    let (doctor, _stop) = doctor_with(&server, writer()).await;
+    doctor.get("/Task/a").await.expect(200);
+    put(&doctor, "Task/a", &task("a")).await.expect(403);
+    doctor.delete("/Task/a").await.expect(403);
+    put(&doctor, "Provenance/a-lab", &provenance("Observation/a-lab", 2023)).await.expect(403);
+    put(&doctor, "Provenance/b-lab", &provenance("Observation/b-lab", 2023)).await.expect(200);
+    put(&doctor, "Task/nothing", &task("a")).await.expect(404);
+    server.stop().await;
+}
+
+/// What comes into being by the same unit counts, before and after, and what is written by a header.
+///
+/// Covers in part: security S4.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_together_is_told_by_what_is_made_with_it() {
+    let server = filled().await;
+    let provenances =
+        r#","class":[{"system":"http://hl7.org/fhir/resource-types","code":"Provenance"}]"#;
+    deny(&server, "collect", provenances).await;
+    let (doctor, _stop) = doctor_with(&server, Token::new(&server, "user/*.cruds")).await;
+    let urn = "urn:uuid:11111111-1111-4111-8111-111111111111";
+    for (of, status) in [("a", 403), ("b", 200)] {
+        let lab = fresh("Observation", &content(&format!("Observation/{of}-lab")));
+        let lab = format!(
+            r#"{{"fullUrl":"{urn}","resource":{lab},"request":{{"method":"POST","url":"Observation"}}}}"#
+        );
+        let about = format!(
+            r#"{{"resource":{},"request":{{"method":"POST","url":"Provenance"}}}}"#,
+            fresh("Provenance", &provenance(urn, 2021))
+        );
+        for entries in [[&lab, &about], [&about, &lab]] {
+            let [one, other] = entries;
+            let bundle = format!(
+                r#"{{"resourceType":"Bundle","type":"transaction","entry":[{one},{other}]}}"#
+            );
+            doctor.post("/", bundle).await.expect(status);
+        }
+        let header = r#"{"resourceType":"Provenance","recorded":"2024-01-01T00:00:00Z","agent":[{"who":{"display":"t"}}]}"#;
+        let path = format!("Observation/{of}-lab");
+        let call = doctor.call("PUT", &format!("/{path}")).header("X-Provenance", header);
+        call.json(body(&path, &changed(&path, 7))).send().await.expect(status);
+        put(&doctor, &path, &changed(&path, 8)).await.expect(200);
+    }
+    let count = server.client.get("/Observation?_summary=count").await.expect(200);
+    assert_eq!(count.at("total").as_deref(), Some("5"));
+    server.stop().await;
+}
+
+/// Covers in part: security S4.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_of_writing_takes_what_it_denies_and_no_administration() {
+    let server = filled().await;
+    let lab = content("Observation/b-lab");
+    let label = r#""meta":{"security":[{"code":"PSY"}]},"#;
+    for (path, of) in
+        [("Observation/a-lab", content("Observation/a-lab")), ("Observation/b-lab", lab)]
+    {
+        put(&server.client, path, &format!("{label}{of}")).await.expect(200);
+    }
+    for (action, status) in [("collect", 200), ("correct", 200), ("access", 403)] {
+        deny(&server, action, "").await;
+        let token =
+            Token::new(&server, "user/*.cruds").user("Practitioner/doc", &["administrator"]);
+        let (admin, _stop) = token.with_what_is_stored().await.client().await;
+        admin.get("/$reindex").await.expect(status);
+        if action == "correct" {
+            put(&admin, "Observation/b-lab", &content("Observation/b-lab")).await.expect(200);
+            put(&admin, "Observation/a-lab", &content("Observation/a-lab")).await.expect(403);
+        }
+    }
+    server.stop().await;
+}

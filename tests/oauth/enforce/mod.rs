@@ -8,6 +8,7 @@ mod labels;
 mod masked;
 mod measured;
 mod named;
+mod parts;
 mod property;
 mod provisions;
 mod purpose;

@@ -5,7 +5,7 @@
 //! reaches is worked out here, from the documents alone, and stored on a server of its own. The same
 //! question then goes to both. In the other test all that is hidden from somebody is changed, deleted
 //! and brought back, and the answers must be the same to the byte: for patients, for an app that sees
-//! laboratory results alone, and for a clinician to whom a patient denies everything.
+//! laboratory results alone, and for clinicians to whom a patient denies everything, or one class.
 
 mod questions;
 mod world;
@@ -13,6 +13,7 @@ mod world;
 use std::collections::BTreeMap;
 
 use kiln::access::consent::{Act, Denial, Expression};
+use kiln::fhir::ResourceType;
 use tokio::sync::watch::Sender;
 
 use crate::harness::client::Client;
@@ -20,7 +21,7 @@ use crate::harness::grants::Token;
 use crate::harness::server::TestServer;
 
 use super::super::world::body;
-use questions::{Gist, pages, question, texts};
+use questions::{Gist, pages, question, question_beside, texts};
 use world::{Chance, Made, PATIENTS, changed, world};
 
 async fn store(server: &TestServer, all: &[&Made]) {
@@ -133,15 +134,22 @@ async fn seats(full: &TestServer, all: &[Made]) -> Vec<Seat> {
     };
     seats.push(Seat::new(("laboratory of p2", token), all, is_hidden).await);
     let patient = full.store().hasher().patient(&"p1".parse().expect("an id"));
-    let denial =
-        Denial { patient, act: Act::Read, of: Expression::All(Vec::new()), is_binding: false };
-    let token = Token::new(full, "user/*.rs").user("Practitioner/d", &["practitioner"]);
+    let denied = |of: Expression| {
+        let token = Token::new(full, "user/*.rs").user("Practitioner/d", &["practitioner"]);
+        token.denials(vec![Denial { patient, act: Act::Read, of, is_binding: false }])
+    };
     let is_hidden = |made: &Made| {
         let is_theirs = !made.patients.is_empty() && made.patients.iter().all(|it| *it == "p1");
         is_theirs || made.is_about("p1", all)
     };
-    let denied = token.denials(vec![denial]);
-    seats.push(Seat::new(("clinician denied p1", denied), all, is_hidden).await);
+    let everything = denied(Expression::All(Vec::new()));
+    seats.push(Seat::new(("clinician denied p1", everything), all, is_hidden).await);
+    let is_hidden = |made: &Made| {
+        let is_theirs = made.patients.contains("p1") || made.is_about("p1", all);
+        is_theirs && made.has_some("Observation")
+    };
+    let one = denied(Expression::Types(vec![ResourceType::OBSERVATION]));
+    seats.push(Seat::new(("clinician denied Observations of p1", one), all, is_hidden).await);
     seats
 }
 
@@ -192,7 +200,11 @@ async fn what_is_hidden_changes_no_byte_of_any_answer() {
             let content = resource.content.clone();
             resource.put(&full, path, content).await;
         }
-        let questions: Vec<String> = (0..cases() / 10).map(|_| question(&mut chance)).collect();
+        let questions = (0..cases() / 10).map(|_| question(&mut chance));
+        let mut questions: Vec<String> = questions.collect();
+        if seat.name.starts_with("clinician") {
+            questions.extend((0..cases() / 20).map(|_| question_beside(&mut chance)));
+        }
         let before = seat.answers(&questions).await;
         for path in &seat.hidden {
             let resource = stored.get_mut(path).expect("it is stored");

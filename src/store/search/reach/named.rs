@@ -17,15 +17,27 @@ impl Compiler<'_, '_> {
     /// The condition that something which the row names is of one of the patients: the patient, or what is in
     /// the patient's compartment or was.
     pub(super) fn names_one(&mut self, told_by: Told, patients: &[i64], row: &Row<'_>) -> Cond {
-        let (name, target) = (self.alias(), self.alias());
+        let (name, target, own) = (self.alias(), self.alias(), self.alias());
         let (from, identified) = self.identified(&format!("{name}.t"));
         let theirs = self.binds.longs(patients.iter().copied());
+        let in_compartment = format!("{target}.pats && {theirs}");
+        // Who is linked with a patient is in that patient's compartment, and is another one all the same.
+        let is_theirs = if told_by == Told::Targets {
+            in_compartment
+        } else {
+            let code = self.binds.add(Bind::Short(ResourceType::PATIENT.code()));
+            format!(
+                "CASE WHEN {target}.rt = {code} AND {target}.op <> 'D' THEN EXISTS (\
+                 SELECT FROM srow {own} WHERE {own}.rid = {target}.rid \
+                 AND {own}.idh = ANY ({theirs}) OFFSET 0) ELSE {in_compartment} END"
+            )
+        };
         self.resource_holds(row, |res| {
             let names = names(told_by, res);
             format!(
                 "EXISTS (SELECT FROM ({names}) {name}(t), {from} \
                  JOIN res {target} ON {target}.rid = i.rid \
-                 WHERE {identified} AND {target}.pats && {theirs} OFFSET 0)"
+                 WHERE {identified} AND {is_theirs} OFFSET 0)"
             )
         })
     }

@@ -14,7 +14,27 @@ const ASKED: &[&str] = &[
     "Appointment",
     "Device",
     "Provenance",
+    "Bundle",
+    "Task",
 ];
+
+/// Something to ask that is about what is in no compartment, or of several people.
+pub(super) fn question_beside(chance: &mut Chance) -> String {
+    let patient = chance.patient();
+    let at = chance.below(10);
+    match chance.below(10) {
+        0 => format!("/Bundle/b{at}"),
+        1 => format!("/Task/t{at}/_history"),
+        2 => format!("/Group/g{at}"),
+        3 => format!("/{}/_history?_count=5", chance.of(&["Bundle", "Group", "Task"])),
+        4 => format!("/Task?patient={patient}&_sort=_id"),
+        5 => format!("/Task?focus=Observation/o{}", chance.below(40)),
+        6 => format!("/Group?member=Patient/{patient}&_total=accurate&_count=1"),
+        7 => format!("/Patient?_revinclude=Group:member&_id={patient}"),
+        8 => "/Bundle?_total=accurate&_count=3&_sort=_id".to_owned(),
+        _ => format!("{BATCH}Bundle/b{at} Task/t{at} Group/g{at} Task?status=requested"),
+    }
+}
 
 /// Something to ask.
 pub(super) fn question(chance: &mut Chance) -> String {

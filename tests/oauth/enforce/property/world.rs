@@ -34,6 +34,14 @@ pub(super) struct Made {
     pub(super) content: String,
     pub(super) patients: BTreeSet<&'static str>,
     targets: Vec<String>,
+    /// What else tells whose it is, to whom somebody denies something.
+    names: Vec<String>,
+    /// Of what types the resources in it are.
+    holds: Vec<&'static str>,
+    /// Of whom a document is.
+    subject: Option<&'static str>,
+    /// Whether it is nobody's by a token of a patient.
+    is_nobodys: bool,
     is_shared: bool,
     is_device: bool,
     /// Whether who has a part in it sees that part.
@@ -43,16 +51,30 @@ pub(super) struct Made {
 impl Made {
     fn new(path: String, content: String, patients: &[&'static str]) -> Self {
         let patients = patients.iter().copied().collect();
-        let (targets, is_shared, is_device, is_in_part) = (Vec::new(), false, false, false);
-        Self { path, content, patients, targets, is_shared, is_device, is_in_part }
+        Self {
+            path,
+            content,
+            patients,
+            targets: Vec::new(),
+            names: Vec::new(),
+            holds: Vec::new(),
+            subject: None,
+            is_nobodys: false,
+            is_shared: false,
+            is_device: false,
+            is_in_part: false,
+        }
     }
 
     pub(super) fn is_of(&self, patient: &str, all: &[Self]) -> bool {
         if self.path == format!("Patient/{patient}") || self.is_shared {
             return true;
         }
-        if self.path.starts_with("Patient/") {
+        if self.path.starts_with("Patient/") || self.is_nobodys {
             return false;
+        }
+        if self.path.starts_with("Bundle/") {
+            return self.subject == Some(patient);
         }
         if !self.targets.is_empty() {
             return self.targets.iter().all(|target| {
@@ -73,7 +95,12 @@ impl Made {
         let is_theirs = |target: &String| {
             all.iter().any(|other| other.path == *target && other.patients.contains(patient))
         };
-        self.targets.iter().any(is_theirs)
+        self.targets.iter().chain(&self.names).any(is_theirs)
+    }
+
+    /// Whether a resource of a type is in it, or it is one.
+    pub(super) fn has_some(&self, of: &str) -> bool {
+        self.holds.contains(&of) || self.path.split('/').next() == Some(of)
     }
 
     /// What of it this patient sees.
@@ -151,6 +178,82 @@ fn around(chance: &mut Chance) -> Vec<Made> {
     all
 }
 
+/// Documents and other Bundles.
+fn bundles(chance: &mut Chance) -> Vec<Made> {
+    let mut all = Vec::new();
+    for at in 0..10 {
+        let (subject, other) = (chance.patient(), chance.patient());
+        let is_document = chance.below(4) > 0;
+        let mut made = Made::new(format!("Bundle/b{at}"), String::new(), &[]);
+        made.holds = vec!["Composition"];
+        made.names = vec![format!("Patient/{subject}")];
+        made.subject = is_document.then_some(subject);
+        let mut entries = format!(
+            r#"{{"fullUrl":"{}","resource":{{"resourceType":"Composition","status":"final","type":{{"text":"t"}},"subject":{{"reference":"Patient/{subject}"}},"date":"2020","author":[{{"reference":"Practitioner/d"}}],"title":"t"}}}}"#,
+            urn(1)
+        );
+        if chance.below(2) == 0 {
+            made.holds.push("Observation");
+            made.names.push(format!("Patient/{other}"));
+            let _ = write!(
+                entries,
+                r#",{{"fullUrl":"{}","resource":{{"resourceType":"Observation","status":"final","code":{{"coding":[{{"system":"urn:c","code":"x"}}]}},"subject":{{"reference":"Patient/{other}"}}}}}}"#,
+                urn(2)
+            );
+        }
+        if chance.below(3) == 0 {
+            let named = format!("Observation/o{}", chance.below(40));
+            made.holds.push("List");
+            let _ = write!(
+                entries,
+                r#",{{"fullUrl":"{}","resource":{{"resourceType":"List","status":"current","mode":"working","entry":[{{"item":{{"reference":"{named}"}}}}]}}}}"#,
+                urn(3)
+            );
+            made.names.push(named);
+        }
+        let kind = if is_document { "document" } else { "collection" };
+        made.content = format!(
+            r#""type":"{kind}","identifier":{{"system":"urn:d","value":"{at}"}},"timestamp":"2020-01-01T00:00:00Z","entry":[{entries}]"#
+        );
+        all.push(made);
+    }
+    all
+}
+
+/// Tasks and Groups.
+fn beside(chance: &mut Chance) -> Vec<Made> {
+    let mut all = Vec::new();
+    for at in 0..10 {
+        let focus = format!("Observation/o{}", chance.below(40));
+        let whom = (chance.below(2) == 0).then(|| format!("Patient/{}", chance.patient()));
+        let mut content =
+            format!(r#""status":"requested","intent":"order","focus":{{"reference":"{focus}"}}"#);
+        if let Some(whom) = &whom {
+            let _ = write!(content, r#","for":{{"reference":"{whom}"}}"#);
+        }
+        let names = whom.into_iter().chain([focus]).collect();
+        let made = Made::new(format!("Task/t{at}"), content, &[]);
+        all.push(Made { names, is_nobodys: true, ..made });
+    }
+    for at in 0..6 {
+        let both = [chance.patient(), chance.patient()];
+        let member = |id: &str| format!(r#"{{"entity":{{"reference":"Patient/{id}"}}}}"#);
+        let content = format!(
+            r#""type":"person","actual":true,"name":"n","member":[{},{}]"#,
+            member(both[0]),
+            member(both[1])
+        );
+        let names = both.iter().map(|id| format!("Patient/{id}")).collect();
+        let made = Made::new(format!("Group/g{at}"), content, &both);
+        all.push(Made { names, is_nobodys: true, ..made });
+    }
+    all
+}
+
+fn urn(number: u32) -> String {
+    format!("urn:uuid:11111111-1111-4111-8111-11111111111{number}")
+}
+
 pub(super) fn world(chance: &mut Chance) -> Vec<Made> {
     let mut all = vec![Made {
         is_shared: true,
@@ -182,6 +285,8 @@ pub(super) fn world(chance: &mut Chance) -> Vec<Made> {
         all.push(Made::new(format!("DiagnosticReport/r{at}"), content, &[patient]));
     }
     all.extend(around(chance));
+    all.extend(bundles(chance));
+    all.extend(beside(chance));
     all
 }
 
@@ -190,6 +295,9 @@ pub(super) fn world(chance: &mut Chance) -> Vec<Made> {
 pub(super) fn changed(path: &str, content: &str) -> String {
     let (of, _) = path.split_once('/').expect("a path");
     let swapped: &[(&str, &str)] = match of {
+        "Bundle" => &[("2020-01-01T", "2021-01-01T")],
+        "Group" => &[(r#""name":"n""#, r#""name":"m""#)],
+        "Task" => &[(r#""status":"requested""#, r#""status":"accepted""#)],
         "Appointment" => &[(r#""status":"proposed""#, r#""status":"cancelled""#)],
         "Device" => &[(r#""status":"active""#, r#""status":"inactive""#)],
         "DiagnosticReport" => {
