@@ -7,16 +7,18 @@ use crate::access::Restriction;
 use crate::access::judge::names;
 use crate::access::restriction::{Limits, Told};
 use crate::error::Error;
+use crate::fhir::reference::Target;
 use crate::fhir::{Identity, ResourceType, Version, json};
 use crate::store::connection::Reader;
 use crate::store::resource::keys_of;
 use crate::store::{Store, TENANT, failure};
 
-/// The patients of resources, deleted ones too: $2 types and $3 ids, each with a number in $4.
+/// The patients of resources, deleted ones too: $2 types and $3 ids, each with a number in $4. 35 is Device,
+/// which tells by an element whose it is.
 const WHOSE: &str = concat!(
-    "SELECT w.place, r.pats FROM unnest($2::smallint[], $3::text[], $4::bigint[]) w(rt, id, place) ",
+    "SELECT w.place, r.pats, CASE WHEN r.rt = 35 THEN r.body#>>'{patient,reference}' END FROM unnest($2::smallint[], $3::text[], $4::bigint[]) w(rt, id, place) ",
     keys_of!("w", "id"),
-    " JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE r.pats <> '{}'"
+    " JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE r.pats <> '{}' OR r.rt = 35"
 );
 
 /// Every statement of this file, for the test that prepares them.
@@ -48,9 +50,16 @@ impl Store {
             return Ok(all);
         }
         let rows = reader.query(WHOSE, &[&TENANT, &types, &ids, &places]).await?;
+        let base = self.parameters()?.extractor.base().to_owned();
         for row in &rows {
             let place: i64 = row.try_get(0).map_err(failure::error)?;
-            let patients: Vec<i64> = row.try_get(1).map_err(failure::error)?;
+            let mut patients: Vec<i64> = row.try_get(1).map_err(failure::error)?;
+            let of_device: Option<&str> = row.try_get(2).map_err(failure::error)?;
+            if let Some(Target::Local { resource_type: ResourceType::PATIENT, id, .. }) =
+                of_device.map(|text| Target::parse(text, &base))
+            {
+                patients.push(self.hasher().patient(&id));
+            }
             if let Some(found) = usize::try_from(place).ok().and_then(|at| all.get_mut(at)) {
                 found.extend(patients);
             }
@@ -75,5 +84,16 @@ impl Store {
             named.retain(|it| it.resource_type != ResourceType::PATIENT);
         }
         Ok(named)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_statement_has_the_number_of_devices() {
+        let device = format!("r.rt = {}", ResourceType::DEVICE.code());
+        assert_eq!(WHOSE.matches(&device).count(), 2, "{WHOSE}");
     }
 }

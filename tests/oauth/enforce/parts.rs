@@ -192,6 +192,12 @@ async fn what_is_in_no_compartment_is_of_whom_it_names() {
             r#""moduleUri":"urn:m","status":"success","subject":{{"reference":"Patient/{id}"}}"#
         )
     };
+    // Of a Device, which is in no compartment either.
+    let measured = |id: &str| {
+        format!(
+            r#""type":{{"text":"t"}},"category":"measurement","source":{{"reference":"Device/{id}-pump"}}"#
+        )
+    };
     let server = stored(&[
         ("Task/a-focus", about("focus", "Observation/a-lab")),
         ("Task/a-for", about("for", "Patient/a")),
@@ -199,6 +205,8 @@ async fn what_is_in_no_compartment_is_of_whom_it_names() {
         ("Task/b-focus", about("focus", "Observation/b-lab")),
         ("Task/b-for", about("for", "Patient/b")),
         ("Task/nobodys", TASK.to_owned()),
+        ("DeviceMetric/a", measured("a")),
+        ("DeviceMetric/b", measured("b")),
         ("GuidanceResponse/a", answer("a")),
         ("GuidanceResponse/b", answer("b")),
     ])
@@ -212,6 +220,7 @@ async fn what_is_in_no_compartment_is_of_whom_it_names() {
         "Task/nobodys",
     ];
     let answers = ["GuidanceResponse/a", "GuidanceResponse/b"];
+    let metrics = ["DeviceMetric/a", "DeviceMetric/b"];
     for (consent, tasks, seen) in [
         (class("Observation"), &all[..], &answers[..]),
         (class("Task"), &all[3..], &answers),
@@ -221,6 +230,8 @@ async fn what_is_in_no_compartment_is_of_whom_it_names() {
         let (doctor, _stop) = under(&server, &consent).await;
         are_seen(&doctor, "Task", tasks, &all, &consent).await;
         are_seen(&doctor, "GuidanceResponse", seen, &answers, &consent).await;
+        let of_all = usize::from(tasks.len() == 3 && seen.len() == 1);
+        are_seen(&doctor, "DeviceMetric", &metrics[of_all..], &metrics, &consent).await;
     }
     server.stop().await;
 }

@@ -14,13 +14,14 @@ use crate::store::search::sql::{Bind, Cond};
 const PARTS: &str = "'$.**.resource ? (exists (@.resourceType))'::jsonpath";
 
 impl Compiler<'_, '_> {
-    /// The condition that something which the row names is of one of the patients: the patient, or what is in
-    /// the patient's compartment or was.
+    /// The condition that something which the row names is of one of the patients: the patient, a Device of
+    /// the patient's, or what is in the patient's compartment or was.
     pub(super) fn names_one(&mut self, told_by: Told, patients: &[i64], row: &Row<'_>) -> Cond {
         let (name, target, own) = (self.alias(), self.alias(), self.alias());
         let (from, identified) = self.identified(&format!("{name}.t"));
         let theirs = self.binds.longs(patients.iter().copied());
-        let in_compartment = format!("{target}.pats && {theirs}");
+        let of_device = self.is_device_of(&target, &theirs);
+        let in_compartment = format!("({target}.pats && {theirs} OR {of_device})");
         // Who is linked with a patient is in that patient's compartment, and is another one all the same.
         let is_theirs = if told_by == Told::Targets {
             in_compartment
@@ -40,6 +41,19 @@ impl Compiler<'_, '_> {
                  WHERE {identified} AND {is_theirs} OFFSET 0)"
             )
         })
+    }
+
+    /// That a row of `res` is a Device of one of the patients: no compartment has it.
+    fn is_device_of(&mut self, target: &str, theirs: &str) -> String {
+        let own = self.alias();
+        let (from, identified) =
+            self.identified(&format!("({target}.body#>>'{{patient,reference}}')"));
+        let code = self.binds.add(Bind::Short(ResourceType::DEVICE.code()));
+        format!(
+            "{target}.rt = {code} AND EXISTS (SELECT FROM {from} \
+             JOIN srow {own} ON {own}.rid = i.rid \
+             WHERE {identified} AND {own}.idh = ANY ({theirs}) OFFSET 0)"
+        )
     }
 
     /// The condition that a denial may hold for one of the resources that the row is made of.
