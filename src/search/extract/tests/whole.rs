@@ -23,6 +23,27 @@ fn contained_resources_have_rows_of_their_own() {
 }
 
 #[test]
+fn the_choice_of_onset_is_the_primary_date_of_a_condition() {
+    let extractor = extractor();
+    let of: ResourceType = "Condition".parse().expect("a type");
+    let primary = extractor.primary(of).map(|at| &*extractor.parameters(of)[usize::from(at)].code);
+    assert_eq!(primary, Some("onset-date"));
+    for (onset, expected) in [
+        (r#""onsetDateTime":"2020-05-06""#, Some("2020-05-06~2020-05-07")),
+        (
+            r#""onsetPeriod":{"start":"2020-05-06","end":"2020-05-07"}"#,
+            Some("2020-05-06~2020-05-08"),
+        ),
+        (r#""onsetString":"2020-05-06""#, None),
+    ] {
+        let json = format!(r#"{{"resourceType":"Condition",{onset}}}"#);
+        let value = parse(json.as_bytes()).expect("JSON");
+        let found = extractor.extract(of, &value);
+        assert_eq!(found.primary.map(date).as_deref(), expected, "{onset}");
+    }
+}
+
+#[test]
 fn sort_keys_are_the_ends_of_what_sorts_by_text() {
     let extractor = extractor();
     let long = "z".repeat(400);
