@@ -175,7 +175,11 @@ async fn the_limits_of_searches_are_settings() {
         client.post("/Patient", patient).await.expect(201);
     }
     for (allowed, refused, what) in [
-        ("Patient?organization.partof.name=x", "Patient?organization.partof.partof.name=x", "links"),
+        (
+            "Patient?organization.partof.name=x",
+            "Patient?organization.partof.partof.name=x",
+            "links",
+        ),
         (
             "Patient?_has:Observation:patient:encounter.status=x",
             "Patient?_has:Observation:patient:encounter.location.status=x",

@@ -314,7 +314,8 @@ mod tests {
             (0, 4, "the expression takes longer than 0 ms at column"),
             (600_000, 10, "the expression takes too many steps at column"),
         ] {
-            let all = |inner: String, _: i32| format!("%resource.descendants().where({inner}).exists()");
+            let all =
+                |inner: String, _: i32| format!("%resource.descendants().where({inner}).exists()");
             let expression = (0..depth).fold("false".to_owned(), all);
             let fault = told_within(time, &expression).expect_err(&expression);
             assert!(fault.starts_with(expected) && fault.ends_with('^'), "{expression}: {fault}");

@@ -14,6 +14,7 @@ fn referring(count: usize) -> String {
     format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{entries}]}}"#)
 }
 
+/// Covers: security H10.
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_may_come_along_is_left_out_and_told() {
     let server = TestServer::start().await;

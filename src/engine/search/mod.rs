@@ -360,10 +360,8 @@ impl From<&config::Search> for Limits {
     /// What an operator allows.
     fn from(own: &config::Search) -> Self {
         let number = |most: NonZeroU32| most.get() as usize;
-        let along = AlongLimits {
-            resources: number(own.max_included),
-            rounds: number(own.max_iterations),
-        };
+        let along =
+            AlongLimits { resources: number(own.max_included), rounds: number(own.max_iterations) };
         Self {
             chain_depth: number(own.max_chain),
             along,

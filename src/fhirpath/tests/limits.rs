@@ -72,9 +72,8 @@ fn a_pattern_is_neither_long_nor_large_and_takes_linear_time() {
 /// Covers: security H9.
 #[test]
 fn repetition_and_depth_have_their_ends() {
-    let nested = (0..30).fold("[]".to_owned(), |inner, at| {
-        format!(r#"[{{"url":"u{at}","extension":{inner}}}]"#)
-    });
+    let nested = (0..30)
+        .fold("[]".to_owned(), |inner, at| format!(r#"[{{"url":"u{at}","extension":{inner}}}]"#));
     let document = format!(r#"{{"resourceType":"Patient","extension":{nested}}}"#);
     for (text, expected) in [
         ("repeat(extension).count()", Ok("30")),
