@@ -146,34 +146,13 @@ async fn a_search_out_of_time_is_504_and_its_connection_is_used_again() {
     server.stop().await;
 }
 
-/// Each limit of what a search may ask for, by settings that are small, at it and beyond it.
+/// Each limit of what a search may ask for, by settings that are small: what is at it, and what is beyond it.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_limits_of_searches_are_settings() {
-    let settings = [
-        ("search.max_chain", "2"),
-        ("search.max_values", "3"),
-        ("search.max_parameters", "4"),
-        ("search.max_included", "2"),
-        ("search.max_iterations", "2"),
-    ];
+async fn what_a_search_may_ask_for_is_set() {
+    let settings =
+        [("search.max_chain", "2"), ("search.max_values", "3"), ("search.max_parameters", "4")];
     let server = TestServer::start_with(&settings).await;
     let client = &server.client;
-    let organization = |at: u32| {
-        format!(
-            r#"{{"resourceType":"Organization","id":"o{at}","partOf":{{"reference":"Organization/o{}"}}}}"#,
-            at + 1
-        )
-    };
-    for at in 0..4 {
-        client.put(&format!("/Organization/o{at}"), organization(at)).await.expect(201);
-    }
-    let patient = concat!(
-        r#"{"resourceType":"Patient","#,
-        r#""managingOrganization":{"reference":"Organization/o3"}}"#
-    );
-    for _ in 0..3 {
-        client.post("/Patient", patient).await.expect(201);
-    }
     for (allowed, refused, what) in [
         (
             "Patient?organization.partof.name=x",
@@ -198,6 +177,30 @@ async fn the_limits_of_searches_are_settings() {
         assert_eq!(answer.at("issue[0].code").as_deref(), Some("too-costly"), "{refused}");
         let told = answer.at("issue[0].diagnostics").unwrap();
         assert!(told.contains(&format!(" {what}, more than the ")), "{refused}: {told}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_come_along_with_a_search_is_set() {
+    let settings = [("search.max_included", "2"), ("search.max_iterations", "2")];
+    let server = TestServer::start_with(&settings).await;
+    let client = &server.client;
+    let organization = |at: u32| {
+        format!(
+            r#"{{"resourceType":"Organization","id":"o{at}","partOf":{{"reference":"Organization/o{}"}}}}"#,
+            at + 1
+        )
+    };
+    for at in 0..4 {
+        client.put(&format!("/Organization/o{at}"), organization(at)).await.expect(201);
+    }
+    let patient = concat!(
+        r#"{"resourceType":"Patient","#,
+        r#""managingOrganization":{"reference":"Organization/o3"}}"#
+    );
+    for _ in 0..3 {
+        client.post("/Patient", patient).await.expect(201);
     }
     let included = |text: &str| text.matches(r#""mode":"include""#).count();
     for (url, count, is_cut) in [
