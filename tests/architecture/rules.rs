@@ -11,7 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ucum", &[]),
     ("error", &["fhir"]),
     ("clock", &["fhir"]),
-    ("fhirpath", &["error", "fhir", "ucum"]),
+    ("fhirpath", &["clock", "error", "fhir", "ucum"]),
     ("spec", &["error", "fhir", "fhirpath"]),
     ("validate", &["error", "fhir", "fhirpath", "spec"]),
     ("search", &["error", "fhir", "fhirpath", "spec", "ucum"]),

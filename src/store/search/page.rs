@@ -315,7 +315,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let (store, permit) = (self.store, self.permit);
         let ran = run.is_explained().then(Ran::default);
         let reader = (run.reader(), ran.as_ref());
-        let found = included(&request.includes, &matches, reader, store, permit);
+        let found = included(request, &matches, reader, store, permit);
         let Included { versions, is_cut, disclosed: told } = found.await?;
         let (count, took) = (versions.len(), start.elapsed());
         run.step(|| format!("{count} resources come along, took {took:?}"));

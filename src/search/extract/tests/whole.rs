@@ -345,6 +345,32 @@ fn parameters_of_users_share_what_a_resource_may_cost() {
     }
 }
 
+/// Covers: security H9.
+#[test]
+fn a_parameter_whose_expression_takes_too_long_is_passed_over_and_said() {
+    let costly = with(
+        r#"{"resourceType":"SearchParameter","url":"http://x/1","code":"costly","type":"number",
+            "base":["Patient"],"expression":"Patient.name.select(%resource.name.family).count()"}"#,
+    );
+    let place = costly.place(ResourceType::PATIENT, "costly").expect("a place");
+    let name = vec![r#"{"family":"x"}"#; 100].join(",");
+    let text = format!(r#"{{"resourceType":"Patient","deceasedBoolean":true,"name":[{name}]}}"#);
+    let patient = parse(text.as_bytes()).expect("JSON");
+    let in_time = costly.extract(ResourceType::PATIENT, &patient);
+    assert_eq!((in_time.of(place).len(), in_time.skipped.len()), (1, 0));
+
+    let hurried = costly.with_time(Duration::ZERO);
+    let found = hurried.extract(ResourceType::PATIENT, &patient);
+    let [skipped] = &found.skipped[..] else { panic!("{:?}", found.skipped) };
+    assert_eq!((skipped.parameter, skipped.reason.as_str()), (place, "time"));
+    let SkipReason::Evaluation(fault) = &skipped.reason else { panic!("{skipped:?}") };
+    assert!(fault.to_string().starts_with("the expression takes longer than 0 ms at"), "{fault}");
+    assert!(found.of(place).is_empty());
+    // What takes hardly any steps is found at any time.
+    let deceased = hurried.place(ResourceType::PATIENT, "deceased").expect("of R4");
+    assert_eq!(found.of(deceased).len(), 1);
+}
+
 #[test]
 fn a_condition_on_an_element_that_repeats_is_that_of_fhirpath() {
     let extractor = with(
