@@ -187,6 +187,8 @@ mod tests {
         {
             assert!(bench.contains(needed), "{needed}: {bench}");
         }
+        let run = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/run"));
+        assert!(run.lines().any(|line| line == "step bench .ci/bench"), "{run}");
     }
 
     #[test]
