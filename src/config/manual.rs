@@ -463,7 +463,8 @@ configuration! {
         failed_logins: u32 = Number(0),
         /// The time in which failed logins are counted.
         logins_minutes: NonZeroU32 = Number(10),
-        /// Somebody broke the glass: saw what is closed to them, and said why.
+        /// Somebody broke the glass: saw what is closed to them, and said why. The log has a line of each broken
+        /// glass without this rule too; it has the webhook and the resources told.
         break_glass: bool = Flag(false),
         /// The hours in which users work, `07:00-19:00` in the zone of search.zone: data of patients
         /// that a user sees at others are told about, once in an hour.

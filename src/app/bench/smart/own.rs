@@ -37,6 +37,16 @@ pub struct Origin {
     pub settings: Vec<(String, String)>,
 }
 
+impl Origin {
+    /// The arguments of another command with the same settings.
+    pub(in crate::app::bench) fn arguments(&self, words: &[&str]) -> Vec<String> {
+        let file = self.file.iter().map(|file| format!("--config={}", file.display()));
+        let words = words.iter().map(|&word| word.to_owned());
+        let settings = self.settings.iter().map(|(key, value)| format!("--set={key}={value}"));
+        file.chain(words).chain(settings).collect()
+    }
+}
+
 /// The server, as long as it is measured.
 pub(in crate::app::bench) struct Own {
     child: Child,
@@ -122,6 +132,9 @@ mod tests {
                 setting("database.url", "postgres:///x"),
             ],
         };
+        let other = origin.arguments(&["audit", "who"]).join(" ");
+        let own = "--set=limits.tokens_per_minute=7 --set=database.url=postgres:///x";
+        assert_eq!(other, format!("--config=k.toml audit who {own}"));
         let all = arguments(&origin, 9).join(" ");
         assert_eq!(
             all,
