@@ -24,7 +24,7 @@ use crate::search::request::{Filter, Test};
 use crate::search::values::date::DateRange;
 
 use super::mask;
-use super::restriction::{Clause, Limits, Members, Restriction, Belonging, Withheld};
+use super::restriction::{Belonging, Clause, Limits, Members, Restriction, Withheld};
 use mentions::Sought;
 
 /// A version of a resource, to be judged.
@@ -100,13 +100,17 @@ impl<'v> Facts<'_, 'v> {
             Belonging::Compartment => {
                 patients.iter().any(|patient| denied.contains(patient)) || self.is_patient(denied)
             }
-            Belonging::Patient => value.get("patient").is_some_and(|patient| leads(patient, denied)),
+            Belonging::Patient => {
+                value.get("patient").is_some_and(|patient| leads(patient, denied))
+            }
             // What it is attached to, the store tells.
             Belonging::Attachment => {
                 value.get("securityContext").is_some_and(|context| leads(context, denied))
             }
             // Whose a target is that is no patient, the store tells.
-            Belonging::Targets => value.items_at("target").iter().any(|target| leads(target, denied)),
+            Belonging::Targets => {
+                value.items_at("target").iter().any(|target| leads(target, denied))
+            }
         });
         is_theirs && self.holds(&withheld.filter).unwrap_or(!self.is_cut)
     }

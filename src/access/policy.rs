@@ -21,7 +21,7 @@ use super::grant::{AppState, Grant, GrantError, User};
 use super::interaction::{Interaction, Kind};
 use super::membership;
 use super::need::{self, Need};
-use super::restriction::{Clause, Limits, Restriction, Belonging, Withheld};
+use super::restriction::{Belonging, Clause, Limits, Restriction, Withheld};
 use super::roles::{Clearance, Panel, Role, Roles};
 use super::scope::{Actions, Context, Special};
 

@@ -56,7 +56,9 @@ impl<T> Unaudited<T> {
 
     /// Both values, with what the ledger is to say of both; `None` when it has a row already.
     pub fn and<U>(self, other: Unaudited<U>) -> Option<Unaudited<(T, U)>> {
-        let (Recording::Unrecorded(mut told), Recording::Unrecorded(more)) = (self.told, other.told) else {
+        let (Recording::Unrecorded(mut told), Recording::Unrecorded(more)) =
+            (self.told, other.told)
+        else {
             return None;
         };
         told.subject = told.subject.or(more.subject);

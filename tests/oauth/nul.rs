@@ -14,8 +14,8 @@ use super::browser::{
 };
 use super::launch::{inside, launch, world};
 use super::tokens::client::{
-    self, SECRET, basic, code_of, confidential, exchange, granted, public, refreshing, refused, send,
-    send_with, server, text,
+    self, SECRET, basic, code_of, confidential, exchange, granted, public, refreshing, refused,
+    send, send_with, server, text,
 };
 use super::tokens::signed::{Key, fields, service};
 use crate::harness::client::Answer;
@@ -263,7 +263,11 @@ fn with_nuls(fields: &[(&str, &str)]) -> Vec<Vec<(String, String)>> {
     let changed = |at: usize, is_name: bool| {
         let own = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let mut own: Vec<_> = own.collect();
-        if is_name { own[at].0.push('\0') } else { own[at].1.push('\0') }
+        if is_name {
+            own[at].0.push('\0')
+        } else {
+            own[at].1.push('\0')
+        }
         own
     };
     let places = 0..fields.len();

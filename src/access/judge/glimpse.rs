@@ -8,7 +8,7 @@ use crate::fhir::{ResourceType, Version};
 use crate::search::extract::Extractor;
 use crate::search::request::{Filter, Test};
 
-use super::super::restriction::{Limits, Members, Restriction, Belonging};
+use super::super::restriction::{Belonging, Limits, Members, Restriction};
 
 /// The property of labels, which is kept apart from the others.
 const META: &str = "meta";

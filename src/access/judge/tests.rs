@@ -258,8 +258,11 @@ fn a_property_is_looked_at_once_and_all_of_them_where_much_is_withheld() {
         })
     };
     let decisive = |count: usize| {
-        let withheld =
-            |_| Withheld { patients: None, told_by: Belonging::Compartment, filter: Arc::new(code()) };
+        let withheld = |_| Withheld {
+            patients: None,
+            told_by: Belonging::Compartment,
+            filter: Arc::new(code()),
+        };
         let withheld = (0..count).map(withheld).collect();
         let limits = Limits { clauses: Vec::new(), withheld };
         glimpse::decisive(&limits, of, &extractor).map(|names| names.join(" "))

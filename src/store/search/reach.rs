@@ -12,7 +12,7 @@ pub(in crate::store) use attached::ATTACHING;
 use std::collections::HashSet;
 
 use crate::access::interaction::Kind;
-use crate::access::restriction::{Clause, Limits, Members, Belonging, Withheld};
+use crate::access::restriction::{Belonging, Clause, Limits, Members, Withheld};
 use crate::access::{Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::ResourceType;
@@ -180,7 +180,9 @@ impl Compiler<'_, '_> {
                     self.refers_to("{}.body#>>'{securityContext,reference}'", patients, row)
                 }
                 Belonging::Compartment => self.is_of_one(patients, row),
-                Belonging::Patient => self.refers_to("{}.body#>>'{patient,reference}'", patients, row),
+                Belonging::Patient => {
+                    self.refers_to("{}.body#>>'{patient,reference}'", patients, row)
+                }
                 Belonging::Targets => self.is_about_one(patients, row),
             },
         };

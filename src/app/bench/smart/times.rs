@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use super::super::connection::Connection;
 use super::super::{Bench, BenchError};
-use super::{begin, failed};
 use super::ranks::{CHANCE, deviations, median};
 use super::world::World;
+use super::{begin, failed};
 use crate::access::RequestContext;
 use crate::app::progress::Progress;
 use crate::oauth::Authority;
