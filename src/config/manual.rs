@@ -16,11 +16,14 @@ use super::{
     ValidationLevel,
 };
 
+/// Where the data are when nobody says it.
+pub(super) const DATA_DIR: &str = "./kiln-data";
+
 configuration! {
     /// Everything an operator can set.
     Config {
         /// Folder of the private PostgreSQL and of this node's derived files.
-        data_dir: PathBuf = Text("./kiln-data"),
+        data_dir: PathBuf = Text(DATA_DIR),
         /// Logical ids that the server gives: "time" (UUID version 7; new rows land side by side
         /// in the indexes, and an id tells when it was made), "random" (version 4) or "auto":
         /// random where callers need tokens, for an id is told to who may not see the resource.

@@ -72,7 +72,8 @@ pub enum Work {
     /// Ask every kind of search for what the base holds; loads data when it holds none.
     Search,
     /// Read and search by tokens beside the open policy, and ask for tokens. It makes them in the server's
-    /// database, which --config names.
+    /// database, which --config names; a server of its own has data that go with it where no setting says
+    /// where they are.
     Smart,
     /// Ask about the codes of a generated SNOMED CT that is loaded.
     Terminology,
@@ -245,8 +246,10 @@ pub async fn run(args: BenchArgs, config: &Config, origin: &Origin) -> Result<()
     }
     match (args.work, args.base.clone()) {
         (Work::Smart, None) => {
-            let own = Own::start(origin).await?;
-            let outcome = Box::pin(measure(args, own.base(), (config, origin))).await;
+            // The folder of data without a place goes after the server.
+            let (origin, config, _folder) = origin.with_data(config)?;
+            let own = Own::start(&origin).await?;
+            let outcome = Box::pin(measure(args, own.base(), (&config, &origin))).await;
             own.stop().await;
             outcome
         }
