@@ -5,7 +5,8 @@ mod common;
 
 use common::fuzz;
 
-/// Covers in part: security H8, H10.
+/// Covers: security H8.
+/// Covers in part: security H10.
 #[test]
 fn no_query_breaks_its_reader_and_what_is_shown_of_it_reads_the_same() {
     fuzz("query", 2_000);

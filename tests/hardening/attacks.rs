@@ -231,8 +231,7 @@ fn of_places(all: &[String]) -> Vec<String> {
     urls
 }
 
-/// Covers: security V30.
-/// Covers in part: security H8.
+/// Covers: security H8, V30.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quote_in_a_parameter_is_a_character() {
     let server = TestServer::start().await;
