@@ -268,6 +268,78 @@ fn an_appointment_of_several_patients_is_one_and_has_all_of_them() {
     }
 }
 
+/// What a resource leads to by a name is what stands within it, or beside the segment that it is of.
+///
+/// Covers: v2 F1, v2 P1.
+#[test]
+fn resources_of_a_segment_lead_to_those_beside_it() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let leads = |made: &Draft, rule: &str, element: &str| {
+        let all =
+            made.resources.iter().filter(|it| text(of(made, rule)[0], element).contains(&it.url));
+        all.map(|it| it.name.as_str()).collect::<Vec<_>>().join(" ")
+    };
+    let schedule = "SCH|A1^S|A1^S|||||CHECK|NORMAL|30|min|^^30^20260710090000|||||||||20^Who^A";
+    let diagnoses = ["DG1|1||D1^First^L", "DG1|2||D2^Second^L"];
+    let made = draft(&maps, "SIU^S12", &[&[schedule, PATIENT], &diagnoses[..]].concat());
+    assert_eq!(leads(&made, "appointment", "reasonReference"), "condition 1 condition 2");
+    let orders = ["ORC|RE|P1^A", "OBR|1|P1^A||T^Test^L", "ORC|RE|P2^A", "OBR|2|P2^A||U^Test^L"];
+    let text = "TXA|1|CN|TX|20260701||||||||D1^DOC";
+    let made = draft(&maps, "MDM^T02", &[&[PATIENT], &orders[..], &[text]].concat());
+    assert_eq!(leads(&made, "document", "context"), "request 1 request 2");
+    let providers = [
+        "PRD|RP|Doctor^Dora|||||D1^^^STM",
+        "PRD|RT|Clinic^Carl|||||D2^^^STM",
+        "PRD|PP|House^Hedda|||||D3^^^STM",
+    ];
+    let referral = "RF1|A|R|CON||O|R1^REF|20260704";
+    let made = draft(&maps, "REF^I12", &[&[referral], &providers[..], &[PATIENT]].concat());
+    assert_eq!(leads(&made, "referral", "requester"), "provider 1");
+    assert_eq!(leads(&made, "referral", "performer"), "provider 2");
+    // The reason of an order is its own.
+    let [first, second] = diagnoses;
+    let ordered = [PATIENT, orders[0], orders[1], first, orders[2], orders[3], second];
+    let made = draft(&maps, "ORM^O01", &ordered);
+    assert_eq!(leads(&made, "request", "reasonReference"), "orderdiagnosis 1");
+}
+
+/// Covers: v2 P1, v2 P2.
+#[test]
+fn what_can_never_lead_anywhere_is_refused() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let to = |owner: &str, name: &str| {
+        format!("[resource.{owner}.set]\n'extension[x].valueReference' = 'refs({name})'\n")
+    };
+    let remark = "[resource.remark]\ntype = 'Basic'\neach = 'ZRM'\n";
+    for (profile, line) in [
+        // No message makes both.
+        (to("report", "immunization"), 2),
+        // An order has no allergies in it.
+        (to("request", "allergy"), 2),
+        // No message makes it.
+        (format!("{remark}{}", to("remark", "patient")), 5),
+    ] {
+        let faults = maps.with_site("p.toml", &profile, &spec.schema).unwrap_err();
+        let told = faults[0].to_string();
+        assert!(told.starts_with(&format!("p.toml:{line}:")) && told.contains("refs("), "{told}");
+    }
+    for profile in [
+        to("encounter", "condition"),
+        to("request", "specimen"),
+        to("report", "observation"),
+        to("observation", "specimen"),
+        format!("{remark}{}[message.adt]\nadd = ['remark']\n", to("remark", "patient")),
+    ] {
+        let laid = maps.with_site("p.toml", &profile, &spec.schema);
+        assert!(laid.is_ok(), "{profile}: {:?}", laid.err());
+    }
+    // What is no table is told too.
+    let faults = maps.with_site("p.toml", "[message]\nadt = 'remark'\n", &spec.schema).unwrap_err();
+    assert!(faults[0].to_string().starts_with("p.toml:2: message.adt"), "{faults:?}");
+}
+
 /// Covers: v2 S11.
 #[test]
 fn allergies_with_one_code_of_two_systems_stay_apart() {
