@@ -269,8 +269,6 @@ fn an_appointment_of_several_patients_is_one_and_has_all_of_them() {
 }
 
 /// What a resource leads to by a name is what stands within it, or beside the segment that it is of.
-///
-/// Covers: v2 F1, v2 P1.
 #[test]
 fn resources_of_a_segment_lead_to_those_beside_it() {
     let spec = Spec::r4().unwrap();
@@ -282,11 +280,11 @@ fn resources_of_a_segment_lead_to_those_beside_it() {
     };
     let schedule = "SCH|A1^S|A1^S|||||CHECK|NORMAL|30|min|^^30^20260710090000|||||||||20^Who^A";
     let diagnoses = ["DG1|1||D1^First^L", "DG1|2||D2^Second^L"];
-    let made = draft(&maps, "SIU^S12", &[&[schedule, PATIENT], &diagnoses[..]].concat());
+    let made = draft(&maps, "SIU^S12", &[&[schedule, PATIENT][..], &diagnoses[..]].concat());
     assert_eq!(leads(&made, "appointment", "reasonReference"), "condition 1 condition 2");
     let orders = ["ORC|RE|P1^A", "OBR|1|P1^A||T^Test^L", "ORC|RE|P2^A", "OBR|2|P2^A||U^Test^L"];
     let text = "TXA|1|CN|TX|20260701||||||||D1^DOC";
-    let made = draft(&maps, "MDM^T02", &[&[PATIENT], &orders[..], &[text]].concat());
+    let made = draft(&maps, "MDM^T02", &[&[PATIENT][..], &orders[..], &[text][..]].concat());
     assert_eq!(leads(&made, "document", "context"), "request 1 request 2");
     let providers = [
         "PRD|RP|Doctor^Dora|||||D1^^^STM",
@@ -294,7 +292,7 @@ fn resources_of_a_segment_lead_to_those_beside_it() {
         "PRD|PP|House^Hedda|||||D3^^^STM",
     ];
     let referral = "RF1|A|R|CON||O|R1^REF|20260704";
-    let made = draft(&maps, "REF^I12", &[&[referral], &providers[..], &[PATIENT]].concat());
+    let made = draft(&maps, "REF^I12", &[&[referral][..], &providers[..], &[PATIENT][..]].concat());
     assert_eq!(leads(&made, "referral", "requester"), "provider 1");
     assert_eq!(leads(&made, "referral", "performer"), "provider 2");
     // The reason of an order is its own.
@@ -304,7 +302,6 @@ fn resources_of_a_segment_lead_to_those_beside_it() {
     assert_eq!(leads(&made, "request", "reasonReference"), "orderdiagnosis 1");
 }
 
-/// Covers: v2 P1, v2 P2.
 #[test]
 fn what_can_never_lead_anywhere_is_refused() {
     let spec = Spec::r4().unwrap();

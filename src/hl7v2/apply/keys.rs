@@ -169,7 +169,6 @@ mod tests {
         made.filter(|draft| draft.rule == "report").collect()
     }
 
-    /// Covers: v2 S30.
     #[test]
     fn long_keys_that_differ_at_their_end_are_two() {
         let long = "0123456789".repeat(300);
@@ -192,7 +191,6 @@ mod tests {
         }
     }
 
-    /// Covers: v2 S30.
     #[test]
     fn panels_are_known_by_code_or_name() {
         for (one, other, are_same) in [
@@ -211,7 +209,6 @@ mod tests {
         }
     }
 
-    /// Covers: v2 S30.
     #[test]
     fn what_has_the_number_of_a_panel_is_it_by_code_or_name() {
         let stored = |panel: &str| reports(&[panel]).remove(0).body;

@@ -147,7 +147,6 @@ mod tests {
         found.err().unwrap_or_default().iter().map(ToString::to_string).collect()
     }
 
-    /// Covers: v2 P1.
     #[test]
     fn what_a_message_names_is_there() {
         let fine = "[message.a]\nmatch = [\"ADT^A01\"]\nuse = [\"remark?\", \"other\"]\nonce = [\"other\"]\n\

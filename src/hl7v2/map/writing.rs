@@ -296,7 +296,6 @@ fn numbered(field: Field<'_>) -> impl Iterator<Item = (u16, Field<'_>)> {
 mod tests {
     use super::*;
 
-    /// Covers: v2 S12.
     #[test]
     fn codes_of_both_tables_say_what_is_to_be_done() {
         for (code, deed, word) in [
