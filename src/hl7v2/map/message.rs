@@ -107,12 +107,12 @@ impl Reader<'_> {
             }
             let mut leads = String::new();
             if let Some(item) = table.get("leads") {
-                match item.as_str().filter(|led| *led != name && groups.contains_key(led)) {
-                    Some(led) => led.clone_into(&mut leads),
-                    None => {
-                        let reason = "the name of another group of the message is wanted";
-                        self.fault(item.span(), &format!("{key}.leads"), reason);
-                    }
+                let known = item.as_str().filter(|led| *led != name && groups.contains_key(led));
+                if let Some(led) = known {
+                    led.clone_into(&mut leads);
+                } else {
+                    let reason = "the name of another group of the message is wanted";
+                    self.fault(item.span(), &format!("{key}.leads"), reason);
                 }
             }
             out.push(Group { name: name.to_owned(), start, has, leads });

@@ -103,7 +103,8 @@ fn can_lead(from: &Place<'_>, to: &Place<'_>, groups: &[Group]) -> bool {
         return true;
     }
     // The group that it is of, or around the segment that it is of; else all of a patient's part is within reach.
-    let within = std::iter::once(owner).chain(around.iter().rev()).find_map(group_of);
+    let mut outwards = std::iter::once(owner).chain(around.iter().rev()).copied();
+    let within = outwards.find_map(group_of);
     let Some(within) = within else { return true };
     let Some(group) = groups.iter().find(|group| group.name == within) else { return false };
     let leads = || groups.iter().filter(|other| other.leads == group.name);
@@ -121,7 +122,7 @@ fn can_lead(from: &Place<'_>, to: &Place<'_>, groups: &[Group]) -> bool {
     }
 }
 
-fn group_of<'r>(rule: &&'r ResourceRule) -> Option<&'r str> {
+fn group_of(rule: &ResourceRule) -> Option<&str> {
     match &rule.each {
         Each::Group(name) => Some(name),
         Each::Repetition(_) | Each::Segment(_) => None,
