@@ -94,7 +94,7 @@ fn place<'r>(rule: &'r ResourceRule, name: &str) -> Option<Place<'r>> {
 }
 
 /// Whether a message with these groups can have one resource within another, or beside the segment that it is of.
-fn can_lead(from: &Place<'_>, to: &Place<'_>, groups: &[Group]) -> bool {
+fn can_lead(from: &[&ResourceRule], to: &[&ResourceRule], groups: &[Group]) -> bool {
     let (Some((owner, around)), Some((target, parents))) = (from.split_last(), to.split_last())
     else {
         return false;
