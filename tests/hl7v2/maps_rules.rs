@@ -430,3 +430,36 @@ fn a_site_says_where_it_is_and_what_names_are_addresses() {
     assert!(told.contains("https://a.test") && told.contains("https://x.test/v2/aa/"), "{told}");
     assert!(!told.contains("us-ssn"), "{told}");
 }
+
+/// Each message that is asked for has a map, and what none is for has none.
+#[test]
+fn each_message_that_is_asked_for_has_a_map() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let of = |kind: &str, events: std::ops::RangeInclusive<u8>, but: &[u8]| {
+        let letter = kind.chars().last().unwrap();
+        let numbers = events.filter(|n| !but.contains(n));
+        numbers.map(|n| (kind[..3].to_owned(), format!("{letter}{n:02}"))).collect::<Vec<_>>()
+    };
+    let one = |word: &str| {
+        let (kind, event) = word.split_once('^').unwrap();
+        (kind.to_owned(), event.to_owned())
+    };
+    let single = [
+        "ORU^R30", "ORU^R31", "ORU^R32", "OUL^R22", "OUL^R23", "OUL^R24", "ORM^O01", "OML^O21",
+        "OMG^O19", "OMP^O09", "RDE^O11", "RDE^O25", "RDS^O13", "RAS^O17", "VXU^V04", "DFT^P03",
+        "DFT^P11", "BAR^P01", "BAR^P02", "BAR^P05", "PPR^PC1", "PPR^PC2", "PPR^PC3", "ORU^R01",
+    ];
+    // A19 and A20 ask and tell of beds, A56 to A59 were never used.
+    let adt = of("ADTA", 1..=62, &[19, 20, 56, 57, 58, 59]);
+    let ranges = [of("SIUS", 12..=26, &[25]), of("MDMT", 1..=11, &[]), of("REFI", 12..=15, &[])];
+    let wanted = adt.into_iter().chain(ranges.into_iter().flatten());
+    let missing: Vec<_> = wanted
+        .chain(single.map(one))
+        .filter(|(kind, event)| maps.rule(kind, event).is_none())
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    for (kind, event) in ["ADT^A99", "ORU^R99", "XYZ^Q01", "MDM^T12"].map(one) {
+        assert!(maps.rule(&kind, &event).is_none(), "{kind}^{event}");
+    }
+}
