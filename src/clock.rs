@@ -2,6 +2,9 @@
 //!
 //! Layer: 0. Imports `fhir`.
 
+use std::sync::LazyLock;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -11,6 +14,12 @@ use crate::fhir::{Instant, LogicalId};
 pub trait Clock: Send + Sync {
     /// The present moment.
     fn now(&self) -> Instant;
+}
+
+/// Measures how long something takes.
+pub trait Stopwatch: std::fmt::Debug + Send + Sync {
+    /// The time since a moment that stays the same. It never goes back, whatever is done to the machine's clock.
+    fn reading(&self) -> Duration;
 }
 
 /// Makes new ids.
@@ -33,6 +42,17 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     fn now(&self) -> Instant {
         Instant::from_micros(Timestamp::now().as_microsecond())
+    }
+}
+
+/// The machine's stopwatch: it counts from when it is first read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemStopwatch;
+
+impl Stopwatch for SystemStopwatch {
+    fn reading(&self) -> Duration {
+        static START: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+        START.elapsed()
     }
 }
 
@@ -99,5 +119,13 @@ mod tests {
         let first = SystemClock.now();
         assert!(SystemClock.now() >= first);
         assert!(first > Instant::parse("2020-01-01T00:00:00Z").expect("instant"));
+    }
+
+    #[test]
+    fn the_stopwatch_runs_forward_while_time_passes() {
+        let first = SystemStopwatch.reading();
+        std::thread::sleep(Duration::from_millis(2));
+        let passed = SystemStopwatch.reading().checked_sub(first).expect("it never goes back");
+        assert!(passed >= Duration::from_millis(2), "{passed:?}");
     }
 }

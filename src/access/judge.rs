@@ -24,7 +24,7 @@ use crate::search::request::{Filter, Test};
 use crate::search::values::date::DateRange;
 
 use super::mask;
-use super::restriction::{Clause, Limits, Members, Restriction, Told, Withheld};
+use super::restriction::{Belonging, Clause, Limits, Members, Restriction, Withheld};
 use mentions::Sought;
 
 /// A version of a resource, to be judged.
@@ -97,16 +97,20 @@ impl<'v> Facts<'_, 'v> {
         let Subject { value, patients, .. } = self.subject;
         let leads = |to: &Value<'_>, denied: &[i64]| self.refers_to(to, denied) == Some(true);
         let is_theirs = withheld.patients.as_deref().is_none_or(|denied| match withheld.told_by {
-            Told::Compartment => {
+            Belonging::Compartment => {
                 patients.iter().any(|patient| denied.contains(patient)) || self.is_patient(denied)
             }
-            Told::Patient => value.get("patient").is_some_and(|patient| leads(patient, denied)),
+            Belonging::Patient => {
+                value.get("patient").is_some_and(|patient| leads(patient, denied))
+            }
             // What it is attached to, the store tells.
-            Told::Attachment => {
+            Belonging::Attachment => {
                 value.get("securityContext").is_some_and(|context| leads(context, denied))
             }
             // Whose a target is that is no patient, the store tells.
-            Told::Targets => value.items_at("target").iter().any(|target| leads(target, denied)),
+            Belonging::Targets => {
+                value.items_at("target").iter().any(|target| leads(target, denied))
+            }
         });
         is_theirs && self.holds(&withheld.filter).unwrap_or(!self.is_cut)
     }

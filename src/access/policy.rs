@@ -21,7 +21,7 @@ use super::grant::{AppState, Grant, GrantError, User};
 use super::interaction::{Interaction, Kind};
 use super::membership;
 use super::need::{self, Need};
-use super::restriction::{Clause, Limits, Restriction, Told, Withheld};
+use super::restriction::{Belonging, Clause, Limits, Restriction, Withheld};
 use super::roles::{Clearance, Panel, Role, Roles};
 use super::scope::{Actions, Context, Special};
 
@@ -256,7 +256,7 @@ impl Policy {
     fn withheld(&self, of: ResourceType, kind: Kind) -> Vec<Withheld> {
         let labels = self.labels.iter().cloned();
         let mut all: Vec<Withheld> = labels
-            .map(|filter| Withheld { patients: None, told_by: Told::Compartment, filter })
+            .map(|filter| Withheld { patients: None, told_by: Belonging::Compartment, filter })
             .collect();
         all.extend(self.denied(of, |act| act.hides_from(kind)));
         all
@@ -270,9 +270,9 @@ impl Policy {
     ) -> impl Iterator<Item = Withheld> {
         self.denied.iter().filter(move |denied| is_meant(denied.act)).filter_map(move |denied| {
             let filter = denied.of.filter(of, &self.extractor, true);
-            let (patients, told_by) = (Some(denied.patients.clone()), Told::of(of));
+            let (patients, told_by) = (Some(denied.patients.clone()), Belonging::of(of));
             // A Binary goes with what it is attached to, whatever is said of Binaries.
-            let is_some = filter != constant(false) || told_by == Told::Attachment;
+            let is_some = filter != constant(false) || told_by == Belonging::Attachment;
             is_some.then(|| Withheld { patients, told_by, filter: Arc::new(filter) })
         })
     }

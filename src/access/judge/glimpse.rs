@@ -8,7 +8,7 @@ use crate::fhir::{ResourceType, Version};
 use crate::search::extract::Extractor;
 use crate::search::request::{Filter, Test};
 
-use super::super::restriction::{Limits, Members, Restriction, Told};
+use super::super::restriction::{Belonging, Limits, Members, Restriction};
 
 /// The property of labels, which is kept apart from the others.
 const META: &str = "meta";
@@ -54,10 +54,10 @@ pub(super) fn decisive<'d>(
         names.extend(of_members(&clause.members));
     }
     names.extend(limits.withheld.iter().flat_map(|withheld| match withheld.told_by {
-        Told::Attachment => &["securityContext"][..],
-        Told::Compartment => &[][..],
-        Told::Patient => &["patient"][..],
-        Told::Targets => &["target"][..],
+        Belonging::Attachment => &["securityContext"][..],
+        Belonging::Compartment => &[][..],
+        Belonging::Patient => &["patient"][..],
+        Belonging::Targets => &["target"][..],
     }));
     let criteria = limits.clauses.iter().flat_map(|clause| &*clause.criteria);
     let withheld = limits.withheld.iter().map(|withheld| &*withheld.filter);

@@ -236,7 +236,7 @@ fn of_what_is_cut_the_whole_tells_what_is_withheld() {
         let denied: Arc<[i64]> = [i64::from(whose)].into();
         let withheld = Withheld {
             patients: Some(denied),
-            told_by: Told::Compartment,
+            told_by: Belonging::Compartment,
             filter: Arc::new(filter.clone()),
         };
         let limits = Limits { clauses: vec![clause], withheld: vec![withheld] };
@@ -258,8 +258,11 @@ fn a_property_is_looked_at_once_and_all_of_them_where_much_is_withheld() {
         })
     };
     let decisive = |count: usize| {
-        let withheld =
-            |_| Withheld { patients: None, told_by: Told::Compartment, filter: Arc::new(code()) };
+        let withheld = |_| Withheld {
+            patients: None,
+            told_by: Belonging::Compartment,
+            filter: Arc::new(code()),
+        };
         let withheld = (0..count).map(withheld).collect();
         let limits = Limits { clauses: Vec::new(), withheld };
         glimpse::decisive(&limits, of, &extractor).map(|names| names.join(" "))

@@ -149,6 +149,7 @@ pub(crate) const FUNCS: &[Func] = &[
     piped("fail", Gives::Same, &[]),
     piped("first", Gives::Same, &[]),
     piped("join", Gives::V2, &[]),
+    piped("known_as", Gives::V2, &[]),
     piped("mapped", Gives::V2, &[]),
     piped("obx_value", Gives::Choice, &["type", "unit"]),
     piped("or", Gives::Same, &[]),

@@ -71,6 +71,8 @@ pub(crate) struct Instance<'a> {
     pub parent: Option<usize>,
     /// What it is found again by.
     pub keys: Vec<Key>,
+    /// What it was found again by before.
+    pub former: Vec<Key>,
     /// How documents of this message name it.
     pub url: String,
     /// Its name: `observation 3`.
@@ -83,12 +85,16 @@ impl Instance<'_> {
         std::iter::once(&self.scope).chain(&self.others)
     }
 
-    /// Whether the message tells of it within a scope, or in the segment that leads that.
-    pub(super) fn is_within(&self, scope: &Scope) -> bool {
-        let range = scope.inner();
-        self.scopes().any(|own| {
-            let own = own.inner();
-            scope.lead == Some(own.start) || (range.start <= own.start && own.end <= range.end)
+    /// Whether the message tells of another one within this one, in the segment that leads it, or, where this one
+    /// is of a segment, in the part of the message around that.
+    pub(super) fn holds(&self, other: &Instance<'_>) -> bool {
+        let is_of_segment = matches!(self.rule.each, Each::Segment(_));
+        self.scopes().any(|scope| {
+            let around = scope.ranges.get(1).filter(|_| is_of_segment);
+            let range = around.cloned().unwrap_or_else(|| scope.inner());
+            other.scopes().map(Scope::inner).any(|own| {
+                scope.lead == Some(own.start) || (range.start <= own.start && own.end <= range.end)
+            })
         })
     }
 }
@@ -137,13 +143,18 @@ impl<'a> Builder<'a> {
             }
             let items = rule.key.as_ref().map(|key| eval.items(key, &scope, parent));
             let keys: Vec<_> = items.into_iter().flatten().collect();
+            let was = rule.was.as_ref().map(|was| eval.items(was, &scope, parent));
+            let was: Vec<_> = was.into_iter().flatten().collect();
             let part = rule.part.as_ref().map(|part| eval.text(part, &scope, parent));
             let part = part.unwrap_or_default();
-            let keys: Vec<_> = keys
-                .iter()
-                .filter_map(|item| key_of(&mut self.seen, self.context, rule, item))
-                .map(|key| key.of_value(&scope).of_part(&part))
-                .collect();
+            let mut made = |items: &[Item<'_>], counted: &str| -> Vec<Key> {
+                let keys = items
+                    .iter()
+                    .filter_map(|it| key_of(&mut self.seen, self.context, (rule, counted), it));
+                keys.map(|key| key.of_value(&scope).of_part(&part)).collect()
+            };
+            let (keys, mut former) = (made(&keys, "key"), made(&was, "was"));
+            former.retain(|key| !keys.contains(key));
             if keys.is_empty() && is_optional {
                 continue;
             }
@@ -157,7 +168,7 @@ impl<'a> Builder<'a> {
                     self.found[place].others.push(scope.clone());
                     place
                 }
-                None => self.push(rule, &scope, parent, keys),
+                None => self.push(rule, &scope, parent, (keys, former)),
             };
             for child in &rule.children {
                 self.add(child, false, &scope, Some(place));
@@ -171,14 +182,14 @@ impl<'a> Builder<'a> {
         rule: &'a ResourceRule,
         scope: &Scope,
         parent: Option<usize>,
-        keys: Vec<Key>,
+        (keys, former): (Vec<Key>, Vec<Key>),
     ) -> usize {
         let count = self.counts.entry(&rule.name).or_default();
         *count += 1;
         let name = format!("{} {count}", rule.name);
         let url = self.context.url(&name);
         let (scope, others) = (scope.clone(), Vec::new());
-        self.found.push(Instance { rule, scope, others, parent, keys, url, name });
+        self.found.push(Instance { rule, scope, others, parent, keys, former, url, name });
         self.found.len() - 1
     }
 
@@ -260,11 +271,12 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// An identifier as it is, or one made of the texts of a key.
+/// An identifier as it is, or one made of the texts of a key. `counted`: among which of its rule's keys those with
+/// the same texts count.
 fn key_of(
     seen: &mut HashMap<String, usize>,
     context: &Context<'_>,
-    rule: &ResourceRule,
+    (rule, counted): (&ResourceRule, &str),
     item: &Item<'_>,
 ) -> Option<Key> {
     match item {
@@ -278,7 +290,7 @@ fn key_of(
         Item::V2(rep) => {
             let mut text = rep.text().to_owned();
             if text.contains(NTH) {
-                let count = seen.entry(format!("{} {text}", rule.name)).or_default();
+                let count = seen.entry(format!("{counted} {} {text}", rule.name)).or_default();
                 *count += 1;
                 text = text.replace(NTH, &count.to_string());
             }

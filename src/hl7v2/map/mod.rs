@@ -17,7 +17,9 @@
 //! | `eval`, `expr`, `func` | the language on the right side |
 //! | `explain` | all rules, a line each |
 //! | `instance` | which resources a message makes |
+//! | `message` | maps as text: messages and their groups |
 //! | `overlay` | what a site has of its own |
+//! | `reach` | whether a resource can lead to another |
 //! | `read`, `rules` | maps as text, and as they are kept |
 //! | `scope` | groups of segments |
 //! | `site` | a site |
@@ -38,7 +40,9 @@ mod explain;
 mod expr;
 mod func;
 mod instance;
+mod message;
 mod overlay;
+mod reach;
 mod read;
 mod rules;
 mod scope;
@@ -130,6 +134,7 @@ impl Maps {
             slots: Slots::default(),
             resources: Vec::new(),
             groups: Vec::new(),
+            asked: Vec::new(),
             faults: Vec::new(),
         };
         for (file, text) in &texts {
@@ -154,6 +159,7 @@ impl Maps {
                 parts.resources.extend(known.read_resource(name, item, id));
             }
         }
+        known.judge_asked(&parts.messages, &parts.resources);
         faults.append(&mut known.faults);
         let slots = known.slots;
         if !faults.is_empty() {

@@ -78,6 +78,7 @@ pub(super) fn lay(
         slots: base.slots.clone(),
         resources: Vec::new(),
         groups: base.messages.iter().flat_map(|rule| rule.groups.clone()).collect(),
+        asked: Vec::new(),
         faults: Vec::new(),
     };
     for rule in &base.resources {
@@ -110,6 +111,7 @@ pub(super) fn lay(
         change(&mut reader, &mut maps.resources, name, item);
     }
     uses(&mut reader, root, &mut maps);
+    reader.judge_asked(&maps.messages, &maps.resources);
     if !reader.faults.is_empty() {
         return Err(reader.faults);
     }
@@ -410,6 +412,7 @@ fn change(reader: &mut Reader<'_>, rules: &mut Vec<ResourceRule>, name: &str, it
         let kind = known.resource_type.clone();
         let id = format!("{map} {name}");
         let added = reader.rules(set, &kind, &id, &format!("{key}.set"));
+        reader.ask(name, &added, &key);
         known.rules.retain(|rule| !added.iter().any(|own| own.element.text == rule.element.text));
         known.rules.extend(added);
     }
@@ -431,7 +434,10 @@ fn find<'r>(rules: &'r mut [ResourceRule], name: &str) -> Option<&'r mut Resourc
 fn uses(reader: &mut Reader<'_>, root: &dyn TableLike, maps: &mut Maps) {
     for (name, item) in entries(root, "message") {
         let key = format!("message.{name}");
-        let Some(table) = item.as_table_like() else { continue };
+        let Some(table) = item.as_table_like() else {
+            reader.fault(item.span(), &key, "a table is wanted");
+            continue;
+        };
         reader.only(table, &key, &["add"]);
         let added = reader.words(table, &key, "add");
         let Some(message) = maps.messages.iter_mut().find(|rule| rule.name == name) else {

@@ -22,6 +22,7 @@ mod settle;
 mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::fhir::ResourceType;
 use crate::fhir::datetime::Zone;
@@ -57,6 +58,10 @@ const BUDGET: u64 = 500_000;
 /// what it contains: however many clients define, a write has its bound. Those of FHIR are few.
 const SHARED_BUDGET: u64 = 4 * BUDGET;
 
+/// Longest time of one expression. Its steps take a hundredth of that: what ends by it is not found until the next
+/// write, so that a machine which hardly runs at all must not be taken for an expression that does not end.
+const TIME: Duration = Duration::from_secs(5);
+
 /// Most combinations that one resource may give a composite.
 const MAX_COMPOSITE_ROWS: usize = 20_000;
 
@@ -80,6 +85,8 @@ pub struct Extractor {
     rules: Arc<Rules>,
     /// By the place of the type in [`ResourceType::all`].
     types: Vec<Arc<Type>>,
+    /// Longest time of one expression.
+    time: Duration,
 }
 
 #[derive(Debug)]
@@ -126,7 +133,7 @@ impl Extractor {
             ResourceType::all().map(|of| planner.of_type(of)).collect::<Result<_, _>>()?
         };
         let rules = Arc::new(Rules { base, codes, units, zone });
-        Ok(Self { spec, search_parameters, rules, types })
+        Ok(Self { spec, search_parameters, rules, types, time: TIME })
     }
 
     /// The same with these parameters beside those of FHIR, and no others.
@@ -145,7 +152,14 @@ impl Extractor {
             let is_same = !has_more(&parameters, of) && !has_more(&self.search_parameters, of);
             types.push(if is_same { known.clone() } else { planner.of_type(of)? });
         }
-        Ok(Self { spec, search_parameters: Arc::new(parameters), rules, types })
+        let time = self.time;
+        Ok(Self { spec, search_parameters: Arc::new(parameters), rules, types, time })
+    }
+
+    /// The same with another limit on the time of one expression.
+    #[must_use]
+    pub fn with_time(self, longest: Duration) -> Self {
+        Self { time: longest, ..self }
     }
 
     /// The parameters of a type in the order of their codes; rows name them by their place here.
@@ -324,7 +338,9 @@ impl<'r, 'v> Run<'r, 'v> {
         focus: Option<&Item<'v>>,
     ) -> Result<Vec<Item<'v>>, SkipReason> {
         let schema = &self.extractor.spec.schema;
-        let environment = Environment::new(self.value, schema).with_root(self.root.value);
+        let environment = Environment::new(self.value, schema)
+            .with_root(self.root.value)
+            .with_time(self.extractor.time);
         let focus = focus.cloned().unwrap_or_else(|| environment.resource());
         let given = if self.is_shared { BUDGET.min(*self.steps) } else { BUDGET };
         let mut left = given;

@@ -18,7 +18,7 @@ use super::choice::{Choice, Chosen, Counted, Further, chosen, spread};
 use super::compile::Compiler;
 use super::driver::{Candidate, Driver};
 use super::run::Run;
-use super::source::Told;
+use super::source::Handle;
 use super::sql::{Cond, Statement};
 
 /// How long a count is believed.
@@ -320,7 +320,7 @@ impl Compiler<'_, '_> {
             (Driver::Links, Some(Filter::Chain { targets, .. })) => {
                 let mut all = Vec::new();
                 for (of, filter) in targets {
-                    let found = self.targets_as(Told::Key, *of, filter)?;
+                    let found = self.targets_as(Handle::Key, *of, filter)?;
                     all.extend(found.into_iter().map(|found| format!("({found})")));
                 }
                 Ok(super::source::union(&all))

@@ -12,7 +12,7 @@ pub(in crate::store) use attached::ATTACHING;
 use std::collections::HashSet;
 
 use crate::access::interaction::Kind;
-use crate::access::restriction::{Clause, Limits, Members, Told, Withheld};
+use crate::access::restriction::{Belonging, Clause, Limits, Members, Withheld};
 use crate::access::{Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::ResourceType;
@@ -176,12 +176,14 @@ impl Compiler<'_, '_> {
             None => Cond::True,
             Some(patients) => match withheld.told_by {
                 // What it is attached to is asked of all of them at once.
-                Told::Attachment => {
+                Belonging::Attachment => {
                     self.refers_to("{}.body#>>'{securityContext,reference}'", patients, row)
                 }
-                Told::Compartment => self.is_of_one(patients, row),
-                Told::Patient => self.refers_to("{}.body#>>'{patient,reference}'", patients, row),
-                Told::Targets => self.is_about_one(patients, row),
+                Belonging::Compartment => self.is_of_one(patients, row),
+                Belonging::Patient => {
+                    self.refers_to("{}.body#>>'{patient,reference}'", patients, row)
+                }
+                Belonging::Targets => self.is_about_one(patients, row),
             },
         };
         // What is known of the row comes first: whose it is must be looked up, a body must be read.

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::client::{granted, public, read, refused, send, text, tokens};
 use crate::harness::database::connect;
 use crate::oauth::browser::{register, server_with, store, user};
@@ -80,5 +82,36 @@ async fn who_asks_for_much_at_once_has_fewer_left() {
     let refused = read(&server, &all[0]).await.expect(429);
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
     read(&server, &all[1]).await.expect(200);
+    server.stop().await;
+}
+
+/// Covers: security H10.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_so_many_requests_at_a_time() {
+    let server = server_with(&[("limits.requests_at_a_time", "2")]).await;
+    register(&server, &public("app", "patient/Patient.rs")).await;
+    store(&server, &[r#"{"resourceType":"Patient","id":"p1"}"#]).await;
+    let account = user(&server, "pat", "patient", Some("Patient/p1")).await;
+    let answer = tokens(&server, &granted("app", "patient/Patient.rs", Some(account))).await;
+    let token = text(&answer, "access_token");
+    read(&server, &token).await.expect(200);
+    // Reads wait as long as this is held: those of them that may be at work at a time.
+    let held = connect(&server.database.superuser).await;
+    held.batch_execute("BEGIN; LOCK TABLE res IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let all = join_all((0..5).map(|_| read(&server, &token)));
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        held.batch_execute("ROLLBACK").await.unwrap();
+    };
+    let (all, ()) = tokio::join!(all, release);
+    let mut statuses: Vec<u16> = all.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 429, 429, 429]);
+    for refused in all.iter().filter(|answer| answer.status == 429) {
+        assert_eq!(refused.at("issue[0].code").as_deref(), Some("throttled"), "{refused:?}");
+    }
+    // A request is at work until its answer has left.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    read(&server, &token).await.expect(200);
     server.stop().await;
 }
