@@ -194,9 +194,7 @@ pub(super) async fn choose(
         let filter = filter_of(&candidate, conjuncts);
         let among = targets_of(filter).map_or(size, |targets| size_of(&sizes, targets));
         let share = match (&candidate.driver, looked_at) {
-            (Driver::Values, Some(rows)) => {
-                Some(sampled.max(1) as f64 / rows.max(1) as f64)
-            }
+            (Driver::Values, Some(rows)) => Some(sampled.max(1) as f64 / rows.max(1) as f64),
             (Driver::Values, None) => among.map(|among| number as f64 / among.max(1.0)),
             _ => {
                 let held = spread(number, (SAMPLE.min(number), sampled));
