@@ -2,10 +2,10 @@
 //!
 //! Layer: 0. Imports `fhir`.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 use uuid::Uuid;
 
 use crate::fhir::{Instant, LogicalId};
@@ -16,9 +16,10 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Instant;
 }
 
-/// Measures how long something takes.
+/// Measures how long a thread is at something.
 pub trait Stopwatch: std::fmt::Debug + Send + Sync {
-    /// The time since a moment that stays the same. It never goes back, whatever is done to the machine's clock.
+    /// The time since a moment that stays the same for one thread. It never goes back, whatever is done to the
+    /// machine's clock.
     fn reading(&self) -> Duration;
 }
 
@@ -45,14 +46,15 @@ impl Clock for SystemClock {
     }
 }
 
-/// The machine's stopwatch: it counts from when it is first read.
+/// How long a processor has worked for this thread. While the thread waits for one it stands still, so that nothing
+/// takes longer because the machine does much else, is stopped or sleeps.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemStopwatch;
 
 impl Stopwatch for SystemStopwatch {
     fn reading(&self) -> Duration {
-        static START: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
-        START.elapsed()
+        // No such time is negative.
+        Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
     }
 }
 
@@ -122,10 +124,15 @@ mod tests {
     }
 
     #[test]
-    fn the_stopwatch_runs_forward_while_time_passes() {
+    fn the_stopwatch_runs_while_its_thread_works_and_stands_still_while_it_waits() {
+        let since = |first| SystemStopwatch.reading().checked_sub(first).expect("no way back");
         let first = SystemStopwatch.reading();
-        std::thread::sleep(Duration::from_millis(2));
-        let passed = SystemStopwatch.reading().checked_sub(first).expect("it never goes back");
-        assert!(passed >= Duration::from_millis(2), "{passed:?}");
+        std::thread::sleep(Duration::from_millis(500));
+        let waited = since(first);
+        assert!(waited < Duration::from_millis(250), "{waited:?}");
+        let (began, first) = (std::time::Instant::now(), SystemStopwatch.reading());
+        while since(first) < Duration::from_millis(2) {
+            assert!(began.elapsed() < Duration::from_mins(1), "it stands still");
+        }
     }
 }

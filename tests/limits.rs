@@ -119,7 +119,7 @@ async fn slow_criteria_end_as_searches_do() {
 /// There is one connection for searches: the next one uses it again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_out_of_time_is_504_and_its_connection_is_used_again() {
-    let settings = [("database.search_connections", "1"), ("database.search_timeout_ms", "3000")];
+    let settings = [("database.search_connections", "1"), ("database.search_timeout_ms", "6000")];
     let server = TestServer::start_with(&settings).await;
     let client = &server.client;
     client.post("/Observation", OBSERVATION).await.expect(201);
@@ -188,7 +188,8 @@ async fn what_may_come_along_with_a_search_is_set() {
     let client = &server.client;
     let organization = |at: u32| {
         format!(
-            r#"{{"resourceType":"Organization","id":"o{at}","partOf":{{"reference":"Organization/o{}"}}}}"#,
+            r#"{{"resourceType":"Organization","id":"o{at}","name":"N",
+                "partOf":{{"reference":"Organization/o{}"}}}}"#,
             at + 1
         )
     };

@@ -33,7 +33,7 @@ pub struct FhirpathArgs {
     pub expression: String,
     /// A resource in JSON or XML; - reads it from standard input.
     pub file: PathBuf,
-    /// Longest time that the expression may take, in milliseconds.
+    /// Longest time that the expression may take a processor, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1_000)]
     pub time: u64,
 }

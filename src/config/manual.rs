@@ -189,8 +189,7 @@ configuration! {
 
     /// Who may call.
     [auth] Auth {
-        /// "smart" asks for SMART on FHIR tokens; "off" lets every caller do everything and
-        /// works on a loopback address only.
+        /// "smart" asks for SMART on FHIR tokens; "off" lets every caller do everything, on a loopback address only.
         mode: AuthMode = Text("smart"),
         /// How long an access token of an app counts, in seconds.
         access_token_seconds: NonZeroU32 = Number(3_600),
@@ -210,8 +209,7 @@ configuration! {
         registration_token: Option<SecretString> = Secret("a long random text"),
         /// Whether anybody may ask what a token is: who does so must have the token.
         introspection_open: bool = Flag(false),
-        /// Folder of the keys that this node signs and seals with; only its owner may read them.
-        /// Default: keys in data_dir.
+        /// Folder of the keys that this node signs and seals with, for its owner alone. Default: keys in data_dir.
         keys_dir: Option<PathBuf> = Unset("/etc/kiln/keys"),
         /// After how many days a new key is made to sign with; the old one is published for a day more.
         key_days: NonZeroU32 = Number(90),
@@ -240,8 +238,7 @@ configuration! {
         outbound_networks: Vec<Network> = List,
     }
 
-    /// An outside provider that people may log in at as well (OpenID Connect): to accounts that
-    /// `kiln user link` has linked with it.
+    /// An outside provider to log in at as well (OpenID Connect): for accounts that `kiln user link` has linked.
     [upstream] Upstream {
         /// Its issuer: /.well-known/openid-configuration below it says the rest.
         issuer: Option<String> = Unset("https://login.example.org"),
@@ -472,8 +469,7 @@ configuration! {
         /// The hours in which users work, `07:00-19:00` in the zone of search.zone: data of patients
         /// that a user sees at others are told about, once in an hour.
         working_hours: Option<String> = Unset("07:00-19:00"),
-        /// Where alerts are posted as JSON. One in a private network is called only where
-        /// auth.outbound_networks has it.
+        /// Where alerts are posted as JSON: in a private network only where auth.outbound_networks has it.
         webhook: Option<String> = Unset("https://alerts.example.org/kiln"),
         /// The bearer token for it. KILN_ALERTS__TOKEN_FILE names a file that holds it.
         token: Option<SecretString> = Secret("a long random text"),

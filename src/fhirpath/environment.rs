@@ -19,8 +19,8 @@ use crate::fhir::{Entries, Instant};
 /// every machine, and a slow one does not refuse what a fast one takes.
 const DEFAULT_BUDGET: u64 = 5_000_000;
 
-/// Longest time of one evaluation unless told otherwise. Steps run out far sooner, but on a machine that has
-/// hardly any time for us.
+/// Longest time of one evaluation unless told otherwise, as a processor works at it. Steps run out sooner, but
+/// for a step that takes longer than any should.
 const DEFAULT_TIME: Duration = Duration::from_secs(1);
 
 /// What an expression is evaluated in.
@@ -76,8 +76,9 @@ impl<'v> Environment<'v> {
         self
     }
 
-    /// The environment with another limit on the time of one evaluation. It is looked at once in some thousand
-    /// steps: an expression that takes fewer has no limit but theirs.
+    /// The environment with another limit on the time of one evaluation: that of the processor, so that no answer
+    /// hangs on what else the machine does. It is looked at once in some thousand steps: an expression that takes
+    /// fewer has no limit but theirs.
     #[must_use]
     pub fn with_time(mut self, longest: Duration) -> Self {
         self.time = longest;

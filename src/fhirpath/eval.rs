@@ -2,8 +2,8 @@
 //!
 //! Items borrow from the document and the expression; nothing is cloned but the few words an
 //! item has. Every visited node and every text that is made or looked at is charged to a budget, so no
-//! expression runs for long. The time is looked at now and then as well, for a step takes longer
-//! where the machine has no time.
+//! expression runs for long. The time is looked at now and then as well, for a step that takes longer
+//! than any should.
 //!
 //! Spec: <https://hl7.org/fhirpath/N1/#expressions>
 
@@ -23,7 +23,7 @@ use crate::fhir::schema::Schema;
 /// More texts than these are told apart by their hashes: comparing each with each would be slow.
 const FEW: usize = 8;
 
-/// Steps from one look at the time to the next: reading it costs as much as one or two of them.
+/// Steps from one look at the time to the next: reading it costs as much as some of them.
 const STEPS_A_LOOK: u64 = 4_096;
 
 /// A fault and the byte of the text it belongs to.

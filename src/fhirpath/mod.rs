@@ -7,7 +7,7 @@
 //! document, else with what the reference itself tells.
 //!
 //! What it never does: I/O, changing a document, asking what time it is: it reads a stopwatch alone,
-//! which ends what takes too long.
+//! which ends what keeps a processor too long.
 //!
 //! Layer: 1. Imports `clock`, `fhir` and `ucum`.
 //!

@@ -226,6 +226,7 @@ impl Failure {
                 let cause = chain(&**cause);
                 tracing::error!(request.id = request_id, cause, "interaction failed");
             }
+            Error::TimedOut(_) => tracing::warn!(request.id = request_id, "a statement timed out"),
             Error::Unavailable(cause) => {
                 let cause = chain(&**cause);
                 tracing::warn!(request.id = request_id, cause, "unavailable");

@@ -102,7 +102,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("regex", &["fhirpath", "terminology"]),
     ("ring", &["app::conformance", "audit", "http", "oauth", "outbound", "store"]),
     ("rsa", &["oauth"]),
-    ("rustix", &["app"]),
+    ("rustix", &["app", "clock"]),
     ("rustls", &["app::conformance", "http", "outbound", "store"]),
     ("sqlx", &["store"]),
     ("tantivy", &["fulltext"]),

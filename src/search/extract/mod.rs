@@ -58,8 +58,9 @@ const BUDGET: u64 = 500_000;
 /// what it contains: however many clients define, a write has its bound. Those of FHIR are few.
 const SHARED_BUDGET: u64 = 4 * BUDGET;
 
-/// Longest time of one expression. Its steps take a hundredth of that: what ends by it is not found until the next
-/// write, so that a machine which hardly runs at all must not be taken for an expression that does not end.
+/// Longest time of one expression, as a processor works at it. Its steps take a hundredth of that. What ends by it is
+/// not found, and an update takes the rows of the version before to be what that gives now: so what is extracted
+/// must be the same each time, whatever else the machine does.
 const TIME: Duration = Duration::from_secs(5);
 
 /// Most combinations that one resource may give a composite.

@@ -3,7 +3,8 @@
 //! Where a match refers to is read from its body, and the targets of a round are looked up by one
 //! statement for as many as may come; what refers to a match is found by the hash of the reference.
 //! Rounds after the first follow what is iterated, from what the round before found. Each resource comes
-//! once, so circles end; the request's [`AlongLimits`] and [`MOST_PASSED`] bound the rest, and what a bound leaves out is told.
+//! once, so circles end; the request's [`AlongLimits`] and [`MOST_PASSED`] bound the rest, and what a bound leaves out
+//! is told.
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html#include>, rest 4.196 to 4.212
 
@@ -38,6 +39,8 @@ use statement::{Referring, by_identity, old_versions};
 const ROWS: usize = 2_000;
 /// Hashes that one statement looks for.
 pub(super) const HASHES: usize = 5_000;
+/// Fewest targets that one statement looks up, however few may come: all may be out of reach.
+const FEWEST: usize = 500;
 
 /// Most rows that are looked at and do not come along: what the caller may not see, old versions of what
 /// canonicals name.
@@ -331,7 +334,7 @@ impl<'gate> Run<'_, 'gate> {
         for (frame, targets) in permitted(self.permit, Kind::SearchType, by_type)? {
             let mut old: Vec<(Identity, VersionId)> = Vec::new();
             // Each finds one at most, so what is out of reach takes no other's place.
-            for targets in targets.chunks(found.most + 1) {
+            for targets in targets.chunks(found.most.saturating_add(1).clamp(FEWEST, HASHES)) {
                 if found.included.is_cut {
                     return Ok(());
                 }

@@ -96,7 +96,8 @@ fn try_request(url: &str) -> Result<SearchRequest, String> {
     };
     let now = Instant::parse("2020-01-01T00:00:00Z").expect("an instant");
     let extractor = &WORLD.parameters.extractor;
-    let (is_strict, dates_overlap, limits) = (true, false, Limits::default());
+    let limits = Limits { chain_depth: 8, ..Limits::default() };
+    let (is_strict, dates_overlap) = (true, false);
     let context = Context { extractor, now, is_strict, dates_overlap, limits };
     let query = Query::parse(query).expect("a query string");
     parse(&target, &query, &context).map_err(|fault| format!("{fault:?}"))
@@ -425,13 +426,14 @@ fn forms(kind: SearchType) -> (&'static [&'static str], &'static [&'static str])
     }
 }
 
-/// The searches by a parameter whose values fit; of a composite, those of two parts.
+/// The searches by a parameter whose values fit; a composite has two parts, or a token and two numbers.
 fn searches(of: ResourceType, code: &str, kind: SearchType) -> Vec<(String, SearchRequest)> {
     let (modifiers, values) = forms(kind);
     let mut values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
     if kind == SearchType::Composite {
         let parts = || SearchType::ALL.into_iter().filter_map(|part| forms(part).1.first());
         values = parts().flat_map(|a| parts().map(move |b| format!("{a}${b}"))).collect();
+        values.push("http://zanzibar|zanzibar$98765$lt98765.4321".to_owned());
     }
     let mut found = Vec::new();
     for modifier in modifiers {

@@ -91,7 +91,8 @@ pub struct Options<'o> {
     pub claims: &'o (dyn Fn(&str) -> Claim + Sync),
     /// How bad a url of an example domain is; [`Severity::Information`]: it is not looked for.
     pub example_urls: Severity,
-    /// Longest time of one expression of an invariant; what takes longer is too costly to be judged.
+    /// Longest time of one expression of an invariant, as a processor works at it; what takes longer is too costly to
+    /// be judged.
     pub expression_time: Duration,
     /// The least severe issues wanted: [`Severity::Error`] leaves out all that only warns, and
     /// with it the work.

@@ -21,7 +21,8 @@ const FREE_STEPS: u64 = 2_000_000;
 const STEPS_A_VALUE: u64 = 1_000;
 /// The most steps of a document, however large: half a minute or less.
 const MAX_STEPS: u64 = 500_000_000;
-/// Longest time of one expression: it may take all steps of its document, which are many where that is large.
+/// Longest time of one expression, as a processor works at it: it may take all steps of its document, which are many
+/// where that is large.
 pub(super) const EXPRESSION_TIME: Duration = Duration::from_secs(5);
 /// How deep profiles may lead to profiles.
 const MAX_NESTED: u16 = 24;
