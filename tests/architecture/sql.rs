@@ -20,7 +20,9 @@ const MADE: &[&str] = &[
 
 /// What is put between quotes there.
 const QUOTED: &[(&str, &str)] = &[
-    // Six digits: all else is refused before.
+    // Six digits: all else is refused before. And a code of an error of our own.
+    ("store::maintenance::retention", "{OTHER_ROWS}"),
+    ("store::maintenance::retention", "ledger_{month}"),
     ("store::maintenance::retention", "{month}01+00"),
     // Numbers of blocks.
     ("store::maintenance::sweep", "({end},0)"),
