@@ -263,11 +263,9 @@ fn with_nuls(fields: &[(&str, &str)]) -> Vec<Vec<(String, String)>> {
     let changed = |at: usize, is_name: bool| {
         let own = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let mut own: Vec<_> = own.collect();
-        if is_name {
-            own[at].0.push('\0')
-        } else {
-            own[at].1.push('\0')
-        }
+        let (name, value) = &mut own[at];
+        let text = if is_name { name } else { value };
+        text.push('\0');
         own
     };
     let places = 0..fields.len();
