@@ -321,6 +321,10 @@ fn what_can_never_lead_anywhere_is_refused() {
         let faults = maps.with_site("p.toml", &profile, &spec.schema).unwrap_err();
         let told = faults[0].to_string();
         assert!(told.starts_with(&format!("p.toml:{line}:")) && told.contains("refs("), "{told}");
+        // One that is installed stays in use.
+        let text = format!("[site]\nid = 'old'\n{profile}");
+        let (laid, idle) = maps.with_installed("p.toml", &text, &spec.schema).unwrap();
+        assert_eq!((laid.site().id.as_str(), idle.len()), ("old", 1), "{profile}");
     }
     for profile in [
         to("encounter", "condition"),
@@ -335,6 +339,9 @@ fn what_can_never_lead_anywhere_is_refused() {
     // What is no table is told too.
     let faults = maps.with_site("p.toml", "[message]\nadt = 'remark'\n", &spec.schema).unwrap_err();
     assert!(faults[0].to_string().starts_with("p.toml:2: message.adt"), "{faults:?}");
+    // What is wrong otherwise is wrong in one that is installed too.
+    let faults = maps.with_installed("p.toml", "[message.nobody]\nadd = []\n", &spec.schema);
+    assert!(faults.is_err());
 }
 
 /// Covers: v2 S11.
