@@ -2,7 +2,7 @@
 
 use kiln::hl7v2::charset::Charset;
 use kiln::hl7v2::er7::{Message, Reading};
-use kiln::hl7v2::map::{Draft, DraftResource, Maps};
+use kiln::hl7v2::map::{Draft, DraftResource, Maps, bundle};
 use kiln::spec::Spec;
 
 const HEAD: &str = "MSH|^~\\&|LAB|STM|KILN|X|20260701120000+0100||";
@@ -150,6 +150,14 @@ fn panels_with_one_number_are_reports_of_their_own() {
     let made = draft(&maps, "ORU^R01^ORU_R01", &[PATIENT, &one, &numbered(1), &numbered(2)]);
     assert_eq!(of(&made, "observation").len(), 1);
     assert!(told(&made));
+    // As a transaction a panel is asked for by its code, or by its name where it has no other word.
+    for (panel, asked) in
+        [("A^Panel^L", "&code=A\""), ("^Blood  Count", "&code:text=blood%20count\"")]
+    {
+        let made = draft(&maps, "ORU^R01^ORU_R01", &[PATIENT, &one.replace("A^Panel^L", panel)]);
+        let transaction = bundle::transaction(&made).to_text();
+        assert!(transaction.contains(asked), "{panel}: {transaction}");
+    }
 }
 
 /// Covers: v2 P1.
