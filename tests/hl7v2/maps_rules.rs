@@ -2,7 +2,7 @@
 
 use kiln::hl7v2::charset::Charset;
 use kiln::hl7v2::er7::{Message, Reading};
-use kiln::hl7v2::map::{Draft, DraftResource, Maps};
+use kiln::hl7v2::map::{Draft, DraftResource, Maps, bundle};
 use kiln::spec::Spec;
 
 const HEAD: &str = "MSH|^~\\&|LAB|STM|KILN|X|20260701120000+0100||";
@@ -150,6 +150,14 @@ fn panels_with_one_number_are_reports_of_their_own() {
     let made = draft(&maps, "ORU^R01^ORU_R01", &[PATIENT, &one, &numbered(1), &numbered(2)]);
     assert_eq!(of(&made, "observation").len(), 1);
     assert!(told(&made));
+    // As a transaction a panel is asked for by its code, or by its name where it has no other word.
+    for (panel, asked) in
+        [("A^Panel^L", "&code=A\""), ("^Blood  Count", "&code:text=blood%20count\"")]
+    {
+        let made = draft(&maps, "ORU^R01^ORU_R01", &[PATIENT, &one.replace("A^Panel^L", panel)]);
+        let transaction = bundle::transaction(&made).to_text();
+        assert!(transaction.contains(asked), "{panel}: {transaction}");
+    }
 }
 
 /// Covers: v2 P1.
@@ -321,6 +329,10 @@ fn what_can_never_lead_anywhere_is_refused() {
         let faults = maps.with_site("p.toml", &profile, &spec.schema).unwrap_err();
         let told = faults[0].to_string();
         assert!(told.starts_with(&format!("p.toml:{line}:")) && told.contains("refs("), "{told}");
+        // One that is installed stays in use.
+        let text = format!("[site]\nid = 'old'\n{profile}");
+        let (laid, idle) = maps.with_installed("p.toml", &text, &spec.schema).unwrap();
+        assert_eq!((laid.site().id.as_str(), idle.len()), ("old", 1), "{profile}");
     }
     for profile in [
         to("encounter", "condition"),
@@ -335,6 +347,9 @@ fn what_can_never_lead_anywhere_is_refused() {
     // What is no table is told too.
     let faults = maps.with_site("p.toml", "[message]\nadt = 'remark'\n", &spec.schema).unwrap_err();
     assert!(faults[0].to_string().starts_with("p.toml:2: message.adt"), "{faults:?}");
+    // What is wrong otherwise is wrong in one that is installed too.
+    let faults = maps.with_installed("p.toml", "[message.nobody]\nadd = []\n", &spec.schema);
+    assert!(faults.is_err());
 }
 
 /// Covers: v2 S11.

@@ -231,6 +231,30 @@ async fn panels_that_have_a_name_alone_stay_apart() {
     }
 }
 
+/// v2 S30: results of two people whose orders have no number are two, and those of an earlier build, which told nobody
+/// apart there, are taken over by messages of whose they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn results_without_a_number_stay_with_their_patient() {
+    let mut story = Story::begin().await;
+    let result = |patient: u8, status: &str, value: u8| {
+        format!(
+            "PID|1||{patient}^^^STM^MR||Muster^Anna\nOBR|1|||P^Panel^L|||20260704110000|||||||||||||||20260704113000||LAB|{status}\n\
+             OBX|1|NM|R^Result^L||{value}|g/dL|||||{status}"
+        )
+    };
+    let oru = "ORU^R01^ORU_R01";
+    assert_eq!(story.tell(oru, &result(1, "F", 1)).await, "AA");
+    age(&story, "Observation", &["", "", "P", "R", "L", "", "1"]).await;
+    let id = story.of("/Observation?", "id").await;
+    assert_eq!(story.tell(oru, &result(2, "F", 2)).await, "AA");
+    assert_eq!(story.tell(oru, &result(1, "C", 3)).await, "AA");
+    for of in ["DiagnosticReport", "Observation"] {
+        assert_eq!(story.count(&format!("/{of}?")).await, "2", "{of}");
+    }
+    assert_eq!(story.of("/Observation?status=corrected&", "id").await, id);
+    assert_eq!(story.of("/Observation?status=final&", "valueQuantity.value").await, "2");
+}
+
 /// v2 S30: codes longer than an index takes are codes all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_codes_of_one_number_that_differ_at_their_end_stay_apart() {

@@ -90,8 +90,8 @@ pub(super) fn is_of_code(stored: &Object<'static>, draft: &DraftResource) -> boo
 }
 
 /// Whether what is stored by a key that drafts had before is what a draft is of. It has that key still, so no other
-/// draft has taken it over, and it has the same codes and is of the same order. `name` says of the url of a draft
-/// which resource that is of.
+/// draft has taken it over, it is of the same patient and of the same order, and it has the same codes. `name` says
+/// of the url of a draft which resource that is of.
 pub(super) fn is_former(
     stored: &Object<'static>,
     key: &Keyed,
@@ -110,11 +110,17 @@ pub(super) fn is_former(
         known.iter().all(|own| said.contains(own)) || said.iter().all(|own| known.contains(own));
     let has_name = || are_alike(&names(stored, element), &names(&draft.body, element));
     let is_coded = !known.is_empty() && !said.is_empty();
-    let has_order = || match (order(stored), order(&draft.body)) {
+    let leads_as = |of: fn(&Object<'static>) -> Option<&str>| match (of(stored), of(&draft.body)) {
         (Some(known), Some(said)) => name(said).is_some_and(|said| said == known),
         _ => true,
     };
-    has_key && has_codes && (is_coded || has_name()) && has_order()
+    has_key && has_codes && (is_coded || has_name()) && leads_as(patient) && leads_as(order)
+}
+
+/// The patient that a resource is of.
+fn patient(resource: &Object<'static>) -> Option<&str> {
+    let of = |name| resource.get(name).and_then(|of| of.str_at("reference"));
+    of("subject").or_else(|| of("patient"))
 }
 
 /// The order that a resource is based on.
@@ -206,6 +212,34 @@ mod tests {
                 all.iter().flat_map(keys_of).collect::<Vec<_>>()
             });
             assert_eq!(keys[0] == keys[1], are_same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn what_is_taken_over_is_of_the_same_patient_and_order() {
+        let draft = reports(&["A^One^L"]).remove(0);
+        let key = keyed(&draft.resource_type, "urn:s".to_owned(), "before".to_owned());
+        let of = patient(&draft.body).unwrap().to_owned();
+        let request = order(&draft.body).unwrap().to_owned();
+        let name = |url: &str| match url {
+            url if url == of => Some("Patient/p".to_owned()),
+            url if url == request => Some("ServiceRequest/r".to_owned()),
+            _ => None,
+        };
+        let reference = |to: &str| Object::new().with("reference", to.to_owned()).into_owned();
+        for (value, whose, based_on, expected) in [
+            ("before", "Patient/p", "ServiceRequest/r", true),
+            ("now", "Patient/p", "ServiceRequest/r", false),
+            ("before", "Patient/q", "ServiceRequest/r", false),
+            ("before", "Patient/p", "ServiceRequest/s", false),
+        ] {
+            let identifier = Object::new().with("system", "urn:s").with("value", value);
+            let mut stored = draft.body.clone();
+            stored.set("identifier", vec![Value::from(identifier.into_owned())]);
+            stored.set("subject", reference(whose));
+            stored.set("basedOn", vec![Value::from(reference(based_on))]);
+            let is_it = is_former(&stored, &key, &draft, &name);
+            assert_eq!(is_it, expected, "{value} {whose} {based_on}");
         }
     }
 

@@ -141,7 +141,13 @@ fn is_whole_header(rest: &[u8]) -> bool {
 
 /// Byte order marks and what is left of frames.
 fn is_frame(line: &[u8]) -> bool {
-    line == b"\xEF\xBB\xBF" || line.iter().all(|byte| matches!(byte, 0x0B | 0x1C))
+    line == b"\xEF\xBB\xBF" || frames(line) == line.len()
+}
+
+/// How many bytes at the beginning are those with which frames begin and end: some senders end one without the line
+/// that belongs behind it.
+fn frames(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| matches!(byte, 0x0B | 0x1C)).count()
 }
 
 fn heading(line: &[u8]) -> Option<Heading> {
@@ -175,9 +181,7 @@ impl Iterator for Lines<'_> {
         if start >= self.bytes.len() {
             return None;
         }
-        while self.bytes.get(start) == Some(&0x0B) {
-            start += 1;
-        }
+        start += frames(&self.bytes[start..]);
         let rest = &self.bytes[start..];
         let end = memchr::memchr2(b'\r', b'\n', rest).map_or(self.bytes.len(), |at| start + at);
         self.at = end + 1;
@@ -224,6 +228,12 @@ mod tests {
         let batch = split(b"\x0BMSH|^~\\&|1\nPID|1\n\x1C\n\x0BMSH|^~\\&|2\n\x1C\n").unwrap();
         assert_eq!(batch.messages.len(), 2);
         assert!(batch.header.is_none() && !batch.has_strays);
+        // The end of a frame without the line behind it.
+        let text = b"\x0BMSH|^~\\&|1\rPID|1\r\x1C\x0BMSH|^~\\&|2\rPID|2\r\x1C";
+        let batch = split(text).unwrap();
+        let own: Vec<_> = batch.messages.iter().map(|own| &own[..15]).collect();
+        assert_eq!(own, [b"MSH|^~\\&|1\rPID|", b"MSH|^~\\&|2\rPID|"]);
+        assert!(!batch.has_strays);
         let stray = split(b"BHS|^~\\&|A\rPID|1\rMSH|^~\\&|1\rBTS|1").unwrap();
         assert!(stray.has_strays);
     }

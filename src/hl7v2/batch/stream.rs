@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Line, Splitting};
+use super::{Line, Splitting, frames};
 use crate::error::Error;
 use crate::hl7v2::receive::{Answers, Origin, Receiver};
 
@@ -19,8 +19,6 @@ use crate::hl7v2::receive::{Answers, Origin, Receiver};
 const KEPT: usize = 64 * 1024;
 /// What a file of UTF-8 may begin with.
 const MARK: &[u8] = b"\xEF\xBB\xBF";
-/// What a frame begins with.
-const FRAME: u8 = 0x0B;
 
 /// A message of a file.
 #[derive(Debug)]
@@ -119,7 +117,7 @@ impl<R: BufRead> Messages<R> {
         let start = self.offset;
         self.offset += length;
         let mark = if start == 0 && self.line.starts_with(MARK) { MARK.len() } else { 0 };
-        let frames = self.line[mark..].iter().take_while(|byte| **byte == FRAME).count();
+        let frames = frames(&self.line[mark..]);
         let (before, own) = self.line.split_at(mark + frames);
         let line =
             self.splitting.line(own.strip_suffix(b"\r").or(own.strip_suffix(b"\n")).unwrap_or(own));
@@ -206,6 +204,7 @@ mod tests {
             "BHS|^~\\&|A\rMSH|^~\\&|1\rPID|1\rMSH|^~\\&|2\rBTS|2\r",
             "\u{FEFF}FHS|^~\\&|A|B\r\nBHS|^~\\&|LAB\r\nMSH|^~\\&|1\r\nPID|1\r\nBTS|1\r\nFTS|1\r\n",
             "\u{FEFF}\x0BMSH|^~\\&|1\nPID|1\n\x1C\n\x0B\x0BMSH|^~\\&|2\n\x1C\n\x0B",
+            "\x0BMSH|^~\\&|1\rPID|1\r\x1C\x0BMSH|^~\\&|2\rPID|2\r\x1C\x0BMSH|^~\\&|3\r\x1C",
             "BHS|^~\\&|A\rPID|1\rMSH|^~\\&|1\rBTS|1",
             "BHS|^~\\&|A\rMSH|^~\\&|1\rBTS|2\r",
             "MSH|^~\\&|1\rOBX|1|TX|A||Seen.\rBTS pain\rMSH pain\rEnd\rMSH|^~\\&|2",

@@ -31,6 +31,7 @@ impl<'a> Eval<'a> {
             "first" => before.into_iter().take(1).collect(),
             "fail" => before,
             "trusted" => trusted(before, self.context),
+            "unless" => self.unless(before, call, scope, owner),
             "visit_number" if self.context.site.has(Habit::VisitByAccount) => before,
             "visit_number" => Vec::new(),
             "join" => {
@@ -67,6 +68,19 @@ impl<'a> Eval<'a> {
             }),
             _ => self.made(before, call, scope, owner),
         }
+    }
+
+    /// `X | unless(Y)`: X where Y has no value.
+    fn unless(
+        &self,
+        before: Vec<Item<'a>>,
+        call: &Call,
+        scope: &Scope,
+        owner: Option<usize>,
+    ) -> Vec<Item<'a>> {
+        let mut others = call.plain.iter().flat_map(|other| self.items(other, scope, owner));
+        let is_there = others.any(|other| !matches!(other, Item::Null));
+        if is_there { Vec::new() } else { before }
     }
 
     /// Those of them that make values of FHIR with the help of other fields.

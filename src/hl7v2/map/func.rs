@@ -157,6 +157,7 @@ pub(crate) const FUNCS: &[Func] = &[
     piped("ref", Gives::Reference, &[]),
     piped("text", Gives::Fhir("string"), &[]),
     piped("trusted", Gives::Same, &[]),
+    piped("unless", Gives::Same, &[]),
     piped("visit_number", Gives::Same, &[]),
     piped("yesno", Gives::Fhir("boolean"), &[]),
     free("after", Gives::Condition, &[]),

@@ -323,3 +323,66 @@ fn kind(identifier: &crate::hl7v2::types::Json) -> String {
     let coding = identifier.get("type").and_then(|kind| kind.items_at("coding").first());
     coding.and_then(|coding| coding.str_at("code")).unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::hl7v2::charset::Charset;
+    use crate::hl7v2::er7::{Message, Reading};
+    use crate::hl7v2::map::Maps;
+    use crate::spec::Spec;
+
+    /// The first keys of what these rules make of a message of a laboratory.
+    fn keys<const N: usize>(maps: &Maps, segments: &[&str], rules: [&str; N]) -> [String; N] {
+        let head = "MSH|^~\\&|LAB|STM|K|H|20260704||ORU^R01^ORU_R01|1|P|2.5.1";
+        let text = [&[head][..], segments].concat().join("\r");
+        let message = Message::parse(&text, Charset::UTF_8, Reading::Lenient).unwrap();
+        let draft = maps.draft(&message).unwrap();
+        rules.map(|rule| draft.first(rule).unwrap().keys[0].text())
+    }
+
+    #[test]
+    fn results_of_orders_without_a_number_stay_apart() {
+        let spec = Spec::r4().unwrap();
+        let maps = Maps::base(&spec.schema).unwrap();
+        let keys = |number: u8, control: &str, at: &str| {
+            let patient = format!("PID|1||{number}^^^STM^MR");
+            let order = format!("OBR|1|||P^Panel^L|||{at}||||||||||||||||||F");
+            let result = "OBX|1|NM|R^Result^L||1|g/dL|||||F";
+            keys(&maps, &[&patient, control, &order, result], ["report", "observation"])
+        };
+        let known = keys(1, "ORC|RE", "20260704");
+        assert_eq!(keys(1, "ORC|RE", "20260704"), known);
+        for (number, control, at) in [
+            (2, "ORC|RE", "20260704"),
+            (1, "ORC|RE||F1^LAB", "20260704"),
+            (1, "ORC|RE", "20260705"),
+        ] {
+            let own = keys(number, control, at);
+            assert!(own[0] != known[0] && own[1] != known[1], "{number} {control} {at}");
+        }
+        // A number says it all, in whichever segment it stands.
+        let control = "ORC|RE||F1^LAB";
+        assert_eq!(keys(1, control, "20260704"), keys(2, control, "20260705"));
+    }
+
+    #[test]
+    fn doses_of_orders_without_a_number_are_of_their_patient() {
+        let spec = Spec::r4().unwrap();
+        let maps = Maps::base(&spec.schema).unwrap();
+        let key = |kind: &str, number: u8, control: &str| {
+            let head = format!("MSH|^~\\&|PHA|STM|K|H|20260704||{kind}|1|P|2.5.1");
+            let rest = "RXD|1|A^Drug^L|20260704|1\rRXA|0|1|20260704|20260704|A^Drug^L|1";
+            let text = format!("{head}\rPID|1||{number}^^^STM^MR\r{control}\r{rest}");
+            let message = Message::parse(&text, Charset::UTF_8, Reading::Lenient).unwrap();
+            let draft = maps.draft(&message).unwrap();
+            ["dispense", "administration"].map(|rule| draft.first(rule).unwrap().keys[0].text())
+        };
+        for kind in ["RDS^O13^RDS_O13", "RAS^O17^RAS_O17"] {
+            let numbered = [("ORC|RE", false), ("ORC|RE|P1^A", true), ("ORC|RE||F1^A", true)];
+            for (control, are_same) in numbered {
+                let (one, other) = (key(kind, 1, control), key(kind, 2, control));
+                assert_eq!([one[0] == other[0], one[1] == other[1]], [are_same; 2], "{control}");
+            }
+        }
+    }
+}

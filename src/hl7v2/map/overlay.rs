@@ -68,7 +68,7 @@ pub(super) fn lay(
     file: &str,
     text: &str,
     schema: &Schema,
-) -> Result<Maps, Vec<MapError>> {
+) -> Result<(Maps, Vec<MapError>), Vec<MapError>> {
     let mut maps = base.clone();
     let mut reader = Reader {
         file,
@@ -80,6 +80,7 @@ pub(super) fn lay(
         groups: base.messages.iter().flat_map(|rule| rule.groups.clone()).collect(),
         asked: Vec::new(),
         faults: Vec::new(),
+        idle: Vec::new(),
     };
     for rule in &base.resources {
         rule.all(&mut |rule| {
@@ -120,7 +121,7 @@ pub(super) fn lay(
     // Whatever its file is called: the same profile has the same hash.
     maps.texts.push(("site".to_owned(), text.to_owned()));
     maps.hash = hash_of(&maps.texts);
-    Ok(maps)
+    Ok((maps, reader.idle))
 }
 
 const WANTED: &str = "a code, or a list of code and system, is wanted";
@@ -435,7 +436,7 @@ fn uses(reader: &mut Reader<'_>, root: &dyn TableLike, maps: &mut Maps) {
     for (name, item) in entries(root, "message") {
         let key = format!("message.{name}");
         let Some(table) = item.as_table_like() else {
-            reader.fault(item.span(), &key, "a table is wanted");
+            reader.idle(item.span(), &key, "a table is wanted");
             continue;
         };
         reader.only(table, &key, &["add"]);

@@ -1,7 +1,7 @@
 //! Whether a resource can lead to others of its message: `refs(name)`.
 //!
 //! It leads to those inside of it, and from a segment to those of the part of the message around that. What no
-//! message makes together, or what stands outside of its group, it never leads to: such a rule is refused.
+//! message makes together, or what stands outside of its group, it never leads to: such a rule has no effect.
 
 use super::expr::Expr;
 use super::read::{MapError, Reader};
@@ -40,7 +40,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Refuses what no message can give anything for. Of maps with other faults nothing is said: what is wrong
+    /// Finds what no message can give anything for. Of maps with other faults nothing is said: what is wrong
     /// with a resource is no reason why it is not there.
     pub(super) fn judge_asked(&mut self, messages: &[MessageRule], resources: &[ResourceRule]) {
         if !self.faults.is_empty() {
@@ -60,7 +60,7 @@ impl Reader<'_> {
             if !messages.iter().any(gives) {
                 let reason =
                     format!("refs({name}) gives nothing: no message has {name:?} within {owner:?}");
-                self.faults.push(MapError { file, line, key, reason });
+                self.idle.push(MapError { file, line, key, reason });
             }
         }
     }

@@ -45,6 +45,8 @@ pub(super) struct Reader<'r> {
     /// What rules lead to by `refs`.
     pub(super) asked: Vec<Asked>,
     pub(super) faults: Vec<MapError>,
+    /// What can have no effect, and stops nothing that has one.
+    pub(super) idle: Vec<MapError>,
 }
 
 /// What one document defines.
@@ -67,10 +69,14 @@ impl<'r> Reader<'r> {
     }
 
     pub(super) fn fault(&mut self, at: Option<Range<usize>>, key: &str, reason: impl Into<String>) {
-        let before = at.map_or(0, |at| at.start).min(self.text.len());
-        let line = lines(&self.text[..before]) + 1;
-        let (file, key) = (self.file.to_owned(), key.to_owned());
+        let (file, line, key) = (self.file.to_owned(), self.line(at), key.to_owned());
         self.faults.push(MapError { file, line, key, reason: reason.into() });
+    }
+
+    /// Tells of what can have no effect.
+    pub(super) fn idle(&mut self, at: Option<Range<usize>>, key: &str, reason: impl Into<String>) {
+        let (file, line, key) = (self.file.to_owned(), self.line(at), key.to_owned());
+        self.idle.push(MapError { file, line, key, reason: reason.into() });
     }
 
     fn line(&self, at: Option<Range<usize>>) -> usize {
