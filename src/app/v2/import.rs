@@ -166,7 +166,7 @@ async fn take_large(
     for (whence, pending) in waiting {
         tally.add(&whence, &pending.answer(receiver).await?.unwrap_or_default());
     }
-    if messages.count() == 0 {
+    if messages.number() == 0 {
         // There is nothing in it but what is too long to be a message.
         let mut beginning = Vec::new();
         File::open(file)?.take(KEPT).read_to_end(&mut beginning)?;

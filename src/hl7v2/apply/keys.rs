@@ -110,7 +110,10 @@ pub(super) fn is_former(
         known.iter().all(|own| said.contains(own)) || said.iter().all(|own| known.contains(own));
     let has_name = || are_alike(&names(stored, element), &names(&draft.body, element));
     let is_coded = !known.is_empty() && !said.is_empty();
-    let leads_as = |of: fn(&Object<'static>) -> Option<&str>| match (of(stored), of(&draft.body)) {
+    let leads_as = |of: for<'a> fn(&'a Object<'static>) -> Option<&'a str>| match (
+        of(stored),
+        of(&draft.body),
+    ) {
         (Some(known), Some(said)) => name(said).is_some_and(|said| said == known),
         _ => true,
     };
@@ -118,13 +121,13 @@ pub(super) fn is_former(
 }
 
 /// The patient that a resource is of.
-fn patient(resource: &Object<'static>) -> Option<&str> {
+fn patient<'a>(resource: &'a Object<'static>) -> Option<&'a str> {
     let of = |name| resource.get(name).and_then(|of| of.str_at("reference"));
     of("subject").or_else(|| of("patient"))
 }
 
 /// The order that a resource is based on.
-fn order(resource: &Object<'static>) -> Option<&str> {
+fn order<'a>(resource: &'a Object<'static>) -> Option<&'a str> {
     resource.get("basedOn").and_then(Value::as_array)?.first()?.str_at("reference")
 }
 

@@ -77,7 +77,7 @@ impl<R: BufRead> Messages<R> {
     }
 
     /// How many there were so far.
-    pub fn count(&self) -> u64 {
+    pub fn number(&self) -> u64 {
         self.count
     }
 

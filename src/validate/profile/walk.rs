@@ -23,7 +23,7 @@ const STEPS_A_VALUE: u64 = 1_000;
 const MAX_STEPS: u64 = 500_000_000;
 /// Longest time of one expression, as a processor works at it: it may take all steps of its document, which are many
 /// where that is large.
-pub(super) const EXPRESSION_TIME: Duration = Duration::from_secs(5);
+pub(super) const EXPRESSION_TIME: Duration = Duration::from_secs(30);
 /// How deep profiles may lead to profiles.
 const MAX_NESTED: u16 = 24;
 
