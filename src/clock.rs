@@ -2,7 +2,10 @@
 //!
 //! Layer: 0. Imports `fhir`.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 use uuid::Uuid;
 
 use crate::fhir::{Instant, LogicalId};
@@ -11,6 +14,13 @@ use crate::fhir::{Instant, LogicalId};
 pub trait Clock: Send + Sync {
     /// The present moment.
     fn now(&self) -> Instant;
+}
+
+/// Measures how long a thread is at something.
+pub trait Stopwatch: std::fmt::Debug + Send + Sync {
+    /// The time since a moment that stays the same for one thread. It never goes back, whatever is done to the
+    /// machine's clock.
+    fn reading(&self) -> Duration;
 }
 
 /// Makes new ids.
@@ -33,6 +43,18 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     fn now(&self) -> Instant {
         Instant::from_micros(Timestamp::now().as_microsecond())
+    }
+}
+
+/// How long a processor has worked for this thread. While the thread waits for one it stands still, so that nothing
+/// takes longer because the machine does much else, is stopped or sleeps.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemStopwatch;
+
+impl Stopwatch for SystemStopwatch {
+    fn reading(&self) -> Duration {
+        // No such time is negative.
+        Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
     }
 }
 
@@ -99,5 +121,18 @@ mod tests {
         let first = SystemClock.now();
         assert!(SystemClock.now() >= first);
         assert!(first > Instant::parse("2020-01-01T00:00:00Z").expect("instant"));
+    }
+
+    #[test]
+    fn the_stopwatch_runs_while_its_thread_works_and_stands_still_while_it_waits() {
+        let since = |first| SystemStopwatch.reading().checked_sub(first).expect("no way back");
+        let first = SystemStopwatch.reading();
+        std::thread::sleep(Duration::from_millis(500));
+        let waited = since(first);
+        assert!(waited < Duration::from_millis(250), "{waited:?}");
+        let (began, first) = (std::time::Instant::now(), SystemStopwatch.reading());
+        while since(first) < Duration::from_millis(2) {
+            assert!(began.elapsed() < Duration::from_mins(1), "it stands still");
+        }
     }
 }

@@ -77,6 +77,9 @@ pub enum Error {
     /// The caller itself asks for too much at a time; nothing was done (429).
     #[error("{0}")]
     Throttled(String),
+    /// The database was at it for longer than one statement may take; nothing was done (504).
+    #[error("{0}")]
+    TimedOut(String),
     /// It would take more time or memory than one request may (403).
     #[error("{0}")]
     TooCostly(String),

@@ -1,7 +1,6 @@
 //! What one caller asks for does not take the server away from others.
 //!
-//! Covers: rest 6.42.
-//! Covers in part: security H10.
+//! Covers: rest 6.42, security H10.
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -105,14 +104,144 @@ async fn slow_criteria_end_as_searches_do() {
     let held = hold(&server, "num").await;
     let began = Instant::now();
     for answer in join_all(creates(&server)).await {
-        let answer = answer.unwrap().expect(403);
-        assert_eq!(answer.at("issue[0].code").as_deref(), Some("too-costly"), "{answer:?}");
+        let answer = answer.unwrap().expect(504);
+        assert_eq!(answer.at("issue[0].code").as_deref(), Some("timeout"), "{answer:?}");
     }
     // A statement that is no search may take 30 seconds.
     assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
     drop(held);
     for answer in join_all(creates(&server)).await {
         answer.unwrap().expect(201);
+    }
+    server.stop().await;
+}
+
+/// There is one connection for searches: the next one uses it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_out_of_time_is_504_and_its_connection_is_used_again() {
+    let settings = [("database.search_connections", "1"), ("database.search_timeout_ms", "6000")];
+    let server = TestServer::start_with(&settings).await;
+    let client = &server.client;
+    client.post("/Observation", OBSERVATION).await.expect(201);
+    let url = "/Observation?value-quantity=5";
+    client.get(url).await.expect(200);
+    let held = hold(&server, "num").await;
+    let waiting = "SELECT pid::bigint FROM pg_stat_activity WHERE datname = current_database() \
+                   AND wait_event_type = 'Lock'";
+    let mut connections = Vec::new();
+    for _ in 0..2 {
+        let asking = client.clone();
+        let slow = tokio::spawn(async move { asking.get(url).await });
+        server.database.until_waiting(1).await;
+        connections.push(server.database.number(waiting).await);
+        let late = slow.await.unwrap().expect(504);
+        assert_eq!(late.at("resourceType").as_deref(), Some("OperationOutcome"));
+        assert_eq!(late.at("issue[0].code").as_deref(), Some("timeout"), "{late:?}");
+        assert_eq!(late.at("issue[0].severity").as_deref(), Some("error"), "{late:?}");
+        client.get("/Patient?gender=male").await.expect(200);
+    }
+    assert_eq!(connections[0], connections[1], "it was closed");
+    drop(held);
+    client.get(url).await.expect(200);
+    server.stop().await;
+}
+
+/// Each limit of what a search may ask for, by settings that are small: what is at it, and what is beyond it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_search_may_ask_for_is_set() {
+    let settings =
+        [("search.max_chain", "2"), ("search.max_values", "3"), ("search.max_parameters", "4")];
+    let server = TestServer::start_with(&settings).await;
+    let client = &server.client;
+    for (allowed, refused, what) in [
+        (
+            "Patient?organization.partof.name=x",
+            "Patient?organization.partof.partof.name=x",
+            "links",
+        ),
+        (
+            "Patient?_has:Observation:patient:encounter.status=x",
+            "Patient?_has:Observation:patient:encounter.location.status=x",
+            "links",
+        ),
+        ("Patient?name=a,b,c", "Patient?name=a,b,c,d", "values"),
+        ("Patient?_id=a,b,c", "Patient?_id=a,b,c,d", "values"),
+        (
+            "Patient?name=a&name=b&name=c&_count=1",
+            "Patient?name=a&name=b&name=c&name=d&_count=1",
+            "parameters",
+        ),
+    ] {
+        client.get(&format!("/{allowed}")).await.expect(200);
+        let answer = client.get(&format!("/{refused}")).await.expect(400);
+        assert_eq!(answer.at("issue[0].code").as_deref(), Some("too-costly"), "{refused}");
+        let told = answer.at("issue[0].diagnostics").unwrap();
+        assert!(told.contains(&format!(" {what}, more than the ")), "{refused}: {told}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_come_along_with_a_search_is_set() {
+    let settings = [("search.max_included", "2"), ("search.max_iterations", "2")];
+    let server = TestServer::start_with(&settings).await;
+    let client = &server.client;
+    let organization = |at: u32| {
+        format!(
+            r#"{{"resourceType":"Organization","id":"o{at}","name":"N",
+                "partOf":{{"reference":"Organization/o{}"}}}}"#,
+            at + 1
+        )
+    };
+    for at in 0..4 {
+        client.put(&format!("/Organization/o{at}"), organization(at)).await.expect(201);
+    }
+    let patient = concat!(
+        r#"{"resourceType":"Patient","#,
+        r#""managingOrganization":{"reference":"Organization/o3"}}"#
+    );
+    for _ in 0..3 {
+        client.post("/Patient", patient).await.expect(201);
+    }
+    let included = |text: &str| text.matches(r#""mode":"include""#).count();
+    for (url, count, is_cut) in [
+        ("/Organization?_id=o1&_include:iterate=Organization:partof", 2, false),
+        ("/Organization?_id=o0&_include:iterate=Organization:partof", 2, true),
+        ("/Organization?_id=o0,o1&_include=Organization:partof", 1, false),
+        ("/Organization?_id=o3&_revinclude=Patient:organization", 2, true),
+    ] {
+        let answer = client.get(url).await.expect(200);
+        assert_eq!(included(&answer.text()), count, "{url}: {answer:?}");
+        let warned = answer.at("entry[last].resource.issue[0].severity");
+        assert_eq!(warned.as_deref(), is_cut.then_some("warning"), "{url}: {answer:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_total_that_would_cost_much_is_told_to_who_asks_for_it() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    let bundle = |patient: &str, count: usize| {
+        let entry = format!(
+            r#"{{"resource":{{"resourceType":"Basic","code":{{"text":"x"}},
+                "subject":{{"reference":"Patient/{patient}"}}}},
+                "request":{{"method":"POST","url":"Basic"}}}}"#
+        );
+        let entries = vec![entry; count].join(",");
+        format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{entries}]}}"#)
+    };
+    client.post("/", bundle("few", 20)).await.expect(200);
+    client.post("/", bundle("many", 1_100)).await.expect(200);
+    let cheap = client.get("/Basic?subject=Patient/few&_count=1").await.expect(200);
+    assert_eq!(cheap.at("total").as_deref(), Some("20"));
+    let url = "/Basic?subject=Patient/many&_count=1";
+    let costly = client.get(url).await.expect(200);
+    assert_eq!(costly.at("total"), None, "{costly:?}");
+    assert!(costly.at("link[relation=next].url").is_some(), "{costly:?}");
+    for (more, expected) in [("&_total=accurate", Some("1100")), ("&_total=none", None)] {
+        let answer = client.get(&format!("{url}{more}")).await.expect(200);
+        assert_eq!(answer.at("total").as_deref(), expected, "{more}");
     }
     server.stop().await;
 }
@@ -150,7 +279,8 @@ fn private_memory(pid: i64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn long_searches_leave_nothing_in_the_memory_of_the_database() {
-    let server = TestServer::start_with(&[("database.search_connections", "1")]).await;
+    let settings = [("database.search_connections", "1"), ("search.max_values", "1000")];
+    let server = TestServer::start_with(&settings).await;
     let search = async |values: usize| {
         let values: Vec<String> = (0..values).map(|number| format!("a{number}")).collect();
         let body = format!("_total=none&name={}", values.join(","));

@@ -80,27 +80,50 @@ pub(crate) fn query(input: &[u8]) -> Result<(), String> {
     }
 }
 
-/// An expression is read or refused with a place in it.
+/// An expression is read or refused with a place in it; and what is one is none where an end of it is missing, or
+/// beside a name that nobody knows.
 pub(crate) fn filter(input: &[u8]) -> Result<(), String> {
     let Ok(text) = std::str::from_utf8(input) else { return Ok(()) };
-    let columns = 1..=text.chars().count() + 1;
     for of in [ResourceType::PATIENT, ResourceType::OBSERVATION] {
-        let query = format!("_filter={}", encoded(text));
-        let found = read(&SearchTarget::Type(of), &query, query.len() % 2 == 1);
-        let Some(Err(invalid)) = found else { continue };
-        refused(&invalid)?;
-        for fault in invalid.0 {
-            let Reason::Filter { column, problem } = fault.reason else {
-                return Err(format!("a fault has a column: {fault}"));
-            };
-            holds(columns.contains(&column), "the column is in the text")?;
-            holds(!matches!(*problem, Reason::Filter { .. }), "a fault has one column")?;
+        if !is_filter(of, text)? {
+            continue;
+        }
+        for none in [
+            format!("({text}"),
+            format!("{text})"),
+            format!("{text} and"),
+            format!("({text}) and unheard eq x"),
+        ] {
+            holds(!is_filter(of, &none)?, &format!("{none:?} is no expression"))?;
         }
     }
     Ok(())
 }
 
-/// A page link opens where and as it was sealed; whatever nobody sealed does not open.
+/// Whether an expression is read; what is refused has a place in it.
+fn is_filter(of: ResourceType, text: &str) -> Result<bool, String> {
+    let columns = 1..=text.chars().count() + 1;
+    let query = format!("_filter={}", encoded(text));
+    let invalid = match read(&SearchTarget::Type(of), &query, query.len() % 2 == 1) {
+        None => return Ok(false),
+        Some(Ok(_)) => return Ok(true),
+        Some(Err(invalid)) => invalid,
+    };
+    refused(&invalid)?;
+    for fault in invalid.0 {
+        let Reason::Filter { column, problem } = fault.reason else {
+            return Err(format!("a fault has a column: {fault}"));
+        };
+        holds(columns.contains(&column), "the column is in the text")?;
+        holds(!matches!(*problem, Reason::Filter { .. }), "a fault has one column")?;
+    }
+    Ok(false)
+}
+
+/// Letters that have something of the proof at the beginning of a link.
+const PROOF: usize = 11;
+
+/// A page link opens where and as it was sealed, and nobody reads it elsewhere; whatever nobody sealed does not open.
 pub(crate) fn cursor(input: &[u8]) -> Result<(), String> {
     let hasher = Hasher::with_key([7; 16]);
     let (here, there) = (Seal::within(b"here", &hasher), Seal::within(b"there", &hasher));
@@ -111,6 +134,8 @@ pub(crate) fn cursor(input: &[u8]) -> Result<(), String> {
     let text = here.close(&position);
     holds(here.open(&text).as_ref() == Some(&position), "a link opens as it was sealed")?;
     holds(there.open(&text).is_none(), "a link opens nowhere else")?;
+    let other = there.close(&position);
+    holds(text.get(PROOF..) != other.get(PROOF..), "what a link says is enciphered")?;
     let mut changed = text.into_bytes();
     let at = input
         .iter()

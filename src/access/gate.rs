@@ -22,7 +22,7 @@ use super::pace::Pace;
 use super::permit::Permit;
 use super::principal::Principal;
 use super::refusals::Refusals;
-use super::unaudited::{Draft, Told, Unaudited};
+use super::unaudited::{Draft, Recording, Unaudited};
 
 /// How often a write is tried when other writers keep being faster.
 const TRIES: u32 = 24;
@@ -82,8 +82,8 @@ impl<U: Units> Gate<U> {
             Err(denied) => Err(denied),
         };
         match found.map(Unaudited::open) {
-            Ok((value, Told::Recorded)) => Ok(value),
-            Ok((value, Told::Unrecorded(disclosed))) => {
+            Ok((value, Recording::Recorded)) => Ok(value),
+            Ok((value, Recording::Unrecorded(disclosed))) => {
                 let row = LedgerRow { id, at, disclosed, ..self.row(interaction, caller, group) };
                 self.units.record(vec![row]).instrument(span_of_ledger()).await?;
                 Ok(value)
@@ -404,8 +404,8 @@ impl<U: Units> Attempts<'_, U> {
             Ok(done) => {
                 let (value, told) = done.open();
                 let main = match told {
-                    Told::Unrecorded(disclosed) => Some((interaction, disclosed)),
-                    Told::Recorded => None,
+                    Recording::Unrecorded(disclosed) => Some((interaction, disclosed)),
+                    Recording::Recorded => None,
                 };
                 let done: Vec<Attempted> = main.into_iter().chain(unit.disclosed()).collect();
                 // Of the moment at which it is done: the first row has it as its id.

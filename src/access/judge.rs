@@ -25,7 +25,7 @@ use crate::search::request::{Filter, Test};
 use crate::search::values::date::DateRange;
 
 use super::mask;
-use super::restriction::{Clause, Limits, Members, Restriction, Told, Withheld};
+use super::restriction::{Belonging, Clause, Limits, Members, Restriction, Withheld};
 use mentions::Sought;
 
 pub use parts::names;
@@ -102,15 +102,17 @@ impl<'v> Facts<'_, 'v> {
         let Subject { value, patients, .. } = self.subject;
         let leads = |to: &Value<'_>, denied: &[i64]| self.refers_to(to, denied) == Some(true);
         let is_theirs = withheld.patients.as_deref().is_none_or(|denied| match withheld.told_by {
-            Told::Compartment => {
+            Belonging::Compartment => {
                 patients.iter().any(|patient| denied.contains(patient)) || self.is_patient(denied)
             }
-            Told::Patient => value.get("patient").is_some_and(|patient| leads(patient, denied)),
+            Belonging::Patient => {
+                value.get("patient").is_some_and(|patient| leads(patient, denied))
+            }
             // What it is attached to, the store tells.
-            Told::Attachment => {
+            Belonging::Attachment => {
                 value.get("securityContext").is_some_and(|context| leads(context, denied))
             }
-            told_by @ (Told::Parts | Told::References | Told::Targets) => {
+            told_by @ (Belonging::Parts | Belonging::References | Belonging::Targets) => {
                 self.is_about(denied, told_by)
             }
         });
@@ -119,7 +121,7 @@ impl<'v> Facts<'_, 'v> {
     }
 
     /// Whether it names one of these patients or, as far as the store was asked, something of theirs.
-    fn is_about(&self, denied: &[i64], told_by: Told) -> bool {
+    fn is_about(&self, denied: &[i64], told_by: Belonging) -> bool {
         let Subject { value, about, hash, .. } = *self.subject;
         let is_denied = |named: &Identity| {
             named.resource_type == ResourceType::PATIENT && denied.contains(&hash(&named.id))

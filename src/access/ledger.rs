@@ -53,9 +53,11 @@ impl Outcome {
     fn of(error: &Error) -> Self {
         match error {
             Error::Entry { cause, .. } => Self::of(cause),
-            Error::Busy(_) | Error::Internal(_) | Error::Unavailable(_) | Error::Unconfirmed(_) => {
-                Self::Failure
-            }
+            Error::Busy(_)
+            | Error::Internal(_)
+            | Error::TimedOut(_)
+            | Error::Unavailable(_)
+            | Error::Unconfirmed(_) => Self::Failure,
             _ => Self::Refused,
         }
     }

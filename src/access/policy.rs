@@ -21,7 +21,7 @@ use super::grant::{AppState, Grant, GrantError, User};
 use super::interaction::{Interaction, Kind};
 use super::membership;
 use super::need::{self, Need};
-use super::restriction::{Clause, Limits, Restriction, Told, Withheld};
+use super::restriction::{Belonging, Clause, Limits, Restriction, Withheld};
 use super::roles::{Clearance, Panel, Role, Roles};
 use super::scope::{Actions, Context, Special};
 
@@ -264,7 +264,7 @@ impl Policy {
         let labels = self.labels.iter().cloned();
         let mut all: Vec<Withheld> = labels
             .map(|filter| {
-                let (patients, told_by, within) = (None, Told::Compartment, None);
+                let (patients, told_by, within) = (None, Belonging::Compartment, None);
                 Withheld { patients, told_by, filter, within }
             })
             .collect();
@@ -280,13 +280,13 @@ impl Policy {
     ) -> impl Iterator<Item = Withheld> {
         self.denied.iter().filter(move |denied| is_meant(denied.act)).filter_map(move |denied| {
             let filter = denied.of.filter(of, &self.extractor, true);
-            let told_by = Told::of(of, &self.extractor);
+            let told_by = Belonging::of(of, &self.extractor);
             let patients = Some(denied.patients.clone());
-            let within = (told_by == Told::Parts).then(|| Arc::new(denied.of.clone()));
+            let within = (told_by == Belonging::Parts).then(|| Arc::new(denied.of.clone()));
             // A Binary goes with what it is attached to, whatever is said of Binaries, and a Bundle with what is
             // in it.
             let is_some =
-                filter != constant(false) || told_by == Told::Attachment || within.is_some();
+                filter != constant(false) || told_by == Belonging::Attachment || within.is_some();
             is_some.then(|| Withheld { patients, told_by, filter: Arc::new(filter), within })
         })
     }

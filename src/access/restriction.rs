@@ -74,7 +74,7 @@ pub struct Withheld {
     /// Of one of these patients, in the order of their hashes; `None`: of anybody.
     pub patients: Option<Arc<[i64]>>,
     /// What says whose it is.
-    pub told_by: Told,
+    pub told_by: Belonging,
     /// What holds for it.
     pub filter: Arc<Filter>,
     /// What holds for a resource that it is made of, where it is made of some: of these patients the whole is
@@ -84,7 +84,7 @@ pub struct Withheld {
 
 /// What says of a resource whose it is, where something is withheld of somebody.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Told {
+pub enum Belonging {
     /// What a Binary is attached to; where it says so itself, the element `securityContext` alone.
     Attachment,
     /// The compartments that it is in.
@@ -99,7 +99,7 @@ pub enum Told {
     Targets,
 }
 
-impl Told {
+impl Belonging {
     /// What says it of resources of a type.
     pub(super) fn of(of: ResourceType, known: &Extractor) -> Self {
         match of {
@@ -218,17 +218,17 @@ impl Limits {
 
     /// Whether compartments alone say of whom something is withheld.
     pub fn are_denied_by_compartment(&self) -> bool {
-        self.withheld.iter().all(|it| it.told_by == Told::Compartment)
+        self.withheld.iter().all(|it| it.told_by == Belonging::Compartment)
     }
 
-    /// What other resources tell of whom something is withheld, where they do: [`Told::is_by_others`].
-    pub fn told_by_others(&self) -> Option<Told> {
+    /// What other resources tell of whom something is withheld, where they do: [`Belonging::is_by_others`].
+    pub fn told_by_others(&self) -> Option<Belonging> {
         self.withheld.iter().map(|it| it.told_by).find(|told_by| told_by.is_by_others())
     }
 
     /// Who keeps something of what is theirs back with which a Binary goes that is attached to it.
     pub fn denied_by_attachment(&self) -> Vec<i64> {
-        let all = self.withheld.iter().filter(|it| it.told_by == Told::Attachment);
+        let all = self.withheld.iter().filter(|it| it.told_by == Belonging::Attachment);
         let mut all: Vec<i64> =
             all.filter_map(|it| it.patients.as_deref()).flatten().copied().collect();
         all.sort_unstable();

@@ -26,12 +26,12 @@ use super::ledger::{Disclosed, LedgerRow, UnitOfWork};
 #[must_use = "a result leaves only through the gate"]
 pub struct Unaudited<T> {
     value: T,
-    told: Told,
+    told: Recording,
 }
 
 /// What the ledger must know of a result.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(super) enum Recording {
     /// What its row is to say.
     Unrecorded(Disclosed),
     /// Nothing: the statement that found it wrote the row.
@@ -41,7 +41,7 @@ pub(super) enum Told {
 impl<T> Unaudited<T> {
     /// Wraps what the store found, with what it tells about whom.
     pub fn new(value: T, disclosed: Disclosed) -> Self {
-        Self { value, told: Told::Unrecorded(disclosed) }
+        Self { value, told: Recording::Unrecorded(disclosed) }
     }
 
     /// Changes the value by a function that can keep nothing of it.
@@ -56,7 +56,9 @@ impl<T> Unaudited<T> {
 
     /// Both values, with what the ledger is to say of both; `None` when it has a row already.
     pub fn and<U>(self, other: Unaudited<U>) -> Option<Unaudited<(T, U)>> {
-        let (Told::Unrecorded(mut told), Told::Unrecorded(more)) = (self.told, other.told) else {
+        let (Recording::Unrecorded(mut told), Recording::Unrecorded(more)) =
+            (self.told, other.told)
+        else {
             return None;
         };
         told.subject = told.subject.or(more.subject);
@@ -64,20 +66,20 @@ impl<T> Unaudited<T> {
         told.patients.sort_unstable();
         told.patients.dedup();
         told.entities.extend(more.entities);
-        Some(Unaudited { value: (self.value, other.value), told: Told::Unrecorded(told) })
+        Some(Unaudited { value: (self.value, other.value), told: Recording::Unrecorded(told) })
     }
 
     /// The value, for an entry of a unit of work that keeps what the ledger must know of it: the unit
     /// itself stands behind the gate, which writes that row with the others.
     pub fn within<U: UnitOfWork>(self, interaction: Interaction, unit: &mut U) -> T {
-        if let Told::Unrecorded(disclosed) = self.told {
+        if let Recording::Unrecorded(disclosed) = self.told {
             unit.note(interaction, disclosed);
         }
         self.value
     }
 
     /// The value and what the ledger must know of it.
-    pub(super) fn open(self) -> (T, Told) {
+    pub(super) fn open(self) -> (T, Recording) {
         (self.value, self.told)
     }
 }
@@ -135,6 +137,6 @@ pub struct RowTaken(());
 impl RowTaken {
     /// Wraps what the statement found that wrote the row.
     pub fn with<T>(self, value: T) -> Unaudited<T> {
-        Unaudited { value, told: Told::Recorded }
+        Unaudited { value, told: Recording::Recorded }
     }
 }

@@ -9,6 +9,7 @@ use std::fmt::{self, Write as _};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -32,6 +33,9 @@ pub struct FhirpathArgs {
     pub expression: String,
     /// A resource in JSON or XML; - reads it from standard input.
     pub file: PathBuf,
+    /// Longest time that the expression may take a processor, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 1_000)]
+    pub time: u64,
 }
 
 /// Why there is no result.
@@ -124,7 +128,10 @@ fn answer(
     let codes = Arc::new(Image::new(R4_PACK, "").map_err(SpecError::from)?);
     let validator = Validator::new(Arc::clone(&spec), Arc::new(Library::r4()), codes);
     let known = validator.knowledge(&document);
-    let environment = Environment::new(&document, schema).with_now(now).with_knowledge(&known);
+    let environment = Environment::new(&document, schema)
+        .with_now(now)
+        .with_time(Duration::from_millis(args.time))
+        .with_knowledge(&known);
     let items = expression.evaluate(&environment).map_err(failed)?;
     for item in &items {
         let place = locate(&document, item).map(|steps| path(&document, &steps, schema));
@@ -217,7 +224,11 @@ mod tests {
         "contained":[{"resourceType":"Observation","id":"o","status":"final","valueString":"v"}]}"#;
 
     fn told(expression: &str) -> Result<(String, String), String> {
-        let args = FhirpathArgs { expression: expression.to_owned(), file: "patient".into() };
+        told_within(60_000, expression)
+    }
+
+    fn told_within(time: u64, expression: &str) -> Result<(String, String), String> {
+        let args = FhirpathArgs { expression: expression.to_owned(), file: "patient".into(), time };
         let (mut out, mut notes) = (Vec::new(), Vec::new());
         let answered =
             answer(&args, PATIENT.as_bytes(), Instant::from_micros(0), &mut out, &mut notes);
@@ -284,6 +295,7 @@ mod tests {
         assert!(fault.contains("http://x/none is not known"), "{fault}");
     }
 
+    /// Covers: security H9.
     #[test]
     fn faults_are_marked_under_their_column() {
         for (expression, expected) in [
@@ -296,6 +308,17 @@ mod tests {
         ] {
             let fault = told(expression).expect_err(expression);
             assert!(fault.contains(expected), "{expression}: {fault}");
+        }
+        // Each of more than ten asks for all of them again: too long for no time, and too much for any.
+        for (time, depth, expected) in [
+            (0, 4, "the expression takes longer than 0 ms at column"),
+            (600_000, 10, "the expression takes too many steps at column"),
+        ] {
+            let all =
+                |inner: String, _: i32| format!("%resource.descendants().where({inner}).exists()");
+            let expression = (0..depth).fold("false".to_owned(), all);
+            let fault = told_within(time, &expression).expect_err(&expression);
+            assert!(fault.starts_with(expected) && fault.ends_with('^'), "{expression}: {fault}");
         }
         let (out, notes) = told("name.gven").expect("an answer");
         assert_eq!(out, "");

@@ -440,14 +440,14 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
         (Ids::Time, _) | (Ids::Auto, AuthMode::Off) => IdOrder::Time,
     };
     let ids: Arc<dyn IdSource> = Arc::new(SystemIds(order));
-    let page =
-        PageSize { default: config.http.default_page.get(), max: config.http.max_page.get() };
+    let (default, max) = (config.http.default_page.get(), config.http.max_page.get());
     let settings = Settings {
         base,
         max_bundle_entries: config.http.max_bundle_entries,
-        page,
+        page: PageSize { default, max },
         max_conditional_delete: config.http.max_conditional_delete.get(),
         dates_overlap: config.search.dates_overlap,
+        searches: (&config.search).into(),
         events_need_date: config.atna.requires_date,
         provenance_of_transactions: config.http.transaction_provenance,
         ignores_source: config.http.client_source == ClientSource::Ignore,

@@ -3,6 +3,9 @@
 use super::derived::TENANT;
 use super::{AuthMode, Config, ConfigError, Registration, Tenancy, TenancyMode, WorkingHours};
 
+/// Most links that a chain can be allowed: what compiles one bounds its depth too.
+const MOST_LINKS: u32 = 16;
+
 impl Config {
     /// Tells whether a server can run with these settings.
     ///
@@ -41,6 +44,10 @@ impl Config {
         }
         if self.http.default_page > self.http.max_page {
             return rule("http.default_page", "is larger than `http.max_page`".to_owned());
+        }
+        if self.search.max_chain.get() > MOST_LINKS {
+            let reason = format!("is more than {MOST_LINKS}: each link is a query within another");
+            return rule("search.max_chain", reason);
         }
         if self.database.owner_url.is_some() && self.database.url.is_none() {
             return rule("database.owner_url", "means nothing without `database.url`".to_owned());
@@ -423,6 +430,8 @@ mod tests {
                 Some("atna.repository"),
             ),
             (vec![off, ("atna.repository", "http://127.0.0.1:8090/fhir")], None),
+            (vec![off, ("search.max_chain", "17")], Some("search.max_chain")),
+            (vec![off, ("search.max_chain", "16")], None),
             (vec![off, ("alerts.webhook", "h/x")], Some("alerts.webhook")),
             (
                 vec![off, ("alerts.webhook", "http://localhost.example.org/x")],

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use super::manual::DATA_DIR;
 use super::{Config, ConfigError, Database, TenancyMode, setting, source};
 
 /// The file that is read when none is named.
@@ -77,6 +78,11 @@ impl Config {
         own
     }
 
+    /// Whether nobody says where the data are: no database is named, and no folder but that of the defaults.
+    pub fn has_no_place(&self) -> bool {
+        self.database.url.is_none() && self.data_dir == Path::new(DATA_DIR)
+    }
+
     /// The folder of what this node derives from the data, and of what it keeps beside them.
     pub fn node_dir(&self) -> PathBuf {
         self.own_folder(&self.data_dir)
@@ -136,6 +142,18 @@ impl Database {
 mod tests {
     use super::super::tests::with;
     use super::*;
+
+    #[test]
+    fn data_have_a_place_where_a_database_or_another_folder_is_named() {
+        for (flags, expected) in [
+            (&[][..], true),
+            (&[("http.listen", "127.0.0.1:9000")], true),
+            (&[("data_dir", "/d")], false),
+            (&[("database.url", "postgres:///x")], false),
+        ] {
+            assert_eq!(with(flags).has_no_place(), expected, "{flags:?}");
+        }
+    }
 
     #[test]
     fn each_tenant_has_a_base_and_folders_of_its_own() {

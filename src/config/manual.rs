@@ -16,11 +16,14 @@ use super::{
     ValidationLevel,
 };
 
+/// Where the data are when nobody says it.
+pub(super) const DATA_DIR: &str = "./kiln-data";
+
 configuration! {
     /// Everything an operator can set.
     Config {
         /// Folder of the private PostgreSQL and of this node's derived files.
-        data_dir: PathBuf = Text("./kiln-data"),
+        data_dir: PathBuf = Text(DATA_DIR),
         /// Logical ids that the server gives: "time" (UUID version 7; new rows land side by side
         /// in the indexes, and an id tells when it was made), "random" (version 4) or "auto":
         /// random where callers need tokens, for an id is told to who may not see the resource.
@@ -117,7 +120,7 @@ configuration! {
         /// Connections that carry searches, one each at a time: a search that is slow holds back
         /// none but those that wait for one of these. One caller has at most half of them.
         search_connections: NonZeroU32 = Number(8),
-        /// Longest time that one statement of a search may take, in milliseconds: then it is refused as too costly.
+        /// Longest time that one statement of a search may take, in milliseconds: then it is ended (504).
         search_timeout_ms: NonZeroU32 = Number(10_000),
         /// Longest time that one statement may take, in milliseconds.
         statement_timeout_ms: NonZeroU32 = Number(30_000),
@@ -186,8 +189,7 @@ configuration! {
 
     /// Who may call.
     [auth] Auth {
-        /// "smart" asks for SMART on FHIR tokens; "off" lets every caller do everything and
-        /// works on a loopback address only.
+        /// "smart" asks for SMART on FHIR tokens; "off" lets every caller do everything, on a loopback address only.
         mode: AuthMode = Text("smart"),
         /// How long an access token of an app counts, in seconds.
         access_token_seconds: NonZeroU32 = Number(3_600),
@@ -207,8 +209,7 @@ configuration! {
         registration_token: Option<SecretString> = Secret("a long random text"),
         /// Whether anybody may ask what a token is: who does so must have the token.
         introspection_open: bool = Flag(false),
-        /// Folder of the keys that this node signs and seals with; only its owner may read them.
-        /// Default: keys in data_dir.
+        /// Folder of the keys that this node signs and seals with, for its owner alone. Default: keys in data_dir.
         keys_dir: Option<PathBuf> = Unset("/etc/kiln/keys"),
         /// After how many days a new key is made to sign with; the old one is published for a day more.
         key_days: NonZeroU32 = Number(90),
@@ -237,8 +238,7 @@ configuration! {
         outbound_networks: Vec<Network> = List,
     }
 
-    /// An outside provider that people may log in at as well (OpenID Connect): to accounts that
-    /// `kiln user link` has linked with it.
+    /// An outside provider to log in at as well (OpenID Connect): for accounts that `kiln user link` has linked.
     [upstream] Upstream {
         /// Its issuer: /.well-known/openid-configuration below it says the rest.
         issuer: Option<String> = Unset("https://login.example.org"),
@@ -263,8 +263,7 @@ configuration! {
         portal: Option<String> = Unset("https://my.hospital.example.org"),
     }
 
-    /// How often one client, user or address may call, where tokens are asked for. Who calls more
-    /// often is answered 429. Zero is no limit.
+    /// How often one client, user or address may call where tokens are asked for; else 429. Zero is no limit.
     [limits] Limits {
         /// Requests of one client or user, in a minute. One that takes long counts as one more for each 100 ms.
         requests_per_minute: u32 = Number(60_000),
@@ -289,9 +288,18 @@ configuration! {
         /// The zone of what names none, stored dates and dates that are asked for: "Z" or hours and minutes
         /// from UTC such as "+01:00". The same on every node. Another zone builds the search index anew.
         zone: String = Text("Z"),
-        /// Whether a date without a prefix finds whatever overlaps it, as HAPI and Microsoft's server
-        /// have it. R4 wants all of what is found to lie within the date.
+        /// Whether a date without a prefix finds whatever overlaps it, as HAPI has it. R4 wants what lies within it.
         dates_overlap: bool = Flag(false),
+        /// Most links of a chain, `_has` included, 16 at most. More are refused, as is what the next two do not allow.
+        max_chain: NonZeroU32 = Number(5),
+        /// Most values of a parameter, separated by commas.
+        max_values: NonZeroU32 = Number(500),
+        /// Most parameters of a query.
+        max_parameters: NonZeroU32 = Number(50),
+        /// Most resources that come along with a page (_include, _revinclude). That some are left out is told.
+        max_included: NonZeroU32 = Number(1_000),
+        /// How often iterated includes are followed. That some are left out is told.
+        max_iterations: NonZeroU32 = Number(5),
     }
 
     /// Definitions beside those of FHIR R4 itself.
@@ -455,13 +463,13 @@ configuration! {
         failed_logins: u32 = Number(0),
         /// The time in which failed logins are counted.
         logins_minutes: NonZeroU32 = Number(10),
-        /// Somebody broke the glass: saw what is closed to them, and said why.
+        /// Somebody broke the glass: saw what is closed to them, and said why. The log has a line of each broken
+        /// glass without this rule too; it has the webhook and the resources told.
         break_glass: bool = Flag(false),
         /// The hours in which users work, `07:00-19:00` in the zone of search.zone: data of patients
         /// that a user sees at others are told about, once in an hour.
         working_hours: Option<String> = Unset("07:00-19:00"),
-        /// Where alerts are posted as JSON. One in a private network is called only where
-        /// auth.outbound_networks has it.
+        /// Where alerts are posted as JSON: in a private network only where auth.outbound_networks has it.
         webhook: Option<String> = Unset("https://alerts.example.org/kiln"),
         /// The bearer token for it. KILN_ALERTS__TOKEN_FILE names a file that holds it.
         token: Option<SecretString> = Secret("a long random text"),

@@ -175,6 +175,7 @@ impl Engine {
             Err(
                 error @ (Error::Busy(_)
                 | Error::Conflict(_)
+                | Error::TimedOut(_)
                 | Error::Unavailable(_)
                 | Error::Unconfirmed(_)),
             ) => Err(error),

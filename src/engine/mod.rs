@@ -49,6 +49,7 @@ use crate::clock::{Clock, IdSource};
 use crate::error::Error;
 use crate::fhir::{ResourceType, Version};
 use crate::search::extract::Extractor;
+use crate::search::request::Limits as SearchLimits;
 use crate::spec::Spec;
 use crate::spec::structure::Library;
 use crate::store::Store;
@@ -95,6 +96,8 @@ pub struct Settings {
     pub max_conditional_delete: u32,
     /// Whether a date that is asked for finds whatever overlaps it.
     pub dates_overlap: bool,
+    /// How much a search may ask for.
+    pub searches: SearchLimits,
     /// Whether a search of AuditEvents says of which time.
     pub events_need_date: bool,
     /// Whether a Provenance that is sent along with a transaction is stored with what it makes.

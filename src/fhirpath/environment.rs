@@ -1,12 +1,15 @@
-//! What an expression is evaluated in: the document, the element table, variables, the budget.
+//! What an expression is evaluated in: the document, the element table, variables, the budgets.
 //!
 //! Spec: <https://hl7.org/fhir/R4/fhirpath.html#variables>
+
+use std::time::Duration;
 
 use thiserror::Error;
 
 use super::item::{Item, Node};
 use super::knowledge::Knowledge;
 use super::temporal::Temporal;
+use crate::clock::{Stopwatch, SystemStopwatch};
 use crate::fhir::json::Value;
 use crate::fhir::schema::{Schema, TypeId};
 use crate::fhir::{Entries, Instant};
@@ -16,6 +19,10 @@ use crate::fhir::{Entries, Instant};
 /// every machine, and a slow one does not refuse what a fast one takes.
 const DEFAULT_BUDGET: u64 = 5_000_000;
 
+/// Longest time of one evaluation unless told otherwise, as a processor works at it. Steps run out sooner, but
+/// for a step that takes longer than any should.
+const DEFAULT_TIME: Duration = Duration::from_secs(1);
+
 /// What an expression is evaluated in.
 #[derive(Clone, Debug)]
 pub struct Environment<'v> {
@@ -24,6 +31,8 @@ pub struct Environment<'v> {
     root_resource: &'v Value<'v>,
     pub(super) variables: Vec<(Box<str>, Vec<Item<'v>>)>,
     pub(super) budget: u64,
+    pub(super) time: Duration,
+    pub(super) stopwatch: &'v dyn Stopwatch,
     pub(super) knowledge: Option<&'v dyn Knowledge>,
     pub(super) entries: Option<(&'v Entries<'v>, Option<&'v str>)>,
     pub(super) now: Option<Temporal<'static>>,
@@ -38,6 +47,8 @@ impl<'v> Environment<'v> {
             root_resource: resource,
             variables: Vec::new(),
             budget: DEFAULT_BUDGET,
+            time: DEFAULT_TIME,
+            stopwatch: &SystemStopwatch,
             knowledge: None,
             entries: None,
             now: None,
@@ -62,6 +73,22 @@ impl<'v> Environment<'v> {
     #[must_use]
     pub fn with_budget(mut self, steps: u64) -> Self {
         self.budget = steps;
+        self
+    }
+
+    /// The environment with another limit on the time of one evaluation: that of the processor, so that no answer
+    /// hangs on what else the machine does. It is looked at once in some thousand steps: an expression that takes
+    /// fewer has no limit but theirs.
+    #[must_use]
+    pub fn with_time(mut self, longest: Duration) -> Self {
+        self.time = longest;
+        self
+    }
+
+    /// The environment with another stopwatch for that: one that a test sets.
+    #[must_use]
+    pub fn with_stopwatch(mut self, stopwatch: &'v dyn Stopwatch) -> Self {
+        self.stopwatch = stopwatch;
         self
     }
 
@@ -115,6 +142,8 @@ pub enum Cause {
     Budget,
     /// Operands or arguments are of the wrong type or number.
     Operand,
+    /// It took too long.
+    Time,
     /// It uses a function that this server does not have.
     Unsupported,
 }

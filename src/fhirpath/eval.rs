@@ -2,12 +2,14 @@
 //!
 //! Items borrow from the document and the expression; nothing is cloned but the few words an
 //! item has. Every visited node and every text that is made or looked at is charged to a budget, so no
-//! expression runs for long.
+//! expression runs for long. The time is looked at now and then as well, for a step that takes longer
+//! than any should.
 //!
 //! Spec: <https://hl7.org/fhirpath/N1/#expressions>
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::ast::{Kind, Literal, Name, Node as Tree, TypeTest};
 use super::environment::{Cause, Environment};
@@ -20,6 +22,9 @@ use crate::fhir::schema::Schema;
 
 /// More texts than these are told apart by their hashes: comparing each with each would be slow.
 const FEW: usize = 8;
+
+/// Steps from one look at the time to the next: reading it costs as much as some of them.
+const STEPS_A_LOOK: u64 = 4_096;
 
 /// A fault and the byte of the text it belongs to.
 #[derive(Debug)]
@@ -49,13 +54,18 @@ pub(super) struct Evaluator<'e, 'v> {
     /// The item the expression was asked of: `%context`.
     context: Item<'v>,
     steps: u64,
+    /// When fewer steps than these are left, the time is looked at.
+    look_below: u64,
+    /// What the stopwatch said at the first look.
+    began: Option<Duration>,
     /// Children that a path is still walking through; empty between paths.
     pending: Vec<Item<'v>>,
 }
 
 impl<'e, 'v> Evaluator<'e, 'v> {
     pub(super) fn new(environment: &'e Environment<'v>, context: Item<'v>, steps: u64) -> Self {
-        Self { environment, context, steps, pending: Vec::new() }
+        let look_below = steps.saturating_sub(STEPS_A_LOOK);
+        Self { environment, context, steps, look_below, began: None, pending: Vec::new() }
     }
 
     /// The steps that are left.
@@ -72,14 +82,28 @@ impl<'e, 'v> Evaluator<'e, 'v> {
         self.environment.schema
     }
 
-    /// Charges `steps` to the budget.
+    /// Charges `steps` to the budget, and now and then looks at the time.
     pub(super) fn spend(&mut self, steps: usize, start: u32) -> Outcome<()> {
         let Some(left) = self.steps.checked_sub(steps as u64) else {
             let reason = Cow::Borrowed("the expression takes too many steps");
             return Err(Fault { cause: Cause::Budget, reason, start });
         };
         self.steps = left;
-        Ok(())
+        if left < self.look_below { self.look(start) } else { Ok(()) }
+    }
+
+    /// Whether there is time left. The first look starts the stopwatch: what went before it was short.
+    #[cold]
+    fn look(&mut self, start: u32) -> Outcome<()> {
+        self.look_below = self.steps.saturating_sub(STEPS_A_LOOK);
+        let Environment { stopwatch, time, .. } = self.environment;
+        let reading = stopwatch.reading();
+        let began = *self.began.get_or_insert(reading);
+        if reading.saturating_sub(began) < *time {
+            return Ok(());
+        }
+        let reason = format!("the expression takes longer than {} ms", time.as_millis()).into();
+        Err(Fault { cause: Cause::Time, reason, start })
     }
 
     /// The collection that `tree` gives.

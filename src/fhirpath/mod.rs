@@ -6,9 +6,10 @@
 //! caller can pass over it and say so. `resolve()` never loads anything: it answers from the
 //! document, else with what the reference itself tells.
 //!
-//! What it never does: I/O, asking for the time, changing a document.
+//! What it never does: I/O, changing a document, asking what time it is: it reads a stopwatch alone,
+//! which ends what keeps a processor too long.
 //!
-//! Layer: 1. Imports `fhir` and `ucum`.
+//! Layer: 1. Imports `clock`, `fhir` and `ucum`.
 //!
 //! Spec: <https://hl7.org/fhirpath/N1/>, <https://hl7.org/fhir/R4/fhirpath.html>
 
@@ -71,7 +72,7 @@ impl Expression {
     /// Evaluates it on `%resource`.
     ///
     /// # Errors
-    /// [`EvaluationError`]: wrong operands, an unknown function, or too many steps.
+    /// [`EvaluationError`]: wrong operands, an unknown function, too many steps, or too long a time.
     pub fn evaluate<'v>(
         &'v self,
         environment: &Environment<'v>,
@@ -93,7 +94,7 @@ impl Expression {
     }
 
     /// [`Expression::evaluate_on`] that takes its steps from `steps`, in place of the environment's
-    /// budget: many expressions can share one.
+    /// budget: many expressions can share one. The time is that of each.
     ///
     /// # Errors
     /// See [`Expression::evaluate`].

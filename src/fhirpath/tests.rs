@@ -105,6 +105,7 @@ fn paths_choices_and_types_follow_the_element_table() {
     }
 }
 
+/// Covers: security H9.
 #[test]
 fn references_resolve_from_the_document_or_to_their_type() {
     for (text, expected) in [

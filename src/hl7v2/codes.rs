@@ -63,7 +63,8 @@ impl Receiver {
         let bad =
             |fault: sites::ProfileFault| Error::invalid(IssueCode::BusinessRule, fault.to_string());
         let spec = self.sites.spec();
-        let maps = sites::check(self.sites.base(), &toml, "profile", spec).map_err(bad)?;
+        // What else is in the profile is in force.
+        let (maps, _) = sites::installed(self.sites.base(), &toml, "profile", spec).map_err(bad)?;
         let site = NewSite {
             id: maps.site().id.clone(),
             toml: Some(toml),

@@ -257,7 +257,7 @@ impl Receiver {
     }
 
     /// Takes in a message.
-    async fn receive_one(
+    pub(super) async fn receive_one(
         self: &Arc<Self>,
         raw: &Bytes,
         batch: Option<Uuid>,

@@ -4,7 +4,7 @@
 //! message began with stays with it. A message that waited in line is never read by older profiles than
 //! those that were there when it was taken up, so what is replayed after a change has the change. A
 //! profile that this program cannot use keeps its sender's messages waiting, and says why in the log:
-//! without it they would become something else.
+//! without it they would become something else. One with rules that can have no effect is used without them.
 //!
 //! Spec: v2 P2, P3
 
@@ -59,7 +59,22 @@ impl std::fmt::Display for ProfileFault {
 /// # Errors
 /// [`ProfileFault`] says what is wrong.
 pub fn check(base: &Maps, text: &str, file: &str, spec: &Spec) -> Result<Arc<Maps>, ProfileFault> {
-    let maps = base.with_site(file, text, &spec.schema).map_err(ProfileFault::Faults)?;
+    let (maps, idle) = installed(base, text, file, spec)?;
+    if idle.is_empty() { Ok(maps) } else { Err(ProfileFault::Faults(idle)) }
+}
+
+/// Reads a profile that is installed, or was: it can be used with rules that can have no effect, which are told.
+///
+/// # Errors
+/// [`ProfileFault`] says what else is wrong.
+pub fn installed(
+    base: &Maps,
+    text: &str,
+    file: &str,
+    spec: &Spec,
+) -> Result<(Arc<Maps>, Vec<MapError>), ProfileFault> {
+    let laid = base.with_installed(file, text, &spec.schema);
+    let (maps, idle) = laid.map_err(ProfileFault::Faults)?;
     let id = &maps.site().id;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     // The name of the maps without a profile is that of none.
@@ -67,7 +82,7 @@ pub fn check(base: &Maps, text: &str, file: &str, spec: &Spec) -> Result<Arc<Map
     {
         return Err(ProfileFault::NoName(id.clone()));
     }
-    if maps.site().matching.is_empty() { Err(ProfileFault::NoMatch) } else { Ok(maps) }
+    if maps.site().matching.is_empty() { Err(ProfileFault::NoMatch) } else { Ok((maps, idle)) }
 }
 
 /// Why there are no maps for a message.
@@ -207,8 +222,13 @@ impl Sites {
     /// A profile as it is used. One that cannot be used still says for whom it is.
     fn compiled(&self, version: &SiteVersion, toml: &str) -> (Matching, Option<Arc<Maps>>) {
         let file = format!("{} {}", version.id, version.version);
-        match check(&self.base, toml, &file, &self.spec) {
-            Ok(maps) => (maps.site().matching.clone(), Some(maps)),
+        match installed(&self.base, toml, &file, &self.spec) {
+            Ok((maps, idle)) => {
+                for fault in idle {
+                    tracing::warn!(profile = file, %fault, "a rule of a profile has no effect");
+                }
+                (maps.site().matching.clone(), Some(maps))
+            }
             Err(fault) => {
                 tracing::error!(profile = file, %fault, "a profile cannot be used: its messages wait");
                 (edit::matching(toml), None)

@@ -95,6 +95,7 @@ pub fn classify(error: &Error) -> (StatusCode, IssueCode) {
         Error::NotSupported(_) => (StatusCode::BAD_REQUEST, IssueCode::NotSupported),
         Error::PreconditionFailed(_) => (StatusCode::PRECONDITION_FAILED, IssueCode::Conflict),
         Error::Throttled(_) => (StatusCode::TOO_MANY_REQUESTS, IssueCode::Throttled),
+        Error::TimedOut(_) => (StatusCode::GATEWAY_TIMEOUT, IssueCode::Timeout),
         Error::TooCostly(_) => (StatusCode::FORBIDDEN, IssueCode::TooCostly),
         Error::TokenExpired => (StatusCode::UNAUTHORIZED, IssueCode::Expired),
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong),
@@ -225,6 +226,7 @@ impl Failure {
                 let cause = chain(&**cause);
                 tracing::error!(request.id = request_id, cause, "interaction failed");
             }
+            Error::TimedOut(_) => tracing::warn!(request.id = request_id, "a statement timed out"),
             Error::Unavailable(cause) => {
                 let cause = chain(&**cause);
                 tracing::warn!(request.id = request_id, cause, "unavailable");
@@ -384,6 +386,7 @@ mod tests {
             (Error::NotSupported(text()), 400, "not-supported"),
             (Error::PreconditionFailed(text()), 412, "conflict"),
             (Error::Throttled(text()), 429, "throttled"),
+            (Error::TimedOut(text()), 504, "timeout"),
             (Error::TooCostly(text()), 403, "too-costly"),
             (Error::TooLarge(text()), 413, "too-long"),
             (Error::TokenExpired, 401, "expired"),

@@ -8,6 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::access::Permit;
+use crate::error::Error;
+use crate::fhir::IssueCode;
 
 use super::hash::Hasher;
 use super::search::Count;
@@ -35,6 +37,12 @@ pub struct Seal {
 const BACK: u8 = 1;
 const TOTAL: u8 = 2;
 const EXACT: u8 = 4;
+
+/// What is said of a link that does not open; `of` is what it was sent for, a search or a history.
+pub fn unknown(of: &str) -> Error {
+    let text = format!("this page link was not made by this server for this {of}");
+    Error::invalid(IssueCode::Invalid, text)
+}
 
 impl Seal {
     /// The seal of what was `said` by one caller.

@@ -19,10 +19,10 @@ pub(super) fn error(cause: tokio_postgres::Error) -> Error {
     if is_unavailable(&cause) { Error::Unavailable(cause.into()) } else { Error::internal(cause) }
 }
 
-/// The same for a statement that is refused when it takes longer than one may.
+/// The same for a statement that is ended when it takes longer than one may.
 pub(super) fn costly(cause: tokio_postgres::Error) -> Error {
     if is_timeout(&cause) {
-        return Error::TooCostly(
+        return Error::TimedOut(
             "this takes longer than one request may: narrow it, or ask for fewer values".to_owned(),
         );
     }

@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::access::{Disclosed, Permit, Unaudited};
 use crate::error::Error;
-use crate::fhir::{Identity, Instant, IssueCode, LogicalId, ResourceType, Version};
+use crate::fhir::{Identity, Instant, LogicalId, ResourceType, Version};
 
 use super::connection::Reader;
 use super::cursor::{self, Seal};
@@ -386,10 +386,7 @@ fn is_back(from: Option<Position>) -> bool {
 }
 
 fn unknown_cursor() -> Error {
-    Error::invalid(
-        IssueCode::Invalid,
-        "this page link was not made by this server for this history",
-    )
+    cursor::unknown("history")
 }
 
 fn read(row: &Row) -> Result<Version, Error> {

@@ -4,6 +4,7 @@
 
 mod rules;
 mod source;
+mod sql;
 
 use std::collections::BTreeSet;
 
@@ -80,10 +81,36 @@ const RULES: &[(&str, Rule, Planted)] = &[
             ("src/app/mod.rs", "fn f() { std::env::var(\"HOME\"); }"),
             ("src/store/write.rs", "fn f() { Uuid::now_v7(); }"),
             ("src/engine/read.rs", "fn f() { store::maintenance::is_empty(); }"),
+            ("src/store/meta.rs", "fn f(sql: String) { sqlx::query(sqlx::AssertSqlSafe(sql)); }"),
+        ],
+    ),
+    (
+        "statements are put together by few",
+        sql::made,
+        &[
+            (
+                "src/store/grant.rs",
+                "fn f(i: i64) -> String { format!(\"SELECT a FROM b WHERE c = {i}\") }",
+            ),
+            ("src/http/read.rs", "fn f(a: &str) { write!(out, r#\"DROP TABLE {a}\"#).ok(); }"),
+            (
+                "src/store/meta.rs",
+                "fn f(a: &str) -> String { format!(\n    \"UPDATE {a} \\\n     SET b\") }",
+            ),
+        ],
+    ),
+    (
+        "nothing that somebody sent stands between quotes of a statement",
+        sql::quoted,
+        &[
+            ("src/store/search/string.rs", "fn f(v: &str) -> String { format!(\"t.v = '{v}'\") }"),
+            ("src/store/search/order.rs", "fn f(n: &str) -> String { format!(\"k->'{}'\", n) }"),
+            ("src/store/search/token.rs", "fn f(n: &str) -> String { format!(\"'a' ~ '{n}'\") }"),
         ],
     ),
 ];
 
+/// Covers: security H8.
 #[test]
 fn the_server_keeps_its_invariants() {
     let sources = files("src");

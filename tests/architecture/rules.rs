@@ -11,7 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ucum", &[]),
     ("error", &["fhir"]),
     ("clock", &["fhir"]),
-    ("fhirpath", &["error", "fhir", "ucum"]),
+    ("fhirpath", &["clock", "error", "fhir", "ucum"]),
     ("spec", &["error", "fhir", "fhirpath"]),
     ("validate", &["error", "fhir", "fhirpath", "spec"]),
     ("search", &["error", "fhir", "fhirpath", "spec", "ucum"]),
@@ -102,7 +102,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("regex", &["fhirpath", "terminology"]),
     ("ring", &["app::conformance", "audit", "http", "oauth", "outbound", "store"]),
     ("rsa", &["oauth"]),
-    ("rustix", &["app"]),
+    ("rustix", &["app", "clock"]),
     ("rustls", &["app::conformance", "http", "outbound", "store"]),
     ("sqlx", &["store"]),
     ("tantivy", &["fulltext"]),
@@ -161,6 +161,7 @@ const DATA_SQL: &[&str] = &[
 
 /// Expressions with the only modules that may hold them.
 const RESERVED: &[(&str, &[&str])] = &[
+    ("AssertSqlSafe(", &["store::tenant"]),
     ("Permit {", &["access::permit"]),
     ("Permit::decide(", &["access::gate"]),
     ("Principal {", &["access::principal"]),
@@ -275,7 +276,8 @@ fn occurrences(text: &str, word: &str) -> Vec<usize> {
         .collect()
 }
 
-fn has_word(line: &str, word: &str) -> bool {
+/// Whether `word` is in `line`, and no name of which it is a part.
+pub(super) fn has_word(line: &str, word: &str) -> bool {
     occurrences(line, word)
         .iter()
         .any(|at| !line[at + word.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_'))

@@ -11,6 +11,7 @@ mod kills;
 mod mutations;
 mod order;
 mod outlets;
+mod pace;
 mod parties;
 mod receiver;
 mod record;

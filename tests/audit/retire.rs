@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use flate2::read::GzDecoder;
 use kiln::audit::{Finding, Retirement, SignedRetirement, SigningKey};
 
+use crate::harness::database::connect;
 use crate::harness::process::kiln;
 
 use super::record::Record;
@@ -23,8 +24,13 @@ const OLD: [(&str, bool); 3] = [("200905", false), ("201001", true), ("201002", 
 impl Record {
     /// A record that begins with this year, and goes on with rows of months of long ago.
     async fn with_old_months() -> Self {
-        let record = Self::make().await;
-        for (month, has_partition) in OLD {
+        Self::make().await.with(&OLD).await
+    }
+
+    /// The same record with rows of these months behind its own.
+    async fn with(self, months: &[(&str, bool)]) -> Self {
+        let record = self;
+        for (month, has_partition) in months {
             let from = format!("to_timestamp('{month}01+00', 'YYYYMMDDTZH')");
             let part = |parent, name| {
                 format!(
@@ -33,7 +39,7 @@ impl Record {
                      ALTER TABLE {name}_{month} OWNER TO kiln_owner"
                 )
             };
-            if has_partition {
+            if *has_partition {
                 record.server.database.run(&part("ledger_row", "ledger")).await;
                 record.server.database.run(&part("seal_rows", "seal_rows")).await;
             }
@@ -258,4 +264,62 @@ async fn nothing_is_dropped_of_a_record_that_was_bent() {
     let text = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(!done.status.success() && text.contains("not as it was sealed"), "{text}");
     assert_eq!((record.count("ledger").await, record.count("seal_retired").await), (before, 0));
+}
+
+/// Six years are kept where nobody says otherwise (45 CFR 164.316(b)(2)), and never none.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_younger_than_six_years_is_kept_unless_somebody_says_otherwise() {
+    let record = Record::make().await;
+    let of = "SELECT to_char(now() AT TIME ZONE 'UTC' - make_interval(months => 12 * 6 + m), 'YYYYMM') \
+         FROM generate_series(0, 1) m ORDER BY m";
+    let rows = connect(&record.server.database.superuser).await.query(of, &[]).await.unwrap();
+    let [kept, over]: [String; 2] = [rows[0].get(0), rows[1].get(0)];
+    let record = record.with(&[(over.as_str(), true), (kept.as_str(), true)]).await;
+    let old = "ledger WHERE at < now() - interval '5 years'";
+    for years in ["0", "-1", "six", "6.5", ""] {
+        let done = record.command(&["retain", &format!("--years={years}")]);
+        let text = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(2), "{years:?}: {text}");
+        assert!(text.contains("--years"), "{years:?}: {text}");
+        assert_eq!(record.count(old).await, 32, "{years:?}");
+    }
+    let done = record.command(&["retain"]);
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{text}{}", String::from_utf8_lossy(&done.stderr));
+    assert!(text.starts_with("1 months were dropped\n"), "{text}");
+    assert!(text.contains(&format!("{over}: 16 rows")), "{text}");
+    assert_eq!(record.count(old).await, 16);
+    assert_eq!(record.verify().await.finding, None);
+}
+
+/// Adds a row of January 2010 at the moment at which it is signed that this month goes.
+const LATE: &str = "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN \
+     IF NEW.statement LIKE '%' || chr(10) || '201001' || chr(10) || '%' THEN \
+     INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, party, request, query, pat) \
+     SELECT gen_random_uuid(), timestamptz '2010-01-15 00:00:00+00', grp, tid, interaction, outcome, party, \
+     request, query, pat FROM c_ledger LIMIT 1; END IF; RETURN NULL; END $$; \
+     CREATE TRIGGER late AFTER INSERT ON seal_retired FOR EACH ROW EXECUTE FUNCTION late()";
+
+/// What was not read and verified is not dropped either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_stays_in_which_a_row_comes_in_after_it_was_verified() {
+    let record = Record::with_old_months().await;
+    record.server.database.run(LATE).await;
+    let done = record.command(&["retain", "--years", "6"]);
+    let text = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(!done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    assert!(text.contains("rows of 201001 came in meanwhile"), "{text}");
+    let old = "ledger WHERE at < '2011-01-01'";
+    assert_eq!(record.count(old).await, 16 + 1 + 16);
+    let report = record.verify().await;
+    assert_eq!((report.finding, report.retired.len()), (None, 1), "{:?}", report.retired);
+    // Another run takes the row along.
+    record.server.database.run("DROP TRIGGER late ON seal_retired").await;
+    let text = record.retire().await;
+    assert!(text.contains("2 months were dropped") && text.contains("201001: 17 rows"), "{text}");
+    assert_eq!(record.count(old).await, 0);
+    let report = record.verify().await;
+    assert_eq!(report.finding, None);
+    let of_january = report.retired.iter().filter(|it| it.month == "201001");
+    assert_eq!(of_january.map(|it| it.rows).sum::<u64>(), 17);
 }

@@ -47,6 +47,7 @@ async fn the_servers_role_cannot_change_the_record() {
     for statement in [
         "SET ROLE kiln_owner",
         "CREATE OR REPLACE FUNCTION kiln_make_partitions(today date) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "SELECT kiln_make_partition('ledger_row', '2019-01-01')",
         "SET session_replication_role = replica",
         "INSERT INTO seal_retired (statement, key, signature) VALUES ('', '', '')",
     ] {

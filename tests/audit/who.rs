@@ -28,6 +28,28 @@ const DECIDED: &str = "INSERT INTO ledger (id, at, grp, tid, interaction, outcom
      FROM (VALUES (1, 12, 'user:eve, md'), (2, TOKEN, 'user:eve, md'), (3, 67, 'user:eve, md'), \
        (4, 67, 'client:app')) v (i, kind, actor), (SELECT 1767225600000) m (ms)";
 
+/// Parts for two months; in each 20,000 rows a minute apart, of which every 500th is of the patient that was read, and
+/// every 500th by another user and of nobody.
+const MONTHS: &str = "SELECT kiln_make_partition('ledger_row', month) \
+     FROM unnest('{2020-01-01,2020-02-01}'::date[]) month; \
+     INSERT INTO ledger_row (id, at, tid, interaction, outcome, rt, vid, logical_id, party, request, query, pat) \
+     SELECT (substr(h, 1, 8) || '-' || substr(h, 9) || '-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, at, 0, 12, 0, \
+       103, 1, 'a', CASE WHEN i % 500 = 1 THEN e.party ELSE l.party END, gen_random_uuid(), '/fhir/Patient/a', \
+       CASE i % 500 WHEN 0 THEN l.pat WHEN 1 THEN NULL ELSE i END \
+     FROM (SELECT party, pat FROM ledger_row WHERE pat IS NOT NULL AND interaction = 12 LIMIT 1) l, \
+       (SELECT kiln_party('user:eve', 'app', NULL, NULL, '192.0.2.1', 'GET') AS party) e, \
+       generate_series(1, 20000) i, unnest('{2020-01-02,2020-02-02}'::timestamptz[]) month, \
+       LATERAL (SELECT month + i * interval '1 minute' AS at) t, \
+       LATERAL (SELECT lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') AS h) x; \
+     VACUUM ANALYZE ledger_row";
+
+/// How often the parts of both months were read through, and looked into by an index.
+const LOOKS: &str = "SELECT coalesce(sum(seq_scan) FILTER (WHERE relname = 'ledger_202001'), 0)::bigint, \
+       coalesce(sum(idx_scan) FILTER (WHERE relname = 'ledger_202001'), 0)::bigint, \
+       coalesce(sum(seq_scan) FILTER (WHERE relname = 'ledger_202002'), 0)::bigint, \
+       coalesce(sum(idx_scan) FILTER (WHERE relname = 'ledger_202002'), 0)::bigint \
+     FROM pg_stat_user_tables";
+
 fn lines(process: &Process, arguments: &[&str]) -> Vec<String> {
     let began = Instant::now();
     let told = process.beside("audit", arguments);
@@ -80,4 +102,51 @@ async fn who_saw_a_patient_and_what_a_user_saw_is_told_newest_first() {
     let asked = "SELECT count(*) FROM ledger WHERE actor = 'service:audit who' AND outcome = 0";
     let count: i64 = database.query_one(asked, &[]).await.unwrap().get(0);
     assert!(count >= 4, "{count}");
+}
+
+/// What is asked since a day looks at the months since, and there by an index.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_since_a_day_looks_at_what_was_since_alone() {
+    // The sealer looks at all of them.
+    let process = Process::start_with(&["audit.seal=false"]).await;
+    let client = &process.client;
+    client.put("/Patient/a", r#"{"resourceType":"Patient","id":"a"}"#).await.expect(201);
+    client.get("/Patient/a").await.expect(200);
+    let database = connect(&process.database_url()).await;
+    for statement in MONTHS.split("; ") {
+        database.batch_execute(statement).await.unwrap();
+    }
+    for (option, name) in [("--patient", "a"), ("--user", "eve")] {
+        let all = lines(&process, &["who", option, name, "--until", "2020-02-28"]);
+        assert_eq!(all.len(), 80, "{option}: {all:?}");
+        let before = settled(&database).await;
+        let since = ["who", option, name, "--since", "2020-02-04", "--until", "2020-02-28"];
+        let found = lines(&process, &since);
+        // Two of fourteen days are before.
+        assert!((33..=36).contains(&found.len()), "{option}: {found:?}");
+        let began = Instant::now();
+        let after = loop {
+            let after = settled(&database).await;
+            if after[3] > before[3] {
+                break after;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "{option}: {before:?} {after:?}");
+        };
+        assert_eq!(after[..3], before[..3], "{option}: the month before, or row by row");
+    }
+}
+
+/// How often the parts were looked at, once nothing more of it comes in.
+async fn settled(database: &tokio_postgres::Client) -> [i64; 4] {
+    let (mut looks, mut since) = ([-1; 4], Instant::now());
+    loop {
+        let row = database.query_one(LOOKS, &[]).await.unwrap();
+        let now: [i64; 4] = std::array::from_fn(|at| row.get(at));
+        if now != looks {
+            (looks, since) = (now, Instant::now());
+        } else if since.elapsed() > Duration::from_secs(3) {
+            return looks;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

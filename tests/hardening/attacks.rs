@@ -43,8 +43,7 @@ fn patch(path: &str) -> String {
     )
 }
 
-/// Covers: security V27.
-/// Covers in part: security H9.
+/// Covers: security H9, V27.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_costly_expression_ends_by_its_budget() {
     let server = TestServer::start().await;
@@ -95,8 +94,7 @@ async fn a_costly_expression_ends_by_its_budget() {
     server.stop().await;
 }
 
-/// Covers: security V26.
-/// Covers in part: security H10.
+/// Covers: security H10, V26.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_costly_search_is_capped_or_refused() {
     let server = TestServer::start().await;
@@ -233,8 +231,7 @@ fn of_places(all: &[String]) -> Vec<String> {
     urls
 }
 
-/// Covers: security V30.
-/// Covers in part: security H8.
+/// Covers: security H8, V30.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quote_in_a_parameter_is_a_character() {
     let server = TestServer::start().await;

@@ -312,6 +312,9 @@ async fn nothing_private_comes_out_where_operators_look() {
 
     let log = log.0.lock().unwrap().clone();
     assert!(log.contains("answered") && log.contains("span http.request"), "nothing was seen");
+    // A broken glass is told there without any rule of `[alerts]`, and a try that opened nothing is not.
+    assert_eq!(log.matches("the glass was broken").count(), 1);
+    assert!(metrics.contains("kiln_break_glass_total"), "{metrics}");
     secrets.extend([PASSWORD, SECRET, VERIFIER].map(str::to_owned));
     secrets.retain(|secret| secret.len() > 8);
     assert!(secrets.len() > 25, "{}", secrets.len());

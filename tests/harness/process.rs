@@ -130,8 +130,9 @@ impl Process {
         let began = Instant::now();
         loop {
             let probe = self.client.call("GET", "/_history?_count=1").try_send().await;
-            // Where there are tenants, the server itself has no resources.
-            if probe.is_ok_and(|answer| matches!(answer.status, 200 | 404)) {
+            // Where there are tenants, the server itself has no resources; where tokens are asked for, that there is
+            // none is on record before it is told.
+            if probe.is_ok_and(|answer| matches!(answer.status, 200 | 401 | 404)) {
                 return began.elapsed();
             }
             if let Ok(Some(status)) = self.child.try_wait() {

@@ -155,3 +155,36 @@ async fn what_a_sender_sends_is_seen_without_a_server() {
     assert_eq!(String::from_utf8(kept).unwrap(), result("LAB1", "2", "HB"));
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+/// v2 S55, P7: of a file whose message is too long only that one is refused, and the others have their effect.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_too_long_costs_no_other_of_its_file() {
+    let desk = Desk::open().await;
+    let [one, two, three] = ["1", "2", "3"].map(|id| result("LAB1", id, &format!("C{id}")));
+    let long = format!("{two}NTE|1|L|{}\r", "x".repeat(70_000));
+    let head = "BHS|^~\\&|LAB1|STM\r";
+    let import = |name: &str, text: &str| {
+        let file = desk.file(name, text);
+        desk.0.beside("v2", &["--set", "hl7v2.max_message_bytes=60000", "import", &file])
+    };
+    let output = import("batch.hl7", &format!("{head}{one}{long}{three}BTS|3\r"));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{told}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "1 files: 2 AA, 1 AR\n", "{told}");
+    let at = head.len() + one.len();
+    assert!(told.contains(&format!("batch.hl7: message 2 at byte {at}: AR")), "{told}");
+    for (code, count) in [("C1", "1"), ("C2", "0"), ("C3", "1")] {
+        let found = observations(&desk.0.client, code).await.at("total");
+        assert_eq!(found.as_deref(), Some(count), "{code}");
+    }
+    // Its own count is held against what is there, and a file without a message is kept as what it is.
+    for (name, text, expected) in [
+        ("count.hl7", format!("{head}{one}{long}BTS|3\r"), "1 files: 1 AA, 1 AR, 1 batch\n"),
+        ("none.hl7", "x".repeat(70_000), "1 files: 1 AR\n"),
+        ("one.hl7", long.clone(), "1 files: 1 AR\n"),
+    ] {
+        let output = import(name, &text);
+        assert!(!output.status.success(), "{name}");
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{name}");
+    }
+}

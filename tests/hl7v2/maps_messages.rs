@@ -92,12 +92,12 @@ const IN_WORDS: &[&str] = &["NTE-3"];
 const OF_NOTES: &[&str] = &["NTE-5", "NTE-6"];
 
 /// A draft, and all its words.
-struct Told<'d> {
+struct Worded<'d> {
     draft: &'d Draft,
     words: String,
 }
 
-impl<'d> Told<'d> {
+impl<'d> Worded<'d> {
     fn new(draft: &'d Draft) -> Self {
         Self { draft, words: bundle::transaction(draft).to_text() }
     }
@@ -174,7 +174,7 @@ fn walked(text: &str, draft: &Draft) -> (usize, Vec<String>) {
     let plain = lines.join("\r");
     let theirs = Theirs::parse(&plain).unwrap();
     assert_eq!(theirs.segments().count(), lines.len(), "it cuts nothing off: {plain}");
-    let (told, mut seen) = (Told::new(draft), BTreeMap::<&str, usize>::new());
+    let (told, mut seen) = (Worded::new(draft), BTreeMap::<&str, usize>::new());
     let (mut count, mut lost) = (0, Vec::new());
     for (position, segment) in theirs.segments().enumerate() {
         let nth = seen.entry(segment.name).or_default();

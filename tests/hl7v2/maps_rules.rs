@@ -2,7 +2,7 @@
 
 use kiln::hl7v2::charset::Charset;
 use kiln::hl7v2::er7::{Message, Reading};
-use kiln::hl7v2::map::{Draft, DraftResource, Maps};
+use kiln::hl7v2::map::{Draft, DraftResource, Maps, bundle};
 use kiln::spec::Spec;
 
 const HEAD: &str = "MSH|^~\\&|LAB|STM|KILN|X|20260701120000+0100||";
@@ -150,6 +150,14 @@ fn panels_with_one_number_are_reports_of_their_own() {
     let made = draft(&maps, "ORU^R01^ORU_R01", &[PATIENT, &one, &numbered(1), &numbered(2)]);
     assert_eq!(of(&made, "observation").len(), 1);
     assert!(told(&made));
+    // As a transaction a panel is asked for by its code, or by its name where it has no other word.
+    for (panel, asked) in
+        [("A^Panel^L", "&code=A\""), ("^Blood  Count", "&code:text=blood%20count\"")]
+    {
+        let made = draft(&maps, "ORU^R01^ORU_R01", &[PATIENT, &one.replace("A^Panel^L", panel)]);
+        let transaction = bundle::transaction(&made).to_text();
+        assert!(transaction.contains(asked), "{panel}: {transaction}");
+    }
 }
 
 /// Covers: v2 P1.
@@ -268,6 +276,82 @@ fn an_appointment_of_several_patients_is_one_and_has_all_of_them() {
     }
 }
 
+/// What a resource leads to by a name is what stands within it, or beside the segment that it is of.
+#[test]
+fn resources_of_a_segment_lead_to_those_beside_it() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let leads = |made: &Draft, rule: &str, element: &str| {
+        let all =
+            made.resources.iter().filter(|it| text(of(made, rule)[0], element).contains(&it.url));
+        all.map(|it| it.name.as_str()).collect::<Vec<_>>().join(" ")
+    };
+    let schedule = "SCH|A1^S|A1^S|||||CHECK|NORMAL|30|min|^^30^20260710090000|||||||||20^Who^A";
+    let diagnoses = ["DG1|1||D1^First^L", "DG1|2||D2^Second^L"];
+    let made = draft(&maps, "SIU^S12", &[&[schedule, PATIENT][..], &diagnoses[..]].concat());
+    assert_eq!(leads(&made, "appointment", "reasonReference"), "condition 1 condition 2");
+    let orders = ["ORC|RE|P1^A", "OBR|1|P1^A||T^Test^L", "ORC|RE|P2^A", "OBR|2|P2^A||U^Test^L"];
+    let text = "TXA|1|CN|TX|20260701||||||||D1^DOC";
+    let made = draft(&maps, "MDM^T02", &[&[PATIENT][..], &orders[..], &[text][..]].concat());
+    assert_eq!(leads(&made, "document", "context"), "request 1 request 2");
+    let providers = [
+        "PRD|RP|Doctor^Dora|||||D1^^^STM",
+        "PRD|RT|Clinic^Carl|||||D2^^^STM",
+        "PRD|PP|House^Hedda|||||D3^^^STM",
+    ];
+    let referral = "RF1|A|R|CON||O|R1^REF|20260704";
+    let made = draft(&maps, "REF^I12", &[&[referral][..], &providers[..], &[PATIENT][..]].concat());
+    assert_eq!(leads(&made, "referral", "requester"), "provider 1");
+    assert_eq!(leads(&made, "referral", "performer"), "provider 2");
+    // The reason of an order is its own.
+    let [first, second] = diagnoses;
+    let ordered = [PATIENT, orders[0], orders[1], first, orders[2], orders[3], second];
+    let made = draft(&maps, "ORM^O01", &ordered);
+    assert_eq!(leads(&made, "request", "reasonReference"), "orderdiagnosis 1");
+}
+
+#[test]
+fn what_can_never_lead_anywhere_is_refused() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let to = |owner: &str, name: &str| {
+        format!("[resource.{owner}.set]\n'extension[x].valueReference' = 'refs({name})'\n")
+    };
+    let remark = "[resource.remark]\ntype = 'Basic'\neach = 'ZRM'\n";
+    for (profile, line) in [
+        // No message makes both.
+        (to("report", "immunization"), 2),
+        // An order has no allergies in it.
+        (to("request", "allergy"), 2),
+        // No message makes it.
+        (format!("{remark}{}", to("remark", "patient")), 5),
+    ] {
+        let faults = maps.with_site("p.toml", &profile, &spec.schema).unwrap_err();
+        let told = faults[0].to_string();
+        assert!(told.starts_with(&format!("p.toml:{line}:")) && told.contains("refs("), "{told}");
+        // One that is installed stays in use.
+        let text = format!("[site]\nid = 'old'\n{profile}");
+        let (laid, idle) = maps.with_installed("p.toml", &text, &spec.schema).unwrap();
+        assert_eq!((laid.site().id.as_str(), idle.len()), ("old", 1), "{profile}");
+    }
+    for profile in [
+        to("encounter", "condition"),
+        to("request", "specimen"),
+        to("report", "observation"),
+        to("observation", "specimen"),
+        format!("{remark}{}[message.adt]\nadd = ['remark']\n", to("remark", "patient")),
+    ] {
+        let laid = maps.with_site("p.toml", &profile, &spec.schema);
+        assert!(laid.is_ok(), "{profile}: {:?}", laid.err());
+    }
+    // What is no table is told too.
+    let faults = maps.with_site("p.toml", "[message]\nadt = 'remark'\n", &spec.schema).unwrap_err();
+    assert!(faults[0].to_string().starts_with("p.toml:2: message.adt"), "{faults:?}");
+    // What is wrong otherwise is wrong in one that is installed too.
+    let faults = maps.with_installed("p.toml", "[message.nobody]\nadd = []\n", &spec.schema);
+    assert!(faults.is_err());
+}
+
 /// Covers: v2 S11.
 #[test]
 fn allergies_with_one_code_of_two_systems_stay_apart() {
@@ -360,4 +444,37 @@ fn a_site_says_where_it_is_and_what_names_are_addresses() {
     let told = identifiers(&maps.with_site("x.toml", site, &spec.schema).unwrap());
     assert!(told.contains("https://a.test") && told.contains("https://x.test/v2/aa/"), "{told}");
     assert!(!told.contains("us-ssn"), "{told}");
+}
+
+/// Each message that is asked for has a map, and what none is for has none.
+#[test]
+fn each_message_that_is_asked_for_has_a_map() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let of = |kind: &str, events: std::ops::RangeInclusive<u8>, but: &[u8]| {
+        let letter = kind.chars().last().unwrap();
+        let numbers = events.filter(|n| !but.contains(n));
+        numbers.map(|n| (kind[..3].to_owned(), format!("{letter}{n:02}"))).collect::<Vec<_>>()
+    };
+    let one = |word: &str| {
+        let (kind, event) = word.split_once('^').unwrap();
+        (kind.to_owned(), event.to_owned())
+    };
+    let single = [
+        "ORU^R30", "ORU^R31", "ORU^R32", "OUL^R22", "OUL^R23", "OUL^R24", "ORM^O01", "OML^O21",
+        "OMG^O19", "OMP^O09", "RDE^O11", "RDE^O25", "RDS^O13", "RAS^O17", "VXU^V04", "DFT^P03",
+        "DFT^P11", "BAR^P01", "BAR^P02", "BAR^P05", "PPR^PC1", "PPR^PC2", "PPR^PC3", "ORU^R01",
+    ];
+    // A19 and A20 ask and tell of beds, A56 to A59 were never used.
+    let adt = of("ADTA", 1..=62, &[19, 20, 56, 57, 58, 59]);
+    let ranges = [of("SIUS", 12..=26, &[25]), of("MDMT", 1..=11, &[]), of("REFI", 12..=15, &[])];
+    let wanted = adt.into_iter().chain(ranges.into_iter().flatten());
+    let missing: Vec<_> = wanted
+        .chain(single.map(one))
+        .filter(|(kind, event)| maps.rule(kind, event).is_none())
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    for (kind, event) in ["ADT^A99", "ORU^R99", "XYZ^Q01", "MDM^T12"].map(one) {
+        assert!(maps.rule(&kind, &event).is_none(), "{kind}^{event}");
+    }
 }

@@ -268,3 +268,105 @@ async fn nobody_is_linked_to_himself() {
     assert_eq!(story.tell("ADT^A24^ADT_A24", &both).await, "AA nothing-to-link");
     assert!(!story.get("/Patient?").await.text().contains("seealso"));
 }
+
+/// The merge family: events of older versions, and for parts of a patient, merge as those of now do.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_event_that_merges_has_one_end_in_the_other() {
+    let mut story = Story::begin().await;
+    for event in ["A18", "A30", "A34", "A36", "A39", "A40"] {
+        let person = |n: u8| format!("PID|1||{event}-{n}^^^STM^MR||Muster^Anna");
+        for n in [1, 2] {
+            assert_eq!(story.tell("ADT^A28^ADT_A05", &person(n)).await, "AA", "{event}");
+        }
+        let kept = story.of(&format!("/Patient?identifier={event}-1&"), "id").await;
+        let lost = story.of(&format!("/Patient?identifier={event}-2&"), "id").await;
+        let merge = format!("{}\nMRG|{event}-2^^^STM^MR", person(1));
+        let told = story.tell(&format!("ADT^{event}"), &merge).await;
+        assert_eq!(told, "AA", "{event}");
+        let ended = story.get(&format!("/Patient/{lost}")).await;
+        assert_eq!(ended.at("link[0].type").as_deref(), Some("replaced-by"), "{event}");
+        let other = ended.at("link[0].other.reference");
+        assert_eq!(other, Some(format!("Patient/{kept}")), "{event}");
+        let url = format!("/Patient?identifier={event}-2&active=true&");
+        assert_eq!(story.of(&url, "id").await, kept, "{event}");
+    }
+    for event in ["A35", "A41"] {
+        let account = |n: u8| {
+            let (name, account) = ("|".repeat(13), format!("{event}-A{n}^^^STM^AN"));
+            format!("PID|1||{event}^^^STM^MR||Muster^Anna{name}{account}")
+        };
+        for n in [1, 2] {
+            assert_eq!(story.tell("ADT^A28^ADT_A05", &account(n)).await, "AA", "{event}");
+        }
+        let lost = story.of(&format!("/Account?identifier={event}-A2&"), "id").await;
+        let merge = format!("{}\nMRG|{event}^^^STM^MR||{event}-A2^^^STM^AN", account(1));
+        let told = story.tell(&format!("ADT^{event}"), &merge).await;
+        assert_eq!(told, "AA", "{event}");
+        let ended = story.get(&format!("/Account/{lost}")).await;
+        assert_eq!(ended.at("status").as_deref(), Some("inactive"), "{event}");
+    }
+}
+
+/// The merge family: each kind of number can change, and the one of before stays known as an old one.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_of_number_changes_and_stays_known() {
+    let mut story = Story::begin().await;
+    let account = |n: u8| format!("PID|1||3^^^STM^MR||Muster^Anna{}C{n}^^^STM^AN", "|".repeat(13));
+    let visit = |n: u8| {
+        let (place, other) = ("|".repeat(16), "|".repeat(31));
+        format!("PV1|1|I|W1^1^2^STM{place}D4^^^STM^VN{other}D{n}^^^STM^VN")
+    };
+    let person = "PID|1||4^^^STM^MR||Muster^Anna";
+    for (event, first, of, [before, now], old, new) in [
+        (
+            "A46",
+            "ADT^A28^ADT_A05",
+            "Patient",
+            [9, 1].map(|n| format!("PID|1|E{n}^^^EXT^PT|1^^^STM^MR||Muster^Anna")),
+            "MRG|1^^^STM^MR|||E9^^^EXT^PT",
+            ["E9", "E1"],
+        ),
+        (
+            "A48",
+            "ADT^A28^ADT_A05",
+            "Patient",
+            [9, 1].map(|n| format!("PID|1||2^^^STM^MR|B{n}^^^ALT^PT|Muster^Anna")),
+            "MRG|2^^^STM^MR|B9^^^ALT^PT",
+            ["B9", "B1"],
+        ),
+        (
+            "A49",
+            "ADT^A28^ADT_A05",
+            "Account",
+            [9, 1].map(account),
+            "MRG|3^^^STM^MR||C9^^^STM^AN",
+            ["C9", "C1"],
+        ),
+        (
+            "A51",
+            "ADT^A01^ADT_A01",
+            "Encounter",
+            [9, 1].map(|n| format!("{person}\n{}", visit(n))),
+            "MRG|4^^^STM^MR|||||D9^^^STM^VN",
+            ["D9", "D1"],
+        ),
+    ] {
+        let told = story.tell(first, &before).await;
+        assert!(told.starts_with("AA"), "{event}: {told}");
+        let [known, changed] = new;
+        let id = story.of(&format!("/{of}?identifier={known}&"), "id").await;
+        // What is told of stands behind the patient, and before the visit.
+        let told = match now.split_once('\n') {
+            Some((person, visit)) => format!("{person}\n{old}\n{visit}"),
+            None => format!("{now}\n{old}"),
+        };
+        let told = story.tell(&format!("ADT^{event}"), &told).await;
+        assert!(told.starts_with("AA"), "{event}: {told}");
+        for number in [known, changed] {
+            let url = format!("/{of}?identifier={number}&");
+            assert_eq!(story.of(&url, "id").await, id, "{event} {number}");
+        }
+        let stored = story.get(&format!("/{of}/{id}")).await.text();
+        assert_eq!(stored.matches("\"use\":\"old\"").count(), 1, "{event}: {stored}");
+    }
+}

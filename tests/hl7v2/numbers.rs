@@ -146,3 +146,133 @@ async fn what_is_known_by_its_number_alone_is_found_by_its_code() {
     let keys = format!("SELECT count(*) FROM v2_key WHERE {of}");
     assert_eq!(story.server.database.number(&keys).await, 6);
 }
+
+/// Has a resource, and the key that messages know it by, be as an earlier build left them: with the digest of
+/// `texts` for its key.
+async fn age(story: &Story, of: &str, texts: &[&str]) {
+    let found = story.get(&format!("/{of}?")).await;
+    let at = |path: &str| found.at(&format!("entry[0].resource.{path}")).unwrap();
+    let (id, known) = (at("id"), at("identifier[0].value"));
+    let text = texts.join("\u{1}");
+    let digest = kiln::hl7v2::types::id::digest(&[of, "LAB.STM", &text]);
+    let before: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_ne!(known, before);
+    let url = format!("/{of}/{id}");
+    let body = story.get(&url).await.text().replace(&known, &before);
+    story.server.client.put(&url, body).await.expect(200);
+    let moved = format!("UPDATE v2_key SET value = '{before}' WHERE value = '{known}'");
+    story.server.database.run(&moved).await;
+}
+
+/// v2 S11: allergies whose keys had no system are known by those of now, and a list of all there is ends none of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn allergies_of_an_earlier_build_are_taken_over() {
+    let patient = "PID|1||1^^^STM^MR||Muster^Anna";
+    let update = "ADT^A08^ADT_A01";
+    for (own, code) in [("P1^Penicillin^RXN", "P1"), ("^Pollen", "Pollen")] {
+        let mut story = Story::begin().await;
+        let told = story.tell(update, &format!("{patient}\nAL1|1|DA|{own}")).await;
+        assert!(told.starts_with("AA"), "{told}");
+        age(&story, "AllergyIntolerance", &["urn:kiln/v2/aa/LAB.STM/STM|1", "AL1", code]).await;
+        let id = story.get("/AllergyIntolerance?").await.at("entry[0].resource.id").unwrap();
+        // The same code of another system is another allergy: it takes nothing over.
+        let both = format!("{patient}\nAL1|1|FA|{code}^Peanut^L\nAL1|2|DA|{own}");
+        for time in ["first", "second"] {
+            let told = story.tell(update, &both).await;
+            assert!(told.starts_with("AA"), "{own} {time} {told}");
+            assert_eq!(story.count("/AllergyIntolerance?").await, "2", "{own} {time}");
+            let kept = story.get(&format!("/AllergyIntolerance/{id}")).await;
+            let status = kept.at("clinicalStatus.coding[0].code");
+            assert_eq!(status.as_deref(), Some("active"), "{own} {time}");
+            assert_eq!(kept.at("code.text"), own.split('^').nth(1).map(str::to_owned), "{own}");
+            // It has the key of now alone.
+            assert!(kept.at("identifier[0].value").is_some(), "{own} {time}");
+            assert_eq!(kept.at("identifier[1].value"), None, "{own} {time}");
+        }
+    }
+}
+
+/// v2 S30: panels that have a name alone are reports of their own, whichever message brings them, and those of an
+/// earlier build are found by their name.
+#[tokio::test(flavor = "multi_thread")]
+async fn panels_that_have_a_name_alone_stay_apart() {
+    let panel = |name: &str, status: &str, value: u8| {
+        format!(
+            "PID|1||1^^^STM^MR||Muster^Anna\nOBR|1||F1^LAB|^{name}|||20260704110000|||||||||||||||20260704113000||LAB|{status}\n\
+             OBX|1|NM|R^Result^L||{value}|g/dL|||||{status}"
+        )
+    };
+    let oru = "ORU^R01^ORU_R01";
+    for is_old in [false, true] {
+        let mut story = Story::begin().await;
+        assert_eq!(story.tell(oru, &panel("Blood count", "F", 1)).await, "AA");
+        if is_old {
+            let of = "resource_type IN ('DiagnosticReport', 'ServiceRequest')";
+            let named = format!("DELETE FROM v2_key WHERE {of} AND strpos(value, chr(31)) > 0");
+            story.server.database.run(&named).await;
+            age(&story, "Observation", &["F1^LAB", "", "", "R", "L", "", "1"]).await;
+        }
+        assert_eq!(story.tell(oru, &panel("Differential", "F", 2)).await, "AA");
+        // However it is written, it is the same.
+        assert_eq!(story.tell(oru, &panel("BLOOD  count", "C", 3)).await, "AA");
+        for of in ["DiagnosticReport", "ServiceRequest", "Observation"] {
+            assert_eq!(story.count(&format!("/{of}?")).await, "2", "{of} {is_old}");
+        }
+        for of in ["DiagnosticReport", "Observation"] {
+            for status in ["final", "corrected"] {
+                let url = format!("/{of}?status={status}&");
+                assert_eq!(story.count(&url).await, "1", "{url} {is_old}");
+            }
+        }
+        let corrected = story.of("/DiagnosticReport?status=corrected&", "code.text").await;
+        assert_eq!(corrected, "BLOOD  count");
+        let value = story.of("/Observation?status=final&", "valueQuantity.value").await;
+        assert_eq!(value, "2", "{is_old}");
+    }
+}
+
+/// v2 S30: results of two people whose orders have no number are two, and those of an earlier build, which told nobody
+/// apart there, are taken over by messages of whose they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn results_without_a_number_stay_with_their_patient() {
+    let mut story = Story::begin().await;
+    let result = |patient: u8, status: &str, value: u8| {
+        format!(
+            "PID|1||{patient}^^^STM^MR||Muster^Anna\nOBR|1|||P^Panel^L|||20260704110000|||||||||||||||20260704113000||LAB|{status}\n\
+             OBX|1|NM|R^Result^L||{value}|g/dL|||||{status}"
+        )
+    };
+    let oru = "ORU^R01^ORU_R01";
+    assert_eq!(story.tell(oru, &result(1, "F", 1)).await, "AA");
+    age(&story, "Observation", &["", "", "P", "R", "L", "", "1"]).await;
+    let id = story.of("/Observation?", "id").await;
+    assert_eq!(story.tell(oru, &result(2, "F", 2)).await, "AA");
+    assert_eq!(story.tell(oru, &result(1, "C", 3)).await, "AA");
+    for of in ["DiagnosticReport", "Observation"] {
+        assert_eq!(story.count(&format!("/{of}?")).await, "2", "{of}");
+    }
+    assert_eq!(story.of("/Observation?status=corrected&", "id").await, id);
+    assert_eq!(story.of("/Observation?status=final&", "valueQuantity.value").await, "2");
+}
+
+/// v2 S30: codes longer than an index takes are codes all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_codes_of_one_number_that_differ_at_their_end_stay_apart() {
+    let mut story = Story::begin().await;
+    // Digits that an index cannot make shorter.
+    let digits = (0..90_u8).flat_map(|n| kiln::hl7v2::types::id::digest(&[&n.to_string()]));
+    let long: String = digits.map(|byte| format!("{byte:02x}")).collect();
+    let panel = |end: &str, status: &str| {
+        format!(
+            "PID|1||1^^^STM^MR||Muster^Anna\nOBR|1||F1^LAB|{long}{end}^Panel {end}^L|||20260704110000|||||||||||||||20260704113000||LAB|{status}"
+        )
+    };
+    let oru = "ORU^R01^ORU_R01";
+    for (end, status) in [("A", "F"), ("B", "F"), ("B", "C"), ("A", "C")] {
+        assert_eq!(story.tell(oru, &panel(end, status)).await, "AA", "{end} {status}");
+    }
+    assert_eq!(story.count("/DiagnosticReport?").await, "2");
+    assert_eq!(story.count("/DiagnosticReport?status=corrected&").await, "2");
+    let longest = "SELECT max(length(value))::bigint FROM v2_key";
+    assert!(story.server.database.number(longest).await <= 1_000);
+}

@@ -339,6 +339,22 @@ async fn messages_wait_for_a_profile_that_cannot_be_used() {
     assert_eq!(total(observations(&server.client, "718-7").await).as_deref(), Some("1"));
 }
 
+/// An earlier program took rules that lead nowhere: the profile stays in use with all else that it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_has_no_effect_stops_no_profile() {
+    let server = TestServer::start_with(FEED).await;
+    let rule = "[resource.report.set]\n'extension[x].valueReference' = 'refs(immunization)'\n";
+    install(&server, "stm-lab", Some(&format!("{LAB}{rule}"))).await;
+    let mut sender = Sender::new(TcpStream::connect(server.feed()).await.unwrap());
+    assert_eq!(value(&sender.send(&result("LAB1", "1", "HB")).await, "MSA-1"), "AA");
+    assert_eq!(observations(&server.client, "718-7").await.at("total").as_deref(), Some("1"));
+    // A code can be added to it.
+    let url = format!("{}/v2/codes", server.client.root());
+    let code = r#"{"site":"LAB1|STM","set":"lab-test","system":"99STM","code":"NA",
+        "target":{"system":"http://loinc.org","code":"2951-2"}}"#;
+    server.client.post(&url, code).await.expect(202);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trial_is_by_the_profile_that_is_named_or_that_of_the_sender() {
     let server = TestServer::start_with(FEED).await;

@@ -3,14 +3,23 @@
 //! Covers: security H6.
 
 use kiln::http::oauth::routes;
+use kiln::oauth::secret;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::administration::{act, administered};
-use super::browser::{Browser, PASSWORD, form, question, register, server_with};
+use super::browser::{
+    Browser, PASSWORD, REDIRECT, VERIFIER, form, hidden, parameter, register, server_with, ticked,
+    user,
+};
 use super::launch::{inside, launch, world};
-use super::tokens::client::{public, send, server, text};
+use super::tokens::client::{
+    self, SECRET, basic, code_of, confidential, exchange, granted, public, refreshing, refused,
+    send, send_with, server, text,
+};
 use super::tokens::signed::{Key, fields, service};
 use crate::harness::client::Answer;
+use crate::harness::server::TestServer;
 
 /// The document with a NUL at the end of each of its texts in turn, and as the name of a member of each of
 /// its objects; where it is.
@@ -163,32 +172,239 @@ async fn an_app_is_handed_nothing_with_a_nul() {
 /// Names of parameters of any endpoint.
 const PARAMETERS: &[&str] = &[
     "action",
+    "again",
+    "attestation",
+    "aud",
+    "authenticator_data",
+    "birthdate",
     "client",
     "client_assertion",
+    "client_assertion_type",
+    "client_data",
     "client_id",
     "client_secret",
     "code",
     "code_challenge",
+    "code_challenge_method",
     "code_verifier",
+    "credential",
+    "csrf",
+    "decision",
     "encounter",
+    "factor",
     "grant_type",
+    "identifier",
     "iss",
     "launch",
     "login_hint",
+    "max_age",
+    "name",
     "nonce",
     "password",
     "patient",
+    "prompt",
     "purpose",
-    "q",
     "reason",
     "redirect_uri",
     "refresh_token",
     "request",
+    "response_mode",
+    "response_type",
     "scope",
+    "signature",
     "state",
     "token",
+    "token_type_hint",
     "username",
 ];
+
+/// Routes that read neither a form nor a query: what they are told is a document, in the path, or nothing.
+const WITHOUT: &[&str] = &[
+    "/auth/assets/{name}",
+    "/auth/brands",
+    "/auth/jwks",
+    "/auth/launch",
+    "/auth/register",
+    "/auth/register/{name}",
+    "/auth/style",
+];
+
+/// What the authorization server keeps. Of its keys it says from time to time that they are in use.
+const TABLES: &[&str] = &[
+    "account",
+    "account_factor",
+    "account_identity",
+    "account_link",
+    "auth_launch",
+    "auth_session",
+    "auth_upstream",
+    "consent_decision",
+    "login_attempt",
+    "oauth_authorization",
+    "oauth_client",
+    "oauth_code",
+    "oauth_emergency",
+    "oauth_grant",
+    "oauth_jti",
+    "oauth_token",
+];
+
+/// All that is kept, as a number: another one where anything of it is another.
+async fn kept(server: &TestServer) -> i64 {
+    let all = TABLES.iter().map(|table| format!("SELECT t::text AS line FROM {table} t"));
+    let all = all.collect::<Vec<_>>().join(" UNION ALL ");
+    let lines = "coalesce(string_agg(line, ' ' ORDER BY line), '')";
+    let sql = format!("SELECT hashtextextended({lines}, 0) FROM ({all}) AS kept");
+    server.database.number(&sql).await
+}
+
+/// The fields with a NUL in the value of each in turn, and then in its name.
+fn with_nuls(fields: &[(&str, &str)]) -> Vec<Vec<(String, String)>> {
+    let changed = |at: usize, is_name: bool| {
+        let own = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut own: Vec<_> = own.collect();
+        let (name, value) = &mut own[at];
+        let text = if is_name { name } else { value };
+        text.push('\0');
+        own
+    };
+    let places = 0..fields.len();
+    places.flat_map(|at| [false, true].map(|is_name| changed(at, is_name))).collect()
+}
+
+fn lent(fields: &[(String, String)]) -> Vec<(&str, &str)> {
+    fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+/// Fails unless an endpoint for programs refuses its form with a NUL wherever it is, and keeps nothing of it.
+async fn refuses(server: &TestServer, path: &str, fields: &[(&str, &str)]) {
+    let before = kept(server).await;
+    for changed in with_nuls(fields) {
+        let answer = send(server, path, &lent(&changed)).await;
+        refused(&answer, 400, "invalid_request");
+    }
+    assert_eq!(kept(server).await, before, "{path}");
+}
+
+/// The same, and then the form as it is: it is answered, so it was refused for nothing else.
+async fn refuses_but(server: &TestServer, path: &str, fields: &[(&str, &str)]) -> Answer {
+    refuses(server, path, fields).await;
+    send(server, path, fields).await.expect(200)
+}
+
+#[tokio::test]
+async fn no_endpoint_for_programs_reads_a_nul() {
+    const SCOPES: &str = "openid offline_access patient/Patient.rs";
+    const SCOPE: &str = "system/Patient.rs";
+    let server = server().await;
+    let key = Key::ec();
+    let jwks = json!({ "keys": [key.jwk("k")] });
+    register(&server, &public("app", SCOPES)).await;
+    register(&server, &confidential("web", SCOPES)).await;
+    register(&server, &client::service("loader", SCOPE)).await;
+    register(&server, &service(Some(&jwks), None, SCOPE)).await;
+    let account = user(&server, "pat", "patient", Some("Patient/p1")).await;
+    let code = code_of(&server, &granted("app", SCOPES, Some(account))).await;
+    let first = refuses_but(&server, "/auth/token", &exchange("app", &code)).await;
+    let refresh = text(&first, "refresh_token");
+    let mut again = refreshing("app", &refresh);
+    again.push(("scope", SCOPES));
+    let second = refuses_but(&server, "/auth/token", &again).await;
+    let by_secret = [
+        ("grant_type", "client_credentials"),
+        ("scope", SCOPE),
+        ("client_id", "loader"),
+        ("client_secret", SECRET),
+    ];
+    refuses_but(&server, "/auth/token", &by_secret).await;
+    let assertion = key.assertion(server.client.root(), &json!({}), &json!({}));
+    refuses_but(&server, "/auth/token", &fields(&assertion, SCOPE)).await;
+
+    let token = text(&second, "access_token");
+    let about = [("token", token.as_str()), ("token_type_hint", "access_token")];
+    let by_web = [("client_id", "web"), ("client_secret", SECRET)];
+    let told = refuses_but(&server, "/auth/introspect", &[about, by_web].concat()).await;
+    assert!(told.text().contains(r#""active":true"#), "{told:?}");
+    for id in ["web\0", "\0"] {
+        let header = basic(id);
+        let by = [("Authorization", header.as_str())];
+        refused(&send_with(&server, "/auth/introspect", &about, &by).await, 401, "invalid_client");
+    }
+    let by_app = [about.as_slice(), &[("client_id", "app")]].concat();
+    refuses_but(&server, "/auth/revoke", &by_app).await;
+    let broken = [("purpose", "BTG"), ("patient", "p1"), ("reason", "unconscious"), ("code", "1")];
+    refuses(&server, "/auth/break-glass", &broken).await;
+    server.stop().await;
+}
+
+/// Fails unless a page refuses its form, and its query, with a NUL wherever it is, and keeps nothing of it.
+async fn page_refuses(
+    server: &TestServer,
+    browser: &mut Browser,
+    path: &str,
+    fields: &[(&str, &str)],
+) {
+    let before = kept(server).await;
+    for changed in with_nuls(fields) {
+        let changed = lent(&changed);
+        let answer = browser.post(path, &changed).await;
+        assert_eq!(answer.status, 400, "POST {path} {changed:?}: {answer:?}");
+        let answer = browser.get(&format!("{path}?{}", form(&changed))).await;
+        assert_eq!(answer.status, 400, "GET {path} {changed:?}: {answer:?}");
+    }
+    assert_eq!(kept(server).await, before, "{path}");
+}
+
+#[tokio::test]
+async fn no_page_reads_a_nul() {
+    let server = world().await;
+    let mut browser = Browser::new(&server);
+    let (base, challenge) = (server.client.base(), secret::challenge(VERIFIER));
+    let asked = [
+        ("response_type", "code"),
+        ("client_id", "app"),
+        ("redirect_uri", REDIRECT),
+        ("scope", "launch/patient openid patient/Patient.rs"),
+        ("state", "s"),
+        ("aud", &base),
+        ("code_challenge", &challenge),
+        ("code_challenge_method", "S256"),
+        ("nonce", "n"),
+        ("prompt", "login"),
+        ("max_age", "60"),
+        ("login_hint", "pat"),
+        ("response_mode", "query"),
+    ];
+    let launched = [asked.as_slice(), &[("launch", "handle")]].concat();
+    page_refuses(&server, &mut browser, "/auth/authorize", &launched).await;
+    let login = browser.open(&format!("/auth/authorize?{}", form(&asked))).await.expect(200);
+    let (csrf, request) = (hidden(&login, "csrf"), hidden(&login, "request"));
+    let own = [("csrf", csrf.as_str()), ("request", request.as_str())];
+    let named = [own, [("username", "pat"), ("password", PASSWORD)]].concat();
+    page_refuses(&server, &mut browser, "/auth/login", &named).await;
+
+    let consent = browser.log_in(&login, "pat").await.expect(200);
+    let (csrf, request) = (hidden(&consent, "csrf"), hidden(&consent, "request"));
+    let own = [("csrf", csrf.as_str()), ("request", request.as_str())];
+    let scopes = ticked(&consent);
+    let mut agreed = [own, [("decision", "allow"), ("reason", "to see the record")]].concat();
+    agreed.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
+    page_refuses(&server, &mut browser, "/auth/consent", &agreed).await;
+    let answer = browser.post("/auth/consent", &agreed).await.expect(303);
+    assert!(parameter(&answer, "code").is_some(), "{answer:?}");
+
+    let id = user(&server, "eve", "patient", Some("Patient/p2")).await;
+    let link = server.authority().reset_account(id).await.unwrap();
+    let path = format!("/auth/setup/{}", link.expose_secret());
+    let mut browser = Browser::new(&server);
+    let page = browser.open(&path).await.expect(200);
+    let csrf = hidden(&page, "csrf");
+    let chosen = [("csrf", csrf.as_str()), ("username", "eve")];
+    let chosen = [chosen, [("password", PASSWORD), ("again", PASSWORD)]].concat();
+    page_refuses(&server, &mut browser, &path, &chosen).await;
+    browser.post(&path, &chosen).await.expect(303);
+    server.stop().await;
+}
 
 #[tokio::test]
 async fn no_parameter_has_a_nul() {
@@ -196,34 +412,29 @@ async fn no_parameter_has_a_nul() {
     register(&server, &public("app", "openid launch/patient patient/*.rs")).await;
     let mut browser = Browser::new(&server);
     let login = browser.open("/auth/login").await.expect(200);
+    let before = kept(&server).await;
     for route in routes::all() {
         let method = route.method.as_str();
-        let path = route.path.replace("{name}", "%00");
-        let asked = server.client.call(method, &format!("{}{path}", server.client.root()));
-        is_refused(&asked.send().await, &format!("{method} {path}"));
+        if route.path.contains("{name}") {
+            let path = route.path.replace("{name}", "%00");
+            let asked = server.client.call(method, &format!("{}{path}", server.client.root()));
+            let what = format!("{method} {path}");
+            assert!(is_refused(&asked.send().await, &what), "{what}");
+        }
+        if WITHOUT.contains(&route.path) || route.path.contains("/.well-known/") {
+            continue;
+        }
         let path = route.path.replace("{name}", "x");
         for name in PARAMETERS {
-            let what = format!("{method} {path} {name}");
             let value = [(*name, "a\0b")];
             let answer = match method {
                 "POST" => browser.submit(&login, &path, &value).await,
                 _ => browser.get(&format!("{path}?{}", form(&value))).await,
             };
-            is_refused(&answer, &what);
+            assert_eq!(answer.status, 400, "{method} {path} {name}: {answer:?}");
         }
     }
-    for name in ["client_id", "redirect_uri", "state", "scope", "nonce", "launch", "login_hint"] {
-        let asked = question(&server, "app", &[(name, "a\0b")]);
-        let answer = browser.get(&format!("/auth/authorize?{asked}")).await;
-        assert!(is_refused(&answer, name), "{name}: {answer:?}");
-    }
-    for (name, value) in [("username", "a\0"), ("password", "violet\0kettle under snow")] {
-        let mut all = vec![("username", "a"), ("password", PASSWORD)];
-        all.retain(|(known, _)| *known != name);
-        all.push((name, value));
-        let answer = browser.submit(&login, "/auth/login", &all).await;
-        assert!(is_refused(&answer, name), "{name}: {answer:?}");
-    }
+    assert_eq!(kept(&server).await, before);
     server.stop().await;
 }
 

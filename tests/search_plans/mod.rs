@@ -34,6 +34,8 @@ const PLANS: &[(&str, &str)] = &[
     ("Observation?code=8480-6&date=2010-05&_sort=-date", "Index Only Scan using tok_k on tok"),
     ("Observation?code=8480-6&value-quantity=gt150", "Index Scan using num_r on num"),
     ("Observation?value-quantity=gt199.8", "using num_v on num"),
+    // Ranges are looked for among ranges alone.
+    ("Observation?value-quantity=gt199.8", "using num_w on num"),
     ("Observation?code-value-quantity=8480-6$gt199.8", "using num_v on num"),
     (
         "Observation?patient=Patient/p1&code=8480-6&_sort=-date",

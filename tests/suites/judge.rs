@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kiln::access::Restriction;
 use kiln::access::judge::{Purpose, Subject};
-use kiln::access::restriction::{Clause, Limits, Members, Told, Withheld};
+use kiln::access::restriction::{Belonging, Clause, Limits, Members, Withheld};
 use kiln::fhir::datetime::Zone;
 use kiln::fhir::json::{self, Object, Value};
 use kiln::fhir::{Identity, Instant, LogicalId, Operation, ResourceType, Version, VersionId};
@@ -172,12 +172,13 @@ fn restrictions(of: ResourceType) -> Vec<Restriction> {
     let id = |text: &str| hash(&text.parse().expect("an id"));
     let mine: Arc<[i64]> = [id("a"), id("example")].into();
     let labelled = || Arc::new(token(of, "_security", "R"));
-    let everybodys = Withheld { patients: None, told_by: Told::Compartment, filter: labelled() };
+    let everybodys =
+        Withheld { patients: None, told_by: Belonging::Compartment, filter: labelled() };
     let known = Filter::Not(Box::new(token(of, "code", "x")));
     let shared = Filter::All(vec![known.clone(), Filter::Unshared]);
     let theirs = Withheld {
         patients: Some(mine.clone()),
-        told_by: Told::Compartment,
+        told_by: Belonging::Compartment,
         filter: Arc::new(shared),
     };
     let mut all = Vec::new();

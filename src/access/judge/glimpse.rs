@@ -8,7 +8,7 @@ use crate::fhir::{ResourceType, Version};
 use crate::search::extract::Extractor;
 use crate::search::request::{Filter, Test};
 
-use super::super::restriction::{Limits, Members, Restriction, Told};
+use super::super::restriction::{Belonging, Limits, Members, Restriction};
 
 /// The property of labels, which is kept apart from the others.
 const META: &str = "meta";
@@ -48,7 +48,8 @@ pub(super) fn decisive<'d>(
         return None;
     }
     // Nor are these alone where whatever it names tells whose it is.
-    let is_anywhere = |told_by: Told| matches!(told_by, Told::Parts | Told::References);
+    let is_anywhere =
+        |told_by: Belonging| matches!(told_by, Belonging::Parts | Belonging::References);
     if limits.withheld.iter().any(|withheld| is_anywhere(withheld.told_by)) {
         return None;
     }
@@ -59,10 +60,10 @@ pub(super) fn decisive<'d>(
         names.extend(of_members(&clause.members));
     }
     names.extend(limits.withheld.iter().flat_map(|withheld| match withheld.told_by {
-        Told::Attachment => &["securityContext"][..],
-        Told::Compartment | Told::Parts | Told::References => &[][..],
-        Told::Patient => &["patient"][..],
-        Told::Targets => &["target"][..],
+        Belonging::Attachment => &["securityContext"][..],
+        Belonging::Compartment | Belonging::Parts | Belonging::References => &[][..],
+        Belonging::Patient => &["patient"][..],
+        Belonging::Targets => &["target"][..],
     }));
     let criteria = limits.clauses.iter().flat_map(|clause| &*clause.criteria);
     let withheld = limits.withheld.iter().map(|withheld| &*withheld.filter);

@@ -4,24 +4,24 @@
 //! alone does not tell of a part of it counts in a denial, and does not in an exception to one.
 
 use crate::access::consent::Expression;
-use crate::access::restriction::Told;
+use crate::access::restriction::Belonging;
 use crate::fhir::json::{Object, Value};
 use crate::fhir::reference::Target;
 use crate::fhir::{Identity, ResourceType};
 
 /// The resources here that a document names, as far as that tells whose it is; `base` is the server's
 /// public base. What stands in `meta` is about the document.
-pub fn names(document: &Value<'_>, told_by: Told, base: &str) -> Vec<Identity> {
-    let mut names = Names { base, has_parts: told_by == Told::Parts, found: Vec::new() };
+pub fn names(document: &Value<'_>, told_by: Belonging, base: &str) -> Vec<Identity> {
+    let mut names = Names { base, has_parts: told_by == Belonging::Parts, found: Vec::new() };
     match told_by {
-        Told::Attachment | Told::Compartment | Told::Patient => {}
-        Told::Parts | Told::References => {
+        Belonging::Attachment | Belonging::Compartment | Belonging::Patient => {}
+        Belonging::Parts | Belonging::References => {
             let Value::Object(document) = document else { return Vec::new() };
             for part in document.iter().filter(|(name, _)| *name != "meta") {
                 names.look_in(part);
             }
         }
-        Told::Targets => {
+        Belonging::Targets => {
             for target in document.items_at("target") {
                 names.note(target.str_at("reference"));
             }
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_is_named_tells_whose_a_document_is() {
-        use Told::{Compartment, Parts, References, Targets};
+        use Belonging::{Compartment, Parts, References, Targets};
         let entry = r#"{"entry":[{"fullUrl":"http://x/fhir/Observation/o","resource":{"resourceType":"Observation","id":"o","subject":{"reference":"Patient/a"}}},{"resource":{"resourceType":"Patient","id":"b"}},{"request":{"method":"GET","url":"Encounter/e"},"response":{"location":"https://x/fhir/Goal/g/_history/1"}}]}"#;
         for (text, told_by, expected) in [
             (r#"{"for":{"reference":"Patient/a"}}"#, References, &["Patient/a"][..]),

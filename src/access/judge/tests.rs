@@ -239,7 +239,7 @@ fn of_what_is_cut_the_whole_tells_what_is_withheld() {
         let denied: Arc<[i64]> = [i64::from(whose)].into();
         let withheld = Withheld {
             patients: Some(denied),
-            told_by: Told::Compartment,
+            told_by: Belonging::Compartment,
             filter: Arc::new(filter.clone()),
             within: None,
         };
@@ -263,7 +263,7 @@ fn a_property_is_looked_at_once_and_all_of_them_where_much_is_withheld() {
     };
     let decisive = |count: usize| {
         let withheld = |_| {
-            let (patients, told_by, within) = (None, Told::Compartment, None);
+            let (patients, told_by, within) = (None, Belonging::Compartment, None);
             Withheld { patients, told_by, filter: Arc::new(code()), within }
         };
         let withheld = (0..count).map(withheld).collect();
@@ -302,28 +302,28 @@ fn spans_overlap_where_they_have_a_moment_in_common() {
 fn each_type_has_something_that_tells_whose_it_is() {
     let extractor = extractor();
     for (name, expected) in [
-        ("Binary", Told::Attachment),
-        ("Bundle", Told::Parts),
-        ("Device", Told::Patient),
-        ("Group", Told::Compartment),
-        ("GuidanceResponse", Told::References),
-        ("Location", Told::Compartment),
-        ("Observation", Told::Compartment),
-        ("Parameters", Told::Parts),
-        ("Patient", Told::Compartment),
-        ("Provenance", Told::Targets),
-        ("Slot", Told::References),
-        ("Task", Told::References),
+        ("Binary", Belonging::Attachment),
+        ("Bundle", Belonging::Parts),
+        ("Device", Belonging::Patient),
+        ("Group", Belonging::Compartment),
+        ("GuidanceResponse", Belonging::References),
+        ("Location", Belonging::Compartment),
+        ("Observation", Belonging::Compartment),
+        ("Parameters", Belonging::Parts),
+        ("Patient", Belonging::Compartment),
+        ("Provenance", Belonging::Targets),
+        ("Slot", Belonging::References),
+        ("Task", Belonging::References),
     ] {
         let of: ResourceType = name.parse().expect(name);
-        assert_eq!(Told::of(of, &extractor), expected, "{name}");
+        assert_eq!(Belonging::of(of, &extractor), expected, "{name}");
     }
 }
 
 #[test]
 fn what_is_named_is_of_whom_the_store_says() {
     let extractor = extractor();
-    let of_a = Told::of("Task".parse().expect("a type"), &extractor);
+    let of_a = Belonging::of("Task".parse().expect("a type"), &extractor);
     let [a, b] = [b'a', b'b'].map(i64::from);
     let within = Some(Arc::new(Expression::Types(vec![ResourceType::OBSERVATION])));
     let entry = r#"{"resourceType":"Bundle","id":"x","entry":[{"resource":{"resourceType":"Observation","subject":{"reference":"Patient/a"}}}]}"#;
@@ -332,9 +332,15 @@ fn what_is_named_is_of_whom_the_store_says() {
         (task, of_a, None, &[][..], false),
         (task, of_a, None, &[a], true),
         (task, of_a, None, &[b], false),
-        (entry, Told::Parts, within.clone(), &[], true),
-        (&*entry.replace("Patient/a", "Patient/b"), Told::Parts, within.clone(), &[], false),
-        (&*entry.replace("\"Observation\"", "\"Goal\""), Told::Parts, within.clone(), &[a], false),
+        (entry, Belonging::Parts, within.clone(), &[], true),
+        (&*entry.replace("Patient/a", "Patient/b"), Belonging::Parts, within.clone(), &[], false),
+        (
+            &*entry.replace("\"Observation\"", "\"Goal\""),
+            Belonging::Parts,
+            within.clone(),
+            &[a],
+            false,
+        ),
     ] {
         let value = json::parse(text.as_bytes()).expect(text);
         let of: ResourceType = value.str_at("resourceType").expect(text).parse().expect(text);

@@ -161,7 +161,12 @@ impl Compiled {
             is_strict: true,
             // Who may see what does not hang on how searches are set.
             dates_overlap: false,
-            limits: SearchLimits::default(),
+            limits: SearchLimits {
+                chain_depth: 8,
+                parameters: 100,
+                values: 1_000,
+                ..SearchLimits::default()
+            },
         };
         let query = criteria
             .iter()

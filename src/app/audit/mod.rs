@@ -8,7 +8,7 @@ mod retain;
 mod retired;
 pub mod sealer;
 pub mod verify;
-mod who;
+pub(super) mod who;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! `kiln audit retain`: drops months of the ledger whose time to be kept is over.
 //!
-//! A month goes only when the record is as it was sealed, when all rows of the month are in an archive on
-//! the disk, and when it is signed which batches go. The record says so itself, sealed too. The batches
-//! stay in the log by their roots.
+//! A month goes only when all its rows are sealed and in an archive on the disk, when the record was found to be as
+//! it was sealed after that, and when it is signed which batches go. The record says so itself, sealed too. The
+//! batches stay in the log by their roots. A row of the month that comes in meanwhile keeps it from being dropped.
 
 use std::error::Error;
 use std::fs::{self, File, OpenOptions};
@@ -48,15 +48,18 @@ pub(super) async fn retain(
     let first_kept = format!("{:04}{}", year.saturating_sub(years), &now[5..7]);
     let folder = Folder::of(config);
     let months = maintenance::months_before(owner, &first_kept).await?;
+    let mut parts = Vec::new();
     for month in &months {
         seal(store, &folder, month).await?;
+        is_sent(store, config, month).await?;
+        parts.push(archive(store, &folder.archive()?, month).await?);
     }
+    // After all that is to go was sealed and read: what is verified is what is dropped.
     is_as_sealed(store, &folder, &months).await?;
     let mut lines = Vec::new();
-    for month in months {
-        seal(store, &folder, &month).await?;
-        is_sent(store, config, &month).await?;
-        let (rows, path) = archive(store, &folder.archive()?, &month).await?;
+    for part in parts {
+        let (month, rows) = (part.month.clone(), part.rows);
+        let path = part.keep(&folder.archive()?)?;
         let digest = digest(&path)?;
         let retirement = retirement(store, &month, (rows, digest)).await?;
         let digest = hex(&digest);
@@ -64,7 +67,9 @@ pub(super) async fn retain(
         maintenance::retire(owner, &signed).await?;
         record(store, &format!("{month} {rows} {digest}")).await?;
         seal_all(store, &folder).await?;
-        maintenance::drop_month(owner, &month).await?;
+        if !maintenance::drop_month(owner, &month, rows).await? {
+            return Err(format!("rows of {month} came in meanwhile: run this again").into());
+        }
         lines.push(format!("{month}: {rows} rows are in {} (sha256 {digest})", path.display()));
     }
     Ok(lines)
@@ -165,36 +170,48 @@ async fn seal_all(store: &Store, folder: &Folder) -> Result<(), Box<dyn Error>> 
     Err("the record of this cannot be sealed: a transaction is open".into())
 }
 
-/// Writes the rows of a month to a file; how many, and where. No archive that is there is touched: another one
-/// of the same month gets a number, unless it has the very same rows.
-async fn archive(
-    store: &Store,
-    folder: &Path,
-    month: &str,
-) -> Result<(u64, PathBuf), Box<dyn Error>> {
+/// The rows of a month in a file that has no name of its own yet. As long as this is held nobody else writes it.
+struct Part {
+    month: String,
+    rows: u64,
+    path: PathBuf,
+    _locked: File,
+}
+
+impl Part {
+    /// Gives the archive its name in `folder`. No archive that is there is touched: another one of the same month
+    /// gets a number, unless it has the very same rows.
+    fn keep(self, folder: &Path) -> io::Result<PathBuf> {
+        let path = keep(&self.path, folder, &self.month)?;
+        File::open(folder)?.sync_all()?;
+        Ok(path)
+    }
+}
+
+/// Writes the rows of a month to a file, on the disk.
+async fn archive(store: &Store, folder: &Path, month: &str) -> Result<Part, Box<dyn Error>> {
     // Not whole yet: what is left of it by a run that was cut off is written anew.
-    let part = folder.join(format!("ledger_{month}.part"));
+    let path = folder.join(format!("ledger_{month}.part"));
     let file =
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&part)?;
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
     if file.try_lock().is_err() {
         return Err(format!("another command archives {month} into {}", folder.display()).into());
     }
     file.set_len(0)?;
     let mut out = GzEncoder::new(file, Compression::default());
-    let (mut after, mut count) = (Place::START, 0);
+    let (mut after, mut rows) = (Place::START, 0);
     loop {
-        let rows = maintenance::rows_of(store, month, after, PAGE).await?;
-        let Some((last, _)) = rows.last() else { break };
+        let found = maintenance::rows_of(store, month, after, PAGE).await?;
+        let Some((last, _)) = found.last() else { break };
         after = *last;
-        count += rows.len() as u64;
-        for (_, row) in &rows {
+        rows += found.len() as u64;
+        for (_, row) in &found {
             writeln!(out, "{row}")?;
         }
     }
-    out.finish()?.sync_all()?;
-    let path = keep(&part, folder, month)?;
-    File::open(folder)?.sync_all()?;
-    Ok((count, path))
+    let file = out.finish()?;
+    file.sync_all()?;
+    Ok(Part { month: month.to_owned(), rows, path, _locked: file })
 }
 
 /// Gives a whole archive its name, which none has; where one has the same bytes, that one counts.

@@ -70,6 +70,11 @@ pub(super) fn month(row: &OrderedRow) -> String {
     format!("{}{}", &at[..4], &at[5..7])
 }
 
+/// Whether so many rows are to be sealed so long after the last batch.
+fn is_due(rows: usize, since: Duration, at_once: bool) -> bool {
+    rows >= BATCH || (rows > 0 && (at_once || since >= SEAL_AFTER))
+}
+
 impl<C: Clock> Sealer<C> {
     /// A sealer with the key in `folder`.
     ///
@@ -126,7 +131,7 @@ impl<C: Clock> Sealer<C> {
         self.read_ahead().await?;
         let mut rows: Vec<_> = self.ahead.iter().take(BATCH).copied().collect();
         let is_whole = rows.len() == BATCH;
-        if rows.is_empty() || !(is_whole || at_once || self.sealed_at.elapsed() >= SEAL_AFTER) {
+        if !is_due(rows.len(), self.sealed_at.elapsed(), at_once) {
             return Ok(false);
         }
         // A batch is of one month, so that it goes with the partition of its rows.
@@ -237,5 +242,35 @@ impl<C: Clock> Sealer<C> {
             );
         }
         Ok(last.min(size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row that comes in just after a look at the ledger is seen by the next one, and the time is looked at
+    /// then only: two seconds are left for the work.
+    ///
+    /// Covers: security A11.
+    #[test]
+    fn rows_are_sealed_by_the_thousand_and_within_ten_seconds() {
+        let (bound, work) = (Duration::from_secs(10), Duration::from_secs(2));
+        let longest = SEAL_AFTER + PAUSE + work;
+        assert!(longest <= bound, "{longest:?}");
+        assert_eq!(BATCH, 1_000);
+        let just_before = SEAL_AFTER.saturating_sub(Duration::from_millis(1));
+        for (rows, since, at_once, expected) in [
+            (0, bound, false, false),
+            (0, bound, true, false),
+            (1, Duration::ZERO, false, false),
+            (1, just_before, false, false),
+            (1, SEAL_AFTER, false, true),
+            (1, Duration::ZERO, true, true),
+            (999, just_before, false, false),
+            (1_000, Duration::ZERO, false, true),
+        ] {
+            assert_eq!(is_due(rows, since, at_once), expected, "{rows} {since:?} {at_once}");
+        }
     }
 }

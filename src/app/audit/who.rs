@@ -64,7 +64,7 @@ impl WhoArgs {
 ///
 /// # Errors
 /// What keeps them from being found, as a sentence.
-pub(super) async fn who(
+pub(in crate::app) async fn who(
     args: &WhoArgs,
     engine: &Engine,
     out: &mut (impl Write + Send),

@@ -3,11 +3,12 @@
 //! Beside the server stands one that was built with the feature `bench-without-ledger`, on a database of
 //! its own with the same data; both are asked in turn. With `--database` the ledger of the first is
 //! then filled with copies of its own rows, at other times and of many users, and its events are
-//! searched for as a client does, and compared with its seal as `kiln audit verify` does, in the
-//! database that the settings name.
+//! compared with its seal as `kiln audit verify` does, searched for as a client does, and asked for as
+//! `kiln audit who` does, in the database that the settings name. `--only` names some of seal, search and who.
 
 pub(super) mod cost;
 mod held;
+mod who;
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use super::connection::Connection;
 use super::load::{Interaction, Measured, Notes, measure, scattered};
 use super::process::Meter;
 use super::target::Target;
-use super::{Bench, BenchError, read};
+use super::{Bench, BenchError, Origin, read};
 use crate::config::Config;
 use cost::{Budget, Round, Sums, tell};
 
@@ -30,7 +31,7 @@ const PACED: Budget = Budget { loss: 10.0, later_ms: Some(READ_P50_MS), is_firm:
 /// Times that each is measured: the order changes, so that what changes meanwhile hits both.
 const ROUNDS: usize = 3;
 
-pub(super) async fn run(bench: &mut Bench, config: &Config) -> Result<(), BenchError> {
+pub(super) async fn run(bench: &mut Bench, settings: (&Config, &Origin)) -> Result<(), BenchError> {
     let with = bench.target.clone();
     let (paths, bodies) = read::load(bench).await?;
     if let Some(without) = &bench.args.without {
@@ -48,7 +49,7 @@ pub(super) async fn run(bench: &mut Bench, config: &Config) -> Result<(), BenchE
         bench.report.note("no --without: what the ledger costs was not measured");
     }
     if bench.floor.is_some() {
-        Box::pin(held::run(bench, &paths, config)).await?;
+        Box::pin(held::run(bench, &paths, settings)).await?;
     }
     Ok(())
 }

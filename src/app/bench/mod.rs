@@ -7,7 +7,7 @@
 //!
 //! What it never does: start the server it measures, but for *smart* where none is named; or open a
 //! database connection of its own, but *smart* does, to make tokens, and *audit*, to compare the ledger
-//! with its seal.
+//! with its seal and to ask who had access.
 //!
 //! Layer: 8. Imports `app::audit`, `app::demo`, `app::import`, `fhir`; `validate` for what needs no server; `oauth` and
 //! `store::oauth` for tokens; `store::maintenance` for the room of bodies; `hl7v2` for messages.
@@ -57,8 +57,8 @@ const BASE: &str = "http://127.0.0.1:8080/fhir";
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum Work {
     /// What the ledger costs, beside a server without one (--without); and with --database what its rows
-    /// weigh, how soon they are found, and how fast they are compared with their seal (--config names
-    /// the same database).
+    /// weigh, how fast they are compared with their seal, and how soon they are found by a search and by
+    /// `kiln audit who` (--config names the same database).
     Audit,
     /// Create with the base definitions checked beside creates of which the form alone is, on a server with
     /// validation.create = off.
@@ -72,7 +72,8 @@ pub enum Work {
     /// Ask every kind of search for what the base holds; loads data when it holds none.
     Search,
     /// Read and search by tokens beside the open policy, and ask for tokens. It makes them in the server's
-    /// database, which --config names.
+    /// database, which --config names; a server of its own has data that go with it where no setting says
+    /// where they are.
     Smart,
     /// Ask about the codes of a generated SNOMED CT that is loaded.
     Terminology,
@@ -149,7 +150,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME=N,..", value_delimiter = ',', value_parser = v2::quiet_floor)]
     pub quiet_floor: Vec<(String, f64)>,
     /// search, terminology: the one kind to measure, by its name in the results; several may be
-    /// named. v2: store, paced, visit, result.
+    /// named. v2: store, paced, visit, result. audit, with --database: seal, search, who.
     #[arg(long, value_name = "NAME")]
     pub only: Vec<String>,
     /// A header to send with each request ("Authorization: Bearer ..").
@@ -180,6 +181,9 @@ pub enum BenchError {
     /// The input for an import cannot be read.
     #[error(transparent)]
     Import(#[from] super::import::ImportError),
+    /// It cannot be told who had access.
+    #[error("who had access was not told: {0}")]
+    Who(String),
     /// The ledger cannot be compared with its seal.
     #[error("the ledger was not compared with its seal: {0}")]
     Ledger(String),
@@ -242,19 +246,25 @@ pub async fn run(args: BenchArgs, config: &Config, origin: &Origin) -> Result<()
     }
     match (args.work, args.base.clone()) {
         (Work::Smart, None) => {
-            let own = Own::start(origin).await?;
-            let outcome = Box::pin(measure(args, own.base(), config)).await;
+            // The folder of data without a place goes after the server.
+            let (origin, config, _folder) = origin.with_data(config)?;
+            let own = Own::start(&origin).await?;
+            let outcome = Box::pin(measure(args, own.base(), (&config, &origin))).await;
             own.stop().await;
             outcome
         }
         (_, base) => {
             let base = base.unwrap_or_else(|| BASE.to_owned());
-            Box::pin(measure(args, base, config)).await
+            Box::pin(measure(args, base, (config, origin))).await
         }
     }
 }
 
-async fn measure(args: BenchArgs, base: String, config: &Config) -> Result<(), BenchError> {
+async fn measure(
+    args: BenchArgs,
+    base: String,
+    (config, origin): (&Config, &Origin),
+) -> Result<(), BenchError> {
     let target = Target::parse(&base, &args.header).map_err(BenchError::Arguments)?;
     let clients = match (args.clients.as_slice(), args.work) {
         // It has numbers of its own for each measurement.
@@ -281,7 +291,7 @@ async fn measure(args: BenchArgs, base: String, config: &Config) -> Result<(), B
     let report = Report::new(args.work, &base, facts, &meter);
     let mut bench = Bench { args, base, clients, target, floor, meter, report };
     let outcome = match bench.args.work {
-        Work::Audit => Box::pin(audit::run(&mut bench, config)).await,
+        Work::Audit => Box::pin(audit::run(&mut bench, (config, origin))).await,
         Work::Checks => checks::run(&mut bench).await,
         Work::Crud => crud::run(&mut bench).await,
         Work::Import => transactions::run(&mut bench).await,

@@ -7,6 +7,7 @@ use super::floor::Statement;
 use super::load::{Interaction, scattered};
 use super::{Bench, BenchError};
 use crate::app::demo::Generator;
+use crate::app::progress::Progress;
 use crate::fhir::json::Value;
 
 /// Bodies that the floor's table is made of.
@@ -43,10 +44,13 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
 pub(super) async fn load(bench: &Bench) -> Result<(Arc<Vec<String>>, Vec<String>), BenchError> {
     let mut connection = Connection::new(&bench.target);
     let (mut paths, mut bodies) = (Vec::new(), Vec::new());
+    let wanted = bench.args.resources.max(1);
+    let mut progress = Progress::new("bench", wanted as u64, false);
     for bundle in Generator::new(bench.args.seed).bundles(u64::MAX) {
-        if paths.len() >= bench.args.resources.max(1) {
+        if paths.len() >= wanted {
             break;
         }
+        progress.show(paths.len() as u64, &format!("{} resources", paths.len()));
         let answer = connection.send("POST", "", Some(&bundle.to_json())).await;
         let answer = answer.map_err(BenchError::io(bench.base.clone()))?;
         if !answer.is_success() {
@@ -60,5 +64,6 @@ pub(super) async fn load(bench: &Bench) -> Result<(Arc<Vec<String>>, Vec<String>
             }
         }
     }
+    progress.finish(&format!("bench: {} resources are loaded", paths.len()));
     Ok((Arc::new(paths), bodies))
 }

@@ -76,6 +76,11 @@ async fn all(bench: &mut Bench, authority: &Authority, plain: &Target) -> Result
     times::logins(bench, authority).await
 }
 
+/// Says on standard error what begins: all of it takes minutes.
+fn begin(what: impl Display) {
+    eprintln!("bench smart: {what}");
+}
+
 /// The same under the open policy and under another, in turn.
 async fn beside(
     bench: &mut Bench,
@@ -137,8 +142,9 @@ impl Sums {
         count: usize,
     ) -> Result<(), BenchError> {
         bench.target = target.clone();
-        let measured = scattered(bench, paths, count, interaction).await;
         let policy = ["open", "limited"][kind];
+        begin(format!("{count} clients, {what}, {policy}: {} s", bench.args.seconds.max(1)));
+        let measured = scattered(bench, paths, count, interaction).await;
         bench.report.add(count, &format!("{what}, {policy}"), None, &measured, None);
         self.0[kind].0 += measured.notes.count(None);
         self.0[kind].1 += measured.elapsed;
@@ -173,7 +179,9 @@ async fn tokens(
         "grant_type=client_credentials&scope=system%2FPatient.rs&client_id={id}&client_secret={}",
         fresh.text.expose_secret()
     );
-    let end = Instant::now() + Duration::from_secs(bench.args.seconds.max(1));
+    let seconds = bench.args.seconds.max(1);
+    begin(format!("{count} clients, token, client_credentials: {seconds} s"));
+    let end = Instant::now() + Duration::from_secs(seconds);
     let clients: Vec<Connection> = (0..count).map(|_| Connection::new(&target)).collect();
     let (measured, _) = measure(&bench.meter, clients, async |mut connection| {
         let mut notes = Notes::default();

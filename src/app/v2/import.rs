@@ -1,7 +1,9 @@
 //! `kiln v2 import`: the messages of files and folders, taken in as if they came over a feed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use crate::app::progress::Progress;
 use crate::app::{cli, hl7v2};
 use crate::config::Config;
 use crate::hl7v2::ack::{Condition, Issue};
-use crate::hl7v2::batch;
+use crate::hl7v2::batch::{self, Messages};
 use crate::hl7v2::charset::Charset;
 use crate::hl7v2::er7::{Message, Reading};
 use crate::hl7v2::receive::{Application, Origin, Receiver};
@@ -22,8 +24,10 @@ use super::ImportArgs;
 
 /// Most failures that are shown.
 const SHOWN: usize = 20;
-/// As much is kept of a file with a message that is too long.
-const KEPT: usize = 64 * 1024;
+/// As much is kept of a file that is too long to be a message and has none.
+const KEPT: u64 = 64 * 1024;
+/// Most messages of a file whose answers are waited for at the same time.
+const AT_ONCE: usize = 64;
 
 /// Takes them in, in the order of their names, and tells how each was answered.
 ///
@@ -71,6 +75,30 @@ pub(super) fn find(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box<dyn 
     Ok(())
 }
 
+/// How messages were answered.
+#[derive(Default)]
+struct Tally {
+    answers: BTreeMap<String, u64>,
+    shown: usize,
+}
+
+impl Tally {
+    /// Counts what was answered to what came from `whence`.
+    fn add(&mut self, whence: &str, answer: &[u8]) {
+        for (code, why) in codes(answer) {
+            self.count(whence, code, &why);
+        }
+    }
+
+    fn count(&mut self, whence: &str, code: String, why: &str) {
+        if !matches!(code.as_str(), "AA" | "CA" | "") && self.shown < SHOWN {
+            self.shown += 1;
+            eprintln!("{whence}: {code} {why}");
+        }
+        *self.answers.entry(code).or_default() += 1;
+    }
+}
+
 async fn take_all(
     files: &[PathBuf],
     most_bytes: usize,
@@ -83,36 +111,72 @@ async fn take_all(
         is_framed: false,
         caller: None,
     };
-    let mut answers = BTreeMap::new();
-    let (mut progress, mut shown) = (Progress::new("v2 import", files.len() as u64, false), 0);
+    let mut progress = Progress::new("v2 import", files.len() as u64, false);
+    let mut tally = Tally::default();
     for (at, file) in files.iter().enumerate() {
-        let bytes = Bytes::from(
-            std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?,
-        );
-        let answer = if largest(&bytes) > most_bytes {
-            let issue = Issue::error(Condition::ApplicationError).named("too-long");
-            let beginning = bytes.slice(..bytes.len().min(KEPT));
-            receiver.refuse(&beginning, issue, &origin).await?
+        let name = file.display().to_string();
+        let fault = |error: std::io::Error| format!("{name}: {error}");
+        let mut source = File::open(file).map_err(fault)?;
+        let (mut beginning, most) = (Vec::new(), (most_bytes as u64).saturating_add(1));
+        source.by_ref().take(most).read_to_end(&mut beginning).map_err(fault)?;
+        if beginning.len() <= most_bytes {
+            tally.add(&name, &answer(&beginning.into(), &origin, receiver).await?);
         } else {
-            answer(&bytes, &origin, receiver).await?
-        };
-        for (code, why) in codes(&answer) {
-            if !matches!(code.as_str(), "AA" | "CA" | "") && shown < SHOWN {
-                shown += 1;
-                eprintln!("{}: {code} {why}", file.display());
-            }
-            *answers.entry(code).or_default() += 1;
+            let source = BufReader::new(Cursor::new(beginning).chain(source));
+            let messages = Messages::new(source, most_bytes);
+            take_large((file.as_path(), messages), &origin, receiver, &mut tally).await?;
         }
         progress.show(at as u64 + 1, &format!("{} files", at + 1));
     }
-    Ok(answers)
+    Ok(tally.answers)
 }
 
-/// The bytes of the largest message of a file.
-fn largest(bytes: &[u8]) -> usize {
-    batch::split(bytes).map_or(bytes.len(), |batch| {
-        batch.messages.iter().map(|message| message.len()).max().unwrap_or_default()
-    })
+/// Takes in a file that is longer than a message may be, message by message: one that is too long is refused, by
+/// its number and its place, and costs no other.
+async fn take_large(
+    (file, mut messages): (&Path, Messages<impl BufRead>),
+    origin: &Origin,
+    receiver: &Arc<Receiver>,
+    tally: &mut Tally,
+) -> Result<(), Box<dyn Error>> {
+    let name = file.display();
+    let batch = receiver.batch();
+    let too_long = || Issue::error(Condition::ApplicationError).named("too-long");
+    let mut waiting = VecDeque::new();
+    for piece in messages.by_ref() {
+        let piece = piece.map_err(|error| format!("{name}: {error}"))?;
+        let whence = format!("{name}: message {} at byte {}", piece.number, piece.offset);
+        let bytes = Bytes::from(piece.bytes);
+        if piece.is_too_long {
+            tally.add(&whence, &receiver.refuse(&bytes, too_long(), origin).await?);
+            continue;
+        }
+        let answered = receiver.receive_piece(&bytes, batch, origin).await?;
+        match answered.application {
+            Application::Silent => tally.add(&whence, &answered.accept.unwrap_or_default()),
+            Application::Now(answer) => tally.add(&whence, &answer),
+            Application::Later(pending) => waiting.push_back((whence, pending)),
+        }
+        if waiting.len() >= AT_ONCE
+            && let Some((whence, pending)) = waiting.pop_front()
+        {
+            tally.add(&whence, &pending.answer(receiver).await?.unwrap_or_default());
+        }
+    }
+    for (whence, pending) in waiting {
+        tally.add(&whence, &pending.answer(receiver).await?.unwrap_or_default());
+    }
+    if messages.number() == 0 {
+        // There is nothing in it but what is too long to be a message.
+        let mut beginning = Vec::new();
+        File::open(file)?.take(KEPT).read_to_end(&mut beginning)?;
+        let answer = receiver.refuse(&beginning.into(), too_long(), origin).await?;
+        tally.add(&name.to_string(), &answer);
+    } else if messages.is_faulty() {
+        let why = "its counts are others, or it has lines that belong to no message";
+        tally.count(&name.to_string(), "batch".to_owned(), why);
+    }
+    Ok(())
 }
 
 /// How a file is answered: a message of its own, or the batch that it is.
@@ -180,7 +244,5 @@ mod tests {
                 codes(answer.as_bytes()).into_iter().map(|(code, _)| code).collect();
             assert_eq!(found.join(" "), expected, "{answer}");
         }
-        assert_eq!(largest(b"BHS|^~\\&\rMSH|1\rPID|1\rMSH|2\rBTS|2\r"), "MSH|1\rPID|1\r".len());
-        assert_eq!(largest(b"MSH|1\rPID|1"), 11);
     }
 }

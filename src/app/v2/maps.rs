@@ -32,6 +32,8 @@ pub(in crate::app) struct MapArgs {
 pub(super) struct Loaded {
     pub(super) spec: Arc<Spec>,
     pub(super) maps: Arc<Maps>,
+    /// What in the profile can have no effect.
+    idle: Vec<MapError>,
 }
 
 impl MapArgs {
@@ -46,14 +48,14 @@ impl MapArgs {
             Some(folder) => Maps::of(texts(folder)?, &spec.schema),
         };
         let base = base.map_err(faults)?;
-        let maps = match &self.site {
-            None => Arc::new(base),
+        let (maps, idle) = match &self.site {
+            None => (Arc::new(base), Vec::new()),
             Some(name) => {
                 let text = profile(name, config).await?;
-                base.with_site(name, &text, &spec.schema).map_err(faults)?
+                base.with_installed(name, &text, &spec.schema).map_err(faults)?
             }
         };
-        Ok(Loaded { spec, maps })
+        Ok(Loaded { spec, maps, idle })
     }
 }
 
@@ -191,6 +193,9 @@ fn check(
     loaded: &Loaded,
     out: &mut impl Write,
 ) -> Result<ExitCode, Box<dyn Error>> {
+    if !loaded.idle.is_empty() {
+        return Err(faults(loaded.idle.clone()));
+    }
     let (messages, resources) = (loaded.maps.messages().len(), loaded.maps.resources().len());
     let (site, hash) = (&loaded.maps.site().id, loaded.maps.hash());
     writeln!(out, "{site}: {messages} messages, {resources} resources, hash {hash}")?;

@@ -130,11 +130,11 @@ impl Opened {
         Ok(found.ok_or_else(missing)?)
     }
 
-    /// Stores a version of a profile that can be used.
+    /// Stores a version of a profile that can be used: what a version before it had.
     async fn add(&self, new: &NewSite, config: &Config, what: &str) -> Result<i32, Box<dyn Error>> {
         if let Some(toml) = &new.toml {
             let base = hl7v2::base_maps(&config.hl7v2, self.engine.spec())?;
-            let checked = sites::check(&base, toml, &new.id, self.engine.spec());
+            let checked = sites::installed(&base, toml, &new.id, self.engine.spec());
             checked.map_err(|fault| fault.to_string())?;
         }
         Ok(self.engine.add_site(new, &caller(what)).await?)

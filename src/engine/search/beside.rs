@@ -19,7 +19,7 @@ use crate::access::interaction::Kind;
 use crate::engine::Engine;
 use crate::engine::definitions::versions;
 use crate::error::Error;
-use crate::fhir::{Identity, IssueCode, ResourceType};
+use crate::fhir::{Identity, ResourceType};
 use crate::search::definitions::{TOLD, holds};
 use crate::search::request::{ContainedMode, SearchRequest, SearchTarget};
 use crate::spec::catalog::{Catalog, Entry};
@@ -147,10 +147,7 @@ impl Beside {
         hasher: &Hasher,
     ) -> Result<(Permitted, Vec<Identity>), Error> {
         let seal = Seal::new(&self.said, permit, hasher);
-        let unknown = || {
-            let text = "this page link was not made by this server for this search";
-            Error::invalid(IssueCode::Invalid, text)
-        };
+        let unknown = || cursor::unknown("search");
         let at = self.link.as_deref().map(|text| Position::open(text, &seal).ok_or_else(unknown));
         let at = at.transpose()?;
         let (catalog, _) = self.library.catalog().map_err(Error::internal)?;

@@ -15,16 +15,20 @@ mod resolve;
 mod traverse;
 
 use std::cell::Cell;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, utf8_percent_encode};
 
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Disclosed, Interaction, Permit, Unaudited};
+use crate::config;
 use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::fhir::{Issue, IssueCode, ResourceType, Severity};
-use crate::search::request::{ContainedMode, Context, Filter, Limits, SearchRequest, parse};
+use crate::search::request::{
+    AlongLimits, ContainedMode, Context, Filter, Limits, SearchRequest, parse,
+};
 use crate::store::search::{Explanation, Paging, SearchPage};
 use crate::store::{EventsRequest, WriteTx};
 
@@ -346,9 +350,25 @@ impl Engine {
             now: self.clock.now(),
             is_strict,
             dates_overlap: self.settings.dates_overlap,
-            limits: Limits::default(),
+            limits: self.settings.searches,
         };
         Ok(parse(target, query, &context)?)
+    }
+}
+
+impl From<&config::Search> for Limits {
+    /// What an operator allows.
+    fn from(own: &config::Search) -> Self {
+        let number = |most: NonZeroU32| most.get() as usize;
+        let along =
+            AlongLimits { resources: number(own.max_included), rounds: number(own.max_iterations) };
+        Self {
+            chain_depth: number(own.max_chain),
+            along,
+            parameters: number(own.max_parameters),
+            values: number(own.max_values),
+            ..Self::default()
+        }
     }
 }
 

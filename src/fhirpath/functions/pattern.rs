@@ -39,6 +39,10 @@ const SMALL_PROGRAM: usize = 1 << 12;
 /// Largest program that a pattern may become, in bytes.
 const MAX_PROGRAM: usize = 1 << 20;
 
+/// Longest text of a pattern, in bytes: what is read of it takes many times as much before it is known how large a
+/// program it becomes. Patterns of FHIR have some hundred.
+const MAX_PATTERN: usize = 4_096;
+
 /// Steps that making the smallest pattern costs.
 const COMPILING: usize = 200;
 
@@ -77,6 +81,9 @@ fn pattern<'v>(
     text: &str,
     extent: Extent,
 ) -> Outcome<Cow<'v, Compiled>> {
+    if text.len() > MAX_PATTERN {
+        return call.fail(format!("the regular expression is longer than {MAX_PATTERN} bytes"));
+    }
     let made = if let Some(kept) = call.pattern {
         kept.get_or_init(|| compiled(text, extent)).as_ref().map(Cow::Borrowed)
     } else {

@@ -1,6 +1,108 @@
 //! What an expression may cost.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use super::*;
+use crate::clock::Stopwatch;
+
+/// Another millisecond has gone whenever it is read.
+#[derive(Debug, Default)]
+struct Ticking(AtomicU64);
+
+impl Stopwatch for Ticking {
+    fn reading(&self) -> Duration {
+        Duration::from_millis(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Covers: security H9.
+#[test]
+fn an_expression_ends_when_its_time_is_over() {
+    let document = parse(PATIENT.as_bytes()).expect("JSON");
+    let costly = format!("descendants(){}", ".select(%resource.descendants())".repeat(4));
+    let late = |time| format!("the expression takes longer than {time} ms");
+    let spent = || "the expression takes too many steps".to_owned();
+    // Once in 4,096 steps it is looked at the stopwatch, and what is cheap does not look at all.
+    for (text, steps, time, expected, looks) in [
+        (&*costly, 5_000_000, 3, Err((Cause::Time, late(3))), 4..=4),
+        (&*costly, 5_000_000, 0, Err((Cause::Time, late(0))), 1..=1),
+        (&*costly, 40_000, 1_000, Err((Cause::Budget, spent())), 1..=9),
+        ("name.given.count()", 5_000_000, 0, Ok(1), 0..=0),
+    ] {
+        let stopwatch = Ticking::default();
+        let environment = Environment::new(&document, &SPEC.schema)
+            .with_budget(steps)
+            .with_time(Duration::from_millis(time))
+            .with_stopwatch(&stopwatch);
+        let expression = Expression::parse(text).expect(text);
+        let found = expression.evaluate(&environment).map(|items| items.len());
+        let found = found.map_err(|fault| (fault.cause, fault.reason));
+        assert_eq!(found, expected, "{text} {steps} {time}");
+        assert!(looks.contains(&stopwatch.0.load(Ordering::Relaxed)), "{text} {steps} {time}");
+    }
+}
+
+/// Covers: security H9.
+#[test]
+fn a_pattern_is_neither_long_nor_large_and_takes_linear_time() {
+    let long = format!("'a'.matches('{}')", "a".repeat(4_097));
+    // What is no constant has the same limit.
+    let joined = format!("'a'.matches('{0}' & '{0}')", "a".repeat(2_049));
+    let replaced = format!("'a'.replaceMatches('{}', 'b')", "a".repeat(4_097));
+    for (text, expected) in [
+        (&*long, "the regular expression is longer than 4096 bytes"),
+        (&*joined, "the regular expression is longer than 4096 bytes"),
+        (&*replaced, "the regular expression is longer than 4096 bytes"),
+        (
+            "'a'.matches('(?:a{1000}){1000}')",
+            "the regular expression is malformed, too large, or looks around",
+        ),
+    ] {
+        let fault = shown(PATIENT, text).expect_err("refused");
+        assert_eq!((fault.cause, &*fault.reason), (Cause::Operand, expected));
+    }
+    let fits = format!("'{0}'.matches('{0}')", "a".repeat(4_096));
+    assert_eq!(shown(PATIENT, &fits).expect("it fits"), ["true"]);
+    // Twenty letters more would double the time of a matcher that goes back for each.
+    let backtracking = format!("'{}!'.matches('(a+)+$')", "a".repeat(50_000));
+    assert_eq!(shown(PATIENT, &backtracking).expect("in linear time"), ["false"]);
+}
+
+/// Covers: security H9.
+#[test]
+fn repetition_and_depth_have_their_ends() {
+    let nested = (0..30)
+        .fold("[]".to_owned(), |inner, at| format!(r#"[{{"url":"u{at}","extension":{inner}}}]"#));
+    let document = format!(r#"{{"resourceType":"Patient","extension":{nested}}}"#);
+    for (text, expected) in [
+        ("repeat(extension).count()", Ok("30")),
+        ("descendants().count()", Ok("60")),
+        ("descendants().repeat($this).count()", Ok("60")),
+        // What gives something new each time has no end of its own.
+        ("1.repeat($this + 1).count()", Err(Cause::Budget)),
+        ("'a'.repeat($this & 'a').count()", Err(Cause::Budget)),
+    ] {
+        let parsed = parse(document.as_bytes()).expect("JSON");
+        let environment = Environment::new(&parsed, &SPEC.schema)
+            .with_budget(1_000_000)
+            .with_time(Duration::from_secs(600));
+        let expression = Expression::parse(text).expect(text);
+        let found = expression.evaluate(&environment).map_err(|fault| fault.cause);
+        let found = found.map(|items| {
+            let values = items.iter().filter_map(|item| item.system(&SPEC.schema));
+            values.map(|value| value.to_text()).collect::<Vec<_>>().join(" ")
+        });
+        assert_eq!(found, expected.map(str::to_owned), "{text}");
+    }
+    for (text, expected) in [
+        (format!("{}1{}", "(".repeat(200), ")".repeat(200)), "nested too deeply"),
+        (format!("name{}", ".descendants()".repeat(200)), "too deep"),
+    ] {
+        let fault = Expression::parse(&text).expect_err(expected);
+        assert!(fault.reason.ends_with(expected), "{fault}");
+    }
+}
 
 #[test]
 fn no_expression_outlives_its_budget() {
@@ -21,7 +123,8 @@ fn no_expression_outlives_its_budget() {
     {
         let text = format!("'0123456789'{}", doubling.repeat(100));
         let expression = Expression::parse(&text).expect(&text);
-        let environment = Environment::new(&document, &SPEC.schema);
+        let time = Duration::from_secs(600);
+        let environment = Environment::new(&document, &SPEC.schema).with_time(time);
         let fault = expression.evaluate(&environment).expect_err(&text);
         assert_eq!(fault.cause, Cause::Budget, "{doubling}");
     }

@@ -12,7 +12,8 @@
 //!
 //! Spec: v2 merge family, S40
 
-use super::find::{Found, keys_of};
+use super::find::Found;
+use super::keys::{keyed, keys_of};
 use super::merge::{given, key, nameless};
 use super::pairs::pairs;
 use super::plan::{Plan, told};
@@ -264,6 +265,5 @@ fn entity_key(part: Part<'_>, case: &Case<'_>) -> Option<Keyed> {
     let maps = case.maps;
     let context = Context::new(maps.site(), maps.tables(), &case.sender(), "");
     let system = id::authority(&authority, &context).system;
-    let resource_type = "DocumentReference".to_owned();
-    Some(Keyed { resource_type, system, value, id: String::new() })
+    Some(keyed("DocumentReference", system, value))
 }

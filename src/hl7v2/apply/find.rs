@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use futures_util::future::try_join_all;
 
 use super::change::all_keys;
+use super::keys::{former_of, is_former, is_of_code, is_same, numbers_of};
 use super::{Applier, Case, Halt, MOST_HOPS};
 use super::{members, told};
 use crate::access::Caller;
@@ -18,8 +19,7 @@ use crate::fhir::query::Query;
 use crate::fhir::{Identity, LogicalId, ResourceType, VersionId};
 use crate::hl7v2::ack::{Condition, Issue};
 use crate::hl7v2::effect::person;
-use crate::hl7v2::map::site::Mode;
-use crate::hl7v2::map::{DraftResource, Key};
+use crate::hl7v2::map::DraftResource;
 use crate::store::hl7v2::Keyed;
 
 /// A resource that a message is about.
@@ -35,9 +35,10 @@ impl Applier {
     /// The resource of each draft.
     pub(super) async fn find(&self, case: &Case<'_>) -> Result<Vec<Found>, Halt> {
         let drafts = &case.draft.resources;
-        let wanted = drafts
-            .iter()
-            .flat_map(|draft| all_keys(case, draft).into_iter().chain(numbers_of(draft)));
+        let wanted = drafts.iter().flat_map(|draft| {
+            let keys = all_keys(case, draft).into_iter();
+            keys.chain(numbers_of(draft)).chain(former_of(draft))
+        });
         let places = members::places_of_results(case);
         let of_places = places.iter().map(|place| members::keyed(place, ""));
         let wanted: Vec<_> = wanted.chain(told::wanted(case)).chain(of_places).collect();
@@ -46,7 +47,18 @@ impl Applier {
         case.lines().extend(looked.lines.iter().cloned());
         case.looked.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&looked);
         let known = &looked.known;
-        try_join_all(drafts.iter().map(|draft| self.find_one(draft, known, case))).await
+        let found = drafts.iter().map(|draft| self.find_one(draft, known, case));
+        let mut found = try_join_all(found).await?;
+        // One after the other: what results are of an order says that of which they are.
+        for (at, draft) in drafts.iter().enumerate().filter(|(_, draft)| !draft.former.is_empty()) {
+            if found.get(at).is_some_and(|one| one.stored.is_none())
+                && let Some(one) = self.by_former(draft, known, &found, case).await?
+                && let Some(place) = found.get_mut(at)
+            {
+                *place = one;
+            }
+        }
+        Ok(found)
     }
 
     async fn find_one(
@@ -118,6 +130,38 @@ impl Applier {
             let one = self.current(Identity { resource_type: of, id }, case).await?;
             let is_it = |one: &Found| {
                 one.stored.as_ref().is_some_and(|(stored, _)| is_of_code(stored, draft))
+            };
+            if let Some(one) = one.filter(is_it) {
+                return Ok(Some(one));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is stored by a key that drafts had before, is what the draft is of, and no other draft's.
+    async fn by_former(
+        &self,
+        draft: &DraftResource,
+        known: &[Keyed],
+        found: &[Found],
+        case: &Case<'_>,
+    ) -> Result<Option<Found>, Halt> {
+        let drafts = &case.draft.resources;
+        let name = |url: &str| {
+            let at = drafts.iter().position(|draft| draft.url == url)?;
+            found.get(at).map(|found| found.identity.to_string())
+        };
+        for key in former_of(draft) {
+            let known = known.iter().find(|known| is_same(known, &key));
+            let of = draft.resource_type.parse().ok();
+            let Some((of, id)) = of.zip(known.and_then(|known| known.id.parse().ok())) else {
+                continue;
+            };
+            let one = self.current(Identity { resource_type: of, id }, case).await?;
+            let is_it = |one: &Found| {
+                let stored = one.stored.as_ref().map(|(stored, _)| stored);
+                let is_free = !found.iter().any(|other| other.identity == one.identity);
+                is_free && stored.is_some_and(|stored| is_former(stored, &key, draft, &name))
             };
             if let Some(one) = one.filter(is_it) {
                 return Ok(Some(one));
@@ -225,52 +269,4 @@ impl Applier {
         let ids = searched.page.matches.into_iter().map(|one| one.version.identity.id.to_string());
         Ok(ids.collect())
     }
-}
-
-/// The keys of a draft, as they are kept. Those of an empty value are none.
-pub(super) fn keys_of(draft: &DraftResource) -> impl Iterator<Item = Keyed> {
-    let keys = draft.keys.iter().filter(|key| !key.value.is_empty());
-    keys.map(|key| match key.part.as_str() {
-        "" => keyed(draft, key, key.value.clone()),
-        part => keyed(draft, key, format!("{}\u{1F}{part}", key.value)),
-    })
-}
-
-/// The numbers of a draft that others may have too, as they are kept: the first that has one has it.
-pub(super) fn numbers_of(draft: &DraftResource) -> impl Iterator<Item = Keyed> {
-    let keys = draft.keys.iter().filter(|key| !key.value.is_empty() && !key.part.is_empty());
-    keys.map(|key| keyed(draft, key, key.value.clone()))
-}
-
-fn keyed(draft: &DraftResource, key: &Key, value: String) -> Keyed {
-    let (resource_type, system) = (draft.resource_type.clone(), key.system.clone());
-    Keyed { resource_type, system, value, id: String::new() }
-}
-
-/// Whether what is stored under the number of a draft has its code, or none. What a draft changes or takes back it
-/// names by its number alone.
-fn is_of_code(stored: &Object<'static>, draft: &DraftResource) -> bool {
-    let changes = matches!(draft.action.as_deref(), Some("D" | "U"));
-    if draft.mode == Mode::ActionCode && changes {
-        return true;
-    }
-    let name = match draft.resource_type.as_str() {
-        "Immunization" => "vaccineCode",
-        "MedicationRequest" => "medicationCodeableConcept",
-        _ => "code",
-    };
-    let codes = |resource: &Object<'static>| -> Vec<String> {
-        let all = resource.get(name).map(|concept| concept.items_at("coding")).unwrap_or_default();
-        all.iter().filter_map(|one| one.str_at("code")).map(str::to_owned).collect()
-    };
-    let known = codes(stored);
-    let said = codes(&draft.body);
-    let mut said = said.iter().chain(draft.keys.iter().map(|key| &key.part));
-    known.is_empty() || said.any(|code| known.contains(code))
-}
-
-pub(super) fn is_same(one: &Keyed, other: &Keyed) -> bool {
-    one.resource_type == other.resource_type
-        && one.system == other.system
-        && one.value == other.value
 }

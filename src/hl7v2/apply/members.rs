@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::find::Found;
+use super::keys::bounded;
 use super::plan::Plan;
 use super::{Applier, Case, Halt};
 use crate::fhir::json::Value;
@@ -162,7 +163,7 @@ pub(super) fn places_of_results(case: &Case<'_>) -> Vec<String> {
 
 /// A place in the orders of a sender.
 fn of_sender(sender: &str, place: &str) -> String {
-    format!("{sender}\u{1F}{place}")
+    bounded(format!("{sender}\u{1F}{place}"))
 }
 
 /// The places of a message's results.

@@ -3,7 +3,8 @@
 //! Spec: v2 merge family, B18 to B20
 
 use super::change::belongings;
-use super::find::{Found, is_same};
+use super::find::Found;
+use super::keys::{is_same, keyed};
 use super::pairs::{Pair, pairs};
 use super::plan::{Joined, Plan, told};
 use super::{Applier, Case, Halt};
@@ -255,7 +256,7 @@ pub(super) fn key(part: Part<'_>, case: &Case<'_>, of: &str) -> Option<Keyed> {
     let value = rep.some(1)?.to_owned();
     let context = Context::new(case.maps.site(), case.maps.tables(), &case.sender(), "");
     let system = id::authority(&rep.component(4), &context).system;
-    Some(Keyed { resource_type: of.to_owned(), system, value, id: String::new() })
+    Some(keyed(of, system, value))
 }
 
 /// Links the two patients of A24 both ways, or takes these links away (A37).

@@ -10,7 +10,7 @@
 //! | `change` | accounts and visits that become one, things that move, numbers that change |
 //! | `claim` | profiles that are kept to |
 //! | `copy` | messages as documents |
-//! | `find` | keys -> resources; who a patient is |
+//! | `find`, `keys` | keys -> resources; who a patient is |
 //! | `members` | results that belong to another |
 //! | `merge` | patients that become one or belong together |
 //! | `pairs` | what each MRG goes with |
@@ -30,6 +30,7 @@ mod change;
 mod claim;
 mod copy;
 mod find;
+mod keys;
 mod members;
 mod merge;
 mod pairs;

@@ -6,7 +6,8 @@
 //! Spec: v2 merge family
 
 use super::Case;
-use super::find::{Found, is_same, keys_of};
+use super::find::Found;
+use super::keys::{is_same, keys_of};
 use super::merge::key;
 use crate::hl7v2::er7::{Message, Segment};
 use crate::hl7v2::map::DraftResource;

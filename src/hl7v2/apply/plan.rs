@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 
 use super::change::{outdated, prior};
-use super::find::{Found, is_same, keys_of, numbers_of};
+use super::find::Found;
+use super::keys::{is_same, keys_of, numbers_of};
 use super::stale::{self, Stale, moves};
 use super::{Applier, Case, Halt};
 use crate::fhir::json::{Object, Value};

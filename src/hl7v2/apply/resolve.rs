@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use super::keys::keyed;
 use super::{Applier, Case, Halt, happened, sender};
 use crate::access::Caller;
 use crate::error::Error;
@@ -13,7 +14,6 @@ use crate::hl7v2::er7::Message;
 use crate::hl7v2::map::Maps;
 use crate::hl7v2::queue::Resolved;
 use crate::hl7v2::types::{Args, Context, Rep, id};
-use crate::store::hl7v2::Keyed;
 
 impl Applier {
     /// The patients by whose numbers a message can be told to be about them, whether it is applied or not.
@@ -30,9 +30,7 @@ impl Applier {
             .filter_map(|number| id::cx(&Rep::of_part(number), &args, &context))
             .filter_map(|identifier| {
                 let text = |name| identifier.str_at(name).map(str::to_owned);
-                let (system, value) = (text("system")?, text("value")?);
-                let (resource_type, id) = ("Patient".to_owned(), String::new());
-                Some(Keyed { resource_type, system, value, id })
+                Some(keyed("Patient", text("system")?, text("value")?))
             })
             .collect();
         if keys.is_empty() {

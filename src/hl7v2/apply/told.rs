@@ -5,7 +5,8 @@
 //!
 //! Spec: v2 S4
 
-use super::find::{Found, is_same};
+use super::find::Found;
+use super::keys::{is_same, keyed};
 use super::plan::Plan;
 use super::{Applier, Case, Halt};
 use crate::fhir::json::Value;
@@ -21,12 +22,9 @@ const FIRST: &str = "urn:kiln:v2-told|";
 const OTHERS: &str = "urn:kiln:v2-told-too|";
 
 fn key(kind: &str, identifier: &Value<'_>, id: &str) -> Option<Keyed> {
-    Some(Keyed {
-        resource_type: OF.to_owned(),
-        system: format!("{kind}{}", identifier.str_at("system")?),
-        value: identifier.str_at("value")?.to_owned(),
-        id: id.to_owned(),
-    })
+    let system = format!("{kind}{}", identifier.str_at("system")?);
+    let key = keyed(OF, system, identifier.str_at("value")?.to_owned());
+    Some(Keyed { id: id.to_owned(), ..key })
 }
 
 /// The numbers that a message tells of its patients.

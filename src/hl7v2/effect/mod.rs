@@ -25,7 +25,7 @@ use crate::fhir::json::{Object, Value};
 pub type Json = Object<'static>;
 
 /// Something that is worth knowing about an effect, by its name.
-pub type Told = &'static str;
+pub type Remark = &'static str;
 
 /// The entries of a list.
 fn list(of: &Json, name: &str) -> Vec<Value<'static>> {

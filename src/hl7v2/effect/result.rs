@@ -2,7 +2,7 @@
 //!
 //! Spec: v2 S31 to S33
 
-use super::{Json, Told, text_of};
+use super::{Json, Remark, text_of};
 
 /// How far a status has come; a lower one does not follow a higher one.
 fn rank(status: &str) -> u8 {
@@ -35,7 +35,7 @@ pub fn rises(stored: &Json, status: &str) -> bool {
 /// says that the value was final and is not sent again (OBX-11 `U`).
 ///
 /// `None`: the message is older than what is stored.
-pub fn followed(stored: &Json, now: Json, is_unchanged: bool) -> (Option<Json>, Vec<Told>) {
+pub fn followed(stored: &Json, now: Json, is_unchanged: bool) -> (Option<Json>, Vec<Remark>) {
     let status = text_of(&now, "status").unwrap_or_default();
     if !may_follow(stored, status) {
         return (None, vec!["status-regression"]);

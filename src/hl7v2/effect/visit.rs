@@ -5,7 +5,7 @@
 //!
 //! Spec: v2 E-A01 to E-A38
 
-use super::{Json, Told, list, set_list, text_of};
+use super::{Json, Remark, list, set_list, text_of};
 use crate::fhir::json::Value;
 
 /// What happened.
@@ -40,7 +40,7 @@ pub struct Habits {
 const OWNED: &[&str] = &["status", "statusHistory", "classHistory", "period", "location"];
 
 /// The visit of now: `now` is the stored one as the data of the message amend it.
-pub fn advanced(stored: Option<&Json>, now: &Json, event: &Event<'_>) -> (Json, Vec<Told>) {
+pub fn advanced(stored: Option<&Json>, now: &Json, event: &Event<'_>) -> (Json, Vec<Remark>) {
     let mut told = Vec::new();
     let mut visit = with_state(now, stored);
     let before = stored.and_then(|stored| text_of(stored, "status")).map(str::to_owned);
@@ -93,7 +93,7 @@ pub fn is_movement(event: &str) -> bool {
 }
 
 /// The status after an event.
-fn next_status(before: Option<&str>, event: &Event<'_>, told: &mut Vec<Told>) -> &'static str {
+fn next_status(before: Option<&str>, event: &Event<'_>, told: &mut Vec<Remark>) -> &'static str {
     let kept = |status: &str| match status {
         "planned" => "planned",
         "arrived" => "arrived",
@@ -229,7 +229,7 @@ fn period(before: Option<&str>, visit: &mut Json, event: &Event<'_>) {
     }
 }
 
-fn places(visit: &mut Json, event: &Event<'_>, told: &mut Vec<Told>) {
+fn places(visit: &mut Json, event: &Event<'_>, told: &mut Vec<Remark>) {
     let mut all = list(visit, "location");
     match event.name {
         "A01" | "A04" | "A05" | "A14" | "A08" | "A28" | "A31" => {
@@ -264,7 +264,7 @@ fn places(visit: &mut Json, event: &Event<'_>, told: &mut Vec<Told>) {
 }
 
 /// Closes the place of before and opens the one of now.
-fn move_to(all: &mut Vec<Value<'static>>, event: &Event<'_>, told: &mut Vec<Told>) {
+fn move_to(all: &mut Vec<Value<'static>>, event: &Event<'_>, told: &mut Vec<Remark>) {
     let Some(place) = &event.place else { return };
     let name = |one: &Value<'static>| {
         one.get("location").and_then(|it| it.str_at("reference")).map(str::to_owned)
@@ -356,7 +356,7 @@ mod tests {
     }
 
     /// The visit after some events: `A02@ward`, each a day after the one before.
-    fn after(events: &[&str]) -> (Json, Vec<Told>) {
+    fn after(events: &[&str]) -> (Json, Vec<Remark>) {
         let (mut visit, mut told): (Option<Json>, _) = (None, Vec::new());
         for (day, text) in (1..).zip(events) {
             let (name, where_to) =

@@ -1,7 +1,7 @@
 //! Functions that the evaluator works itself: they look at several values, or at other fields.
 
 use crate::fhir::json::Object;
-use crate::hl7v2::types::{Args, Context, Json, NoteKind, Rep, attach, name, obx, time};
+use crate::hl7v2::types::{Args, Context, Json, NoteKind, Rep, attach, code, name, obx, time};
 
 use super::eval::{CODED, Eval, Item};
 use super::expr::Call;
@@ -31,6 +31,7 @@ impl<'a> Eval<'a> {
             "first" => before.into_iter().take(1).collect(),
             "fail" => before,
             "trusted" => trusted(before, self.context),
+            "unless" => self.unless(before, call, scope, owner),
             "visit_number" if self.context.site.has(Habit::VisitByAccount) => before,
             "visit_number" => Vec::new(),
             "join" => {
@@ -44,6 +45,7 @@ impl<'a> Eval<'a> {
                 let joined = texts.collect::<Vec<_>>().join(&between);
                 if joined.is_empty() { Vec::new() } else { vec![Item::V2(Rep::of(joined))] }
             }
+            "known_as" => before.into_iter().filter_map(known_as).collect(),
             "mapped" => self.mapped(&before, call, scope, owner),
             "text" => of_each(before, "string", |rep| {
                 Some(rep.joined(" ")).filter(|text| !text.is_empty()).map(Json::from)
@@ -66,6 +68,19 @@ impl<'a> Eval<'a> {
             }),
             _ => self.made(before, call, scope, owner),
         }
+    }
+
+    /// `X | unless(Y)`: X where Y has no value.
+    fn unless(
+        &self,
+        before: Vec<Item<'a>>,
+        call: &Call,
+        scope: &Scope,
+        owner: Option<usize>,
+    ) -> Vec<Item<'a>> {
+        let mut others = call.plain.iter().flat_map(|other| self.items(other, scope, owner));
+        let is_there = others.any(|other| !matches!(other, Item::Null));
+        if is_there { Vec::new() } else { before }
     }
 
     /// Those of them that make values of FHIR with the help of other fields.
@@ -148,6 +163,14 @@ impl<'a> Eval<'a> {
     pub(super) fn author(&self, rep: &Rep<'_>) -> Option<Json> {
         let body = name::xcn(rep, self.context)?;
         self.context.refer("Practitioner", body)
+    }
+}
+
+/// By what a thing is known that has this name.
+fn known_as(item: Item<'_>) -> Option<Item<'_>> {
+    match item {
+        Item::V2(rep) => code::known_as(&rep).map(|text| Item::V2(Rep::of(text))),
+        Item::Fhir(..) | Item::Null | Item::Resource(..) => None,
     }
 }
 

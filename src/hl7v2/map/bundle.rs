@@ -2,7 +2,7 @@
 
 use crate::fhir::json::Object;
 use crate::hl7v2::heading::Heading;
-use crate::hl7v2::types::{Json, id};
+use crate::hl7v2::types::{Json, code, id};
 
 use super::draft::{Draft, DraftResource};
 
@@ -96,10 +96,15 @@ fn entry(draft: &DraftResource) -> Json {
     let key = draft.keys.first().filter(|_| !UNKEYED.contains(&draft.resource_type.as_str()));
     let request = match key {
         Some(key) => {
-            let part = match (key.part.as_str(), draft.resource_type.as_str()) {
+            let parameter = match draft.resource_type.as_str() {
+                "Immunization" => "vaccine-code",
+                _ => "code",
+            };
+            let part = match (key.part.as_str(), key.part.strip_prefix(code::TEXT)) {
                 ("", _) => String::new(),
-                (part, "Immunization") => format!("&vaccine-code={}", encoded(part)),
-                (part, _) => format!("&code={}", encoded(part)),
+                // What has a name alone is found by that.
+                (_, Some(name)) => format!("&{parameter}:text={}", encoded(name)),
+                (part, None) => format!("&{parameter}={}", encoded(part)),
             };
             let number = encoded(&key.text());
             let url = format!("{}?identifier={number}{part}", draft.resource_type);

@@ -14,7 +14,7 @@ use super::rules::{Each, MessageRule, ResourceRule, Rule, Work};
 use super::scope::Scope;
 use super::site::Mode;
 use super::value::value;
-use super::writing::{Act, From, Writing, add_identifier, marked, unmapped};
+use super::writing::{Act, Deed, From, Writing, add_identifier, marked, unmapped};
 
 /// What is wrong with a message, or worth telling about it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -57,6 +57,8 @@ pub struct DraftResource {
     pub resource_type: String,
     /// What it is found again by; without any it is new each time.
     pub keys: Vec<Key>,
+    /// What it was found again by before: what is stored by that is taken over.
+    pub former: Vec<Key>,
     /// Its elements.
     pub body: Object<'static>,
     /// Elements that the message says are to go.
@@ -205,7 +207,7 @@ impl<'a> Drafting<'a> {
         let items = rule
             .action
             .map(|path| eval.items(&super::expr::Expr::Path(path), &instance.scope, Some(at)));
-        let action = items.into_iter().flatten().next().map(|item| act(item.text()));
+        let action = items.into_iter().flatten().next().map(|item| Deed::word(item.text()));
         let segment = rule.segment().map(|name| name.to_string()).unwrap_or_default();
         let mode = self.context.site.modes.get(&segment).copied().unwrap_or(rule.mode);
         // An entry may say that its list is all there is.
@@ -217,6 +219,7 @@ impl<'a> Drafting<'a> {
             url: instance.url.clone(),
             resource_type: rule.resource_type.clone(),
             keys: instance.keys.clone(),
+            former: instance.former.clone(),
             body,
             removed: writing.removed,
             parts: writing.parts,
@@ -389,6 +392,7 @@ impl<'a> Drafting<'a> {
                 url: self.context.url(&format!("{}?{}", made.resource_type, made.key)),
                 resource_type: made.resource_type.to_owned(),
                 keys: vec![key],
+                former: Vec::new(),
                 writes: writes.collect(),
                 body: made.body,
                 rule,
@@ -471,16 +475,6 @@ fn fails(rule: &Rule) -> Option<u16> {
     let Work::Value(super::expr::Expr::Pipe(_, call)) = &rule.work else { return None };
     let Some(super::expr::Expr::Number(code)) = call.plain.first() else { return None };
     u16::try_from(*code).ok().filter(|_| call.name == "fail")
-}
-
-/// An action code (table 0206), or the same of problems and goals (table 0287).
-fn act(code: String) -> String {
-    match code.as_str() {
-        "AD" => "A".to_owned(),
-        "UP" => "U".to_owned(),
-        "DE" | "DEL" => "D".to_owned(),
-        _ => code,
-    }
 }
 
 /// `PID-3` of `PID-3[*].1`.

@@ -388,13 +388,11 @@ impl<'a> Eval<'a> {
         all().rfind(|it| it.scope.inner().start <= start).or_else(|| all().next())
     }
 
-    /// The resources of this name whose parent is the one at hand, and those that the message tells of within it.
+    /// The resources of this name whose parent is the one at hand, and those that it holds.
     fn children(&self, name: &str, owner: Option<usize>) -> Vec<&Instance<'a>> {
         let all = self.instances.iter().filter(|instance| instance.rule.name == name);
         let own = owner.and_then(|owner| self.instances.get(owner));
-        let scopes: Vec<_> = own.into_iter().flat_map(Instance::scopes).collect();
-        all.filter(|it| it.parent == owner || scopes.iter().any(|scope| it.is_within(scope)))
-            .collect()
+        all.filter(|it| it.parent == owner || own.is_some_and(|own| own.holds(it))).collect()
     }
 
     /// Whether a condition holds.

@@ -71,6 +71,8 @@ pub(crate) struct Instance<'a> {
     pub parent: Option<usize>,
     /// What it is found again by.
     pub keys: Vec<Key>,
+    /// What it was found again by before.
+    pub former: Vec<Key>,
     /// How documents of this message name it.
     pub url: String,
     /// Its name: `observation 3`.
@@ -83,12 +85,16 @@ impl Instance<'_> {
         std::iter::once(&self.scope).chain(&self.others)
     }
 
-    /// Whether the message tells of it within a scope, or in the segment that leads that.
-    pub(super) fn is_within(&self, scope: &Scope) -> bool {
-        let range = scope.inner();
-        self.scopes().any(|own| {
-            let own = own.inner();
-            scope.lead == Some(own.start) || (range.start <= own.start && own.end <= range.end)
+    /// Whether the message tells of another one within this one, in the segment that leads it, or, where this one
+    /// is of a segment, in the part of the message around that.
+    pub(super) fn holds(&self, other: &Instance<'_>) -> bool {
+        let is_of_segment = matches!(self.rule.each, Each::Segment(_));
+        self.scopes().any(|scope| {
+            let around = scope.ranges.get(1).filter(|_| is_of_segment);
+            let range = around.cloned().unwrap_or_else(|| scope.inner());
+            other.scopes().map(Scope::inner).any(|own| {
+                scope.lead == Some(own.start) || (range.start <= own.start && own.end <= range.end)
+            })
         })
     }
 }
@@ -137,13 +143,18 @@ impl<'a> Builder<'a> {
             }
             let items = rule.key.as_ref().map(|key| eval.items(key, &scope, parent));
             let keys: Vec<_> = items.into_iter().flatten().collect();
+            let was = rule.was.as_ref().map(|was| eval.items(was, &scope, parent));
+            let was: Vec<_> = was.into_iter().flatten().collect();
             let part = rule.part.as_ref().map(|part| eval.text(part, &scope, parent));
             let part = part.unwrap_or_default();
-            let keys: Vec<_> = keys
-                .iter()
-                .filter_map(|item| key_of(&mut self.seen, self.context, rule, item))
-                .map(|key| key.of_value(&scope).of_part(&part))
-                .collect();
+            let mut made = |items: &[Item<'_>], counted: &str| -> Vec<Key> {
+                let keys = items
+                    .iter()
+                    .filter_map(|it| key_of(&mut self.seen, self.context, (rule, counted), it));
+                keys.map(|key| key.of_value(&scope).of_part(&part)).collect()
+            };
+            let (keys, mut former) = (made(&keys, "key"), made(&was, "was"));
+            former.retain(|key| !keys.contains(key));
             if keys.is_empty() && is_optional {
                 continue;
             }
@@ -157,7 +168,7 @@ impl<'a> Builder<'a> {
                     self.found[place].others.push(scope.clone());
                     place
                 }
-                None => self.push(rule, &scope, parent, keys),
+                None => self.push(rule, &scope, parent, (keys, former)),
             };
             for child in &rule.children {
                 self.add(child, false, &scope, Some(place));
@@ -171,14 +182,14 @@ impl<'a> Builder<'a> {
         rule: &'a ResourceRule,
         scope: &Scope,
         parent: Option<usize>,
-        keys: Vec<Key>,
+        (keys, former): (Vec<Key>, Vec<Key>),
     ) -> usize {
         let count = self.counts.entry(&rule.name).or_default();
         *count += 1;
         let name = format!("{} {count}", rule.name);
         let url = self.context.url(&name);
         let (scope, others) = (scope.clone(), Vec::new());
-        self.found.push(Instance { rule, scope, others, parent, keys, url, name });
+        self.found.push(Instance { rule, scope, others, parent, keys, former, url, name });
         self.found.len() - 1
     }
 
@@ -260,11 +271,12 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// An identifier as it is, or one made of the texts of a key.
+/// An identifier as it is, or one made of the texts of a key. `counted`: among which of its rule's keys those with
+/// the same texts count.
 fn key_of(
     seen: &mut HashMap<String, usize>,
     context: &Context<'_>,
-    rule: &ResourceRule,
+    (rule, counted): (&ResourceRule, &str),
     item: &Item<'_>,
 ) -> Option<Key> {
     match item {
@@ -278,7 +290,7 @@ fn key_of(
         Item::V2(rep) => {
             let mut text = rep.text().to_owned();
             if text.contains(NTH) {
-                let count = seen.entry(format!("{} {text}", rule.name)).or_default();
+                let count = seen.entry(format!("{counted} {} {text}", rule.name)).or_default();
                 *count += 1;
                 text = text.replace(NTH, &count.to_string());
             }
@@ -310,4 +322,67 @@ pub fn list(base: &str, sender: &str, segment: Option<&SegmentName>) -> String {
 fn kind(identifier: &crate::hl7v2::types::Json) -> String {
     let coding = identifier.get("type").and_then(|kind| kind.items_at("coding").first());
     coding.and_then(|coding| coding.str_at("code")).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::hl7v2::charset::Charset;
+    use crate::hl7v2::er7::{Message, Reading};
+    use crate::hl7v2::map::Maps;
+    use crate::spec::Spec;
+
+    /// The first keys of what these rules make of a message of a laboratory.
+    fn keys<const N: usize>(maps: &Maps, segments: &[&str], rules: [&str; N]) -> [String; N] {
+        let head = "MSH|^~\\&|LAB|STM|K|H|20260704||ORU^R01^ORU_R01|1|P|2.5.1";
+        let text = [&[head][..], segments].concat().join("\r");
+        let message = Message::parse(&text, Charset::UTF_8, Reading::Lenient).unwrap();
+        let draft = maps.draft(&message).unwrap();
+        rules.map(|rule| draft.first(rule).unwrap().keys[0].text())
+    }
+
+    #[test]
+    fn results_of_orders_without_a_number_stay_apart() {
+        let spec = Spec::r4().unwrap();
+        let maps = Maps::base(&spec.schema).unwrap();
+        let keys = |number: u8, control: &str, at: &str| {
+            let patient = format!("PID|1||{number}^^^STM^MR");
+            let order = format!("OBR|1|||P^Panel^L|||{at}||||||||||||||||||F");
+            let result = "OBX|1|NM|R^Result^L||1|g/dL|||||F";
+            keys(&maps, &[&patient, control, &order, result], ["report", "observation"])
+        };
+        let known = keys(1, "ORC|RE", "20260704");
+        assert_eq!(keys(1, "ORC|RE", "20260704"), known);
+        for (number, control, at) in [
+            (2, "ORC|RE", "20260704"),
+            (1, "ORC|RE||F1^LAB", "20260704"),
+            (1, "ORC|RE", "20260705"),
+        ] {
+            let own = keys(number, control, at);
+            assert!(own[0] != known[0] && own[1] != known[1], "{number} {control} {at}");
+        }
+        // A number says it all, in whichever segment it stands.
+        let control = "ORC|RE||F1^LAB";
+        assert_eq!(keys(1, control, "20260704"), keys(2, control, "20260705"));
+    }
+
+    #[test]
+    fn doses_of_orders_without_a_number_are_of_their_patient() {
+        let spec = Spec::r4().unwrap();
+        let maps = Maps::base(&spec.schema).unwrap();
+        let key = |kind: &str, number: u8, control: &str| {
+            let head = format!("MSH|^~\\&|PHA|STM|K|H|20260704||{kind}|1|P|2.5.1");
+            let rest = "RXD|1|A^Drug^L|20260704|1\rRXA|0|1|20260704|20260704|A^Drug^L|1";
+            let text = format!("{head}\rPID|1||{number}^^^STM^MR\r{control}\r{rest}");
+            let message = Message::parse(&text, Charset::UTF_8, Reading::Lenient).unwrap();
+            let draft = maps.draft(&message).unwrap();
+            ["dispense", "administration"].map(|rule| draft.first(rule).unwrap().keys[0].text())
+        };
+        for kind in ["RDS^O13^RDS_O13", "RAS^O17^RAS_O17"] {
+            let numbered = [("ORC|RE", false), ("ORC|RE|P1^A", true), ("ORC|RE||F1^A", true)];
+            for (control, are_same) in numbered {
+                let (one, other) = (key(kind, 1, control), key(kind, 2, control));
+                assert_eq!([one[0] == other[0], one[1] == other[1]], [are_same; 2], "{control}");
+            }
+        }
+    }
 }

@@ -17,7 +17,9 @@
 //! | `eval`, `expr`, `func` | the language on the right side |
 //! | `explain` | all rules, a line each |
 //! | `instance` | which resources a message makes |
+//! | `message` | maps as text: messages and their groups |
 //! | `overlay` | what a site has of its own |
+//! | `reach` | whether a resource can lead to another |
 //! | `read`, `rules` | maps as text, and as they are kept |
 //! | `scope` | groups of segments |
 //! | `site` | a site |
@@ -38,7 +40,9 @@ mod explain;
 mod expr;
 mod func;
 mod instance;
+mod message;
 mod overlay;
+mod reach;
 mod read;
 mod rules;
 mod scope;
@@ -130,7 +134,9 @@ impl Maps {
             slots: Slots::default(),
             resources: Vec::new(),
             groups: Vec::new(),
+            asked: Vec::new(),
             faults: Vec::new(),
+            idle: Vec::new(),
         };
         for (file, text) in &texts {
             (known.file, known.text) = (file, text);
@@ -154,7 +160,9 @@ impl Maps {
                 parts.resources.extend(known.read_resource(name, item, id));
             }
         }
+        known.judge_asked(&parts.messages, &parts.resources);
         faults.append(&mut known.faults);
+        faults.append(&mut known.idle);
         let slots = known.slots;
         if !faults.is_empty() {
             faults.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
@@ -183,7 +191,23 @@ impl Maps {
         text: &str,
         schema: &Schema,
     ) -> Result<Arc<Self>, Vec<MapError>> {
-        overlay::lay(self, file, text, schema).map(Arc::new)
+        let (maps, idle) = self.with_installed(file, text, schema)?;
+        if idle.is_empty() { Ok(maps) } else { Err(idle) }
+    }
+
+    /// The same of a profile that is installed, and what in it can have no effect: an earlier program may have taken
+    /// that without a word, and it is no reason to do without the rest.
+    ///
+    /// # Errors
+    /// All other faults of the profile, each with file, line and key.
+    pub fn with_installed(
+        &self,
+        file: &str,
+        text: &str,
+        schema: &Schema,
+    ) -> Result<(Arc<Self>, Vec<MapError>), Vec<MapError>> {
+        let (maps, idle) = overlay::lay(self, file, text, schema)?;
+        Ok((Arc::new(maps), idle))
     }
 
     /// The site.

@@ -68,7 +68,7 @@ pub(super) fn lay(
     file: &str,
     text: &str,
     schema: &Schema,
-) -> Result<Maps, Vec<MapError>> {
+) -> Result<(Maps, Vec<MapError>), Vec<MapError>> {
     let mut maps = base.clone();
     let mut reader = Reader {
         file,
@@ -78,7 +78,9 @@ pub(super) fn lay(
         slots: base.slots.clone(),
         resources: Vec::new(),
         groups: base.messages.iter().flat_map(|rule| rule.groups.clone()).collect(),
+        asked: Vec::new(),
         faults: Vec::new(),
+        idle: Vec::new(),
     };
     for rule in &base.resources {
         rule.all(&mut |rule| {
@@ -110,6 +112,7 @@ pub(super) fn lay(
         change(&mut reader, &mut maps.resources, name, item);
     }
     uses(&mut reader, root, &mut maps);
+    reader.judge_asked(&maps.messages, &maps.resources);
     if !reader.faults.is_empty() {
         return Err(reader.faults);
     }
@@ -118,7 +121,7 @@ pub(super) fn lay(
     // Whatever its file is called: the same profile has the same hash.
     maps.texts.push(("site".to_owned(), text.to_owned()));
     maps.hash = hash_of(&maps.texts);
-    Ok(maps)
+    Ok((maps, reader.idle))
 }
 
 const WANTED: &str = "a code, or a list of code and system, is wanted";
@@ -410,6 +413,7 @@ fn change(reader: &mut Reader<'_>, rules: &mut Vec<ResourceRule>, name: &str, it
         let kind = known.resource_type.clone();
         let id = format!("{map} {name}");
         let added = reader.rules(set, &kind, &id, &format!("{key}.set"));
+        reader.ask(name, &added, &key);
         known.rules.retain(|rule| !added.iter().any(|own| own.element.text == rule.element.text));
         known.rules.extend(added);
     }
@@ -431,7 +435,10 @@ fn find<'r>(rules: &'r mut [ResourceRule], name: &str) -> Option<&'r mut Resourc
 fn uses(reader: &mut Reader<'_>, root: &dyn TableLike, maps: &mut Maps) {
     for (name, item) in entries(root, "message") {
         let key = format!("message.{name}");
-        let Some(table) = item.as_table_like() else { continue };
+        let Some(table) = item.as_table_like() else {
+            reader.idle(item.span(), &key, "a table is wanted");
+            continue;
+        };
         reader.only(table, &key, &["add"]);
         let added = reader.words(table, &key, "add");
         let Some(message) = maps.messages.iter_mut().find(|rule| rule.name == name) else {

@@ -7,13 +7,14 @@ use toml_edit::{ImDocument, Item, TableLike, Value};
 
 use crate::fhir::json::Object;
 use crate::fhir::schema::Schema;
-use crate::hl7v2::er7::{Path, SegmentName};
+use crate::hl7v2::er7::SegmentName;
 use crate::hl7v2::tables::Tables;
 use crate::hl7v2::types::Json;
 
 use super::check::Known;
 use super::element::{Element, Slots, resolve};
 use super::expr::Expr;
+use super::reach::Asked;
 use super::rules::{Acts, Each, MessageRule, ResourceRule, Rule, Work};
 use super::scope::Group;
 use super::site::Mode;
@@ -41,7 +42,11 @@ pub(super) struct Reader<'r> {
     pub(super) slots: Slots,
     pub(super) resources: Vec<(String, String)>,
     pub(super) groups: Vec<Group>,
+    /// What rules lead to by `refs`.
+    pub(super) asked: Vec<Asked>,
     pub(super) faults: Vec<MapError>,
+    /// What can have no effect, and stops nothing that has one.
+    pub(super) idle: Vec<MapError>,
 }
 
 /// What one document defines.
@@ -64,10 +69,14 @@ impl<'r> Reader<'r> {
     }
 
     pub(super) fn fault(&mut self, at: Option<Range<usize>>, key: &str, reason: impl Into<String>) {
-        let before = at.map_or(0, |at| at.start).min(self.text.len());
-        let line = lines(&self.text[..before]) + 1;
-        let (file, key) = (self.file.to_owned(), key.to_owned());
+        let (file, line, key) = (self.file.to_owned(), self.line(at), key.to_owned());
         self.faults.push(MapError { file, line, key, reason: reason.into() });
+    }
+
+    /// Tells of what can have no effect.
+    pub(super) fn idle(&mut self, at: Option<Range<usize>>, key: &str, reason: impl Into<String>) {
+        let (file, line, key) = (self.file.to_owned(), self.line(at), key.to_owned());
+        self.idle.push(MapError { file, line, key, reason: reason.into() });
     }
 
     fn line(&self, at: Option<Range<usize>>) -> usize {
@@ -137,57 +146,6 @@ impl<'r> Reader<'r> {
         }
     }
 
-    pub(super) fn read_messages(&mut self, root: &dyn TableLike) -> Vec<MessageRule> {
-        let mut out = Vec::new();
-        let messages = root.get("message").and_then(Item::as_table_like);
-        for (name, item) in messages.into_iter().flat_map(|table| table.iter()) {
-            let key = format!("message.{name}");
-            let Some(table) = item.as_table_like() else {
-                self.fault(item.span(), &key, "a table is wanted");
-                continue;
-            };
-            self.only(table, &key, &["match", "require", "groups", "use", "once", "effect"]);
-            let require = self.words(table, &key, "require");
-            let require = require.into_iter().filter_map(|text| {
-                let path = text.parse::<Path>();
-                if path.is_err() {
-                    self.fault(
-                        item.span(),
-                        &format!("{key}.require"),
-                        format!("{text:?} is no path"),
-                    );
-                }
-                path.ok()
-            });
-            let require = require.collect();
-            let uses = self.words(table, &key, "use").into_iter().map(|word| {
-                match word.strip_suffix('?') {
-                    Some(name) => (name.to_owned(), true),
-                    None => (word, false),
-                }
-            });
-            out.push(MessageRule {
-                name: name.to_owned(),
-                uses: uses.collect(),
-                groups: groups(table),
-                once: self.words(table, &key, "once"),
-                matches: self.words(table, &key, "match"),
-                require,
-                effect: table.get("effect").and_then(Item::as_str).map(str::to_owned),
-            });
-        }
-        for message in &out {
-            let once = message.once.iter();
-            for name in message.uses.iter().map(|(name, _)| name).chain(once) {
-                if !self.resources.iter().any(|(own, _)| own == name) {
-                    let key = format!("message.{}.use", message.name);
-                    self.fault(None, &key, format!("there is no resource {name:?}"));
-                }
-            }
-        }
-        out
-    }
-
     pub(super) fn words(&mut self, table: &dyn TableLike, key: &str, word: &str) -> Vec<String> {
         let Some(item) = table.get(word) else { return Vec::new() };
         let words = item.as_array().map(|all| all.iter().map(|it| it.as_str().map(str::to_owned)));
@@ -210,8 +168,8 @@ impl<'r> Reader<'r> {
             return None;
         };
         let allowed = [
-            "type", "from", "each", "list", "when", "key", "part", "mode", "action", "profile",
-            "set", "child",
+            "type", "from", "each", "list", "when", "key", "was", "part", "mode", "action",
+            "profile", "set", "child",
         ];
         self.only(table, &key, &allowed);
         let word = |word: &str| table.get(word).and_then(Item::as_str);
@@ -237,6 +195,7 @@ impl<'r> Reader<'r> {
             is_single: table.contains_key("from"),
             when: None,
             key: None,
+            was: None,
             part: table.get("part").and_then(|item| self.expr(item, &format!("{key}.part"))),
             list: word("list").and_then(SegmentName::parse),
             mode: mode.flatten().unwrap_or_default(),
@@ -248,8 +207,10 @@ impl<'r> Reader<'r> {
         };
         rule.when = table.get("when").and_then(|item| self.condition(item, &format!("{key}.when")));
         rule.key = table.get("key").and_then(|item| self.expr(item, &format!("{key}.key")));
+        rule.was = table.get("was").and_then(|item| self.expr(item, &format!("{key}.was")));
         if let Some(set) = table.get("set") {
             rule.rules = self.rules(set, &kind, &format!("{map} {name}"), &format!("{key}.set"));
+            self.ask(name, &rule.rules, &key);
         }
         let children = table.get("child").and_then(Item::as_table_like);
         for (name, child) in children.into_iter().flat_map(|table| table.iter()) {
@@ -395,21 +356,6 @@ impl Reader<'_> {
             }
         }
     }
-}
-
-/// The groups of a message.
-fn groups(message: &dyn TableLike) -> Vec<Group> {
-    let groups = message.get("groups").and_then(Item::as_table_like);
-    let of = |(name, group): (&str, &Item)| {
-        let words = |word: &str| {
-            let words = group.get(word).and_then(Item::as_array);
-            let words = words.into_iter().flatten().filter_map(|it| it.as_str());
-            words.map(str::to_owned).collect()
-        };
-        let leads = group.get("leads").and_then(Item::as_str).unwrap_or_default().to_owned();
-        Group { name: name.to_owned(), start: words("start"), has: words("has"), leads }
-    };
-    groups.into_iter().flat_map(|groups| groups.iter()).map(of).collect()
 }
 
 /// A value of TOML as JSON.

@@ -87,6 +87,8 @@ pub struct ResourceRule {
     pub when: Option<Expr>,
     /// What it is found again by.
     pub key: Option<Expr>,
+    /// What it was found again by before: that is asked for too, and taken over.
+    pub was: Option<Expr>,
     /// What tells apart those that a filler has given one number: the code of a panel.
     pub part: Option<Expr>,
     /// The segment whose list it is of, where it is about a group.

@@ -34,6 +34,11 @@ impl Group {
         self.start.iter().chain(&self.has).any(|own| own == name)
     }
 
+    /// Whether one can have a segment of this name that begins none.
+    pub(super) fn may_have(&self, name: &str) -> bool {
+        self.has.is_empty() || self.owns(name) || is_local(name)
+    }
+
     /// The ranges of this group's instances among `within`.
     pub fn find(&self, message: &Message<'_>, within: &Range<usize>) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
@@ -53,7 +58,7 @@ impl Group {
                     reached = Some(place);
                     found.push(at..at + 1);
                 }
-                (None, Some(_)) if self.has.is_empty() || self.owns(name) || is_local(name) => {
+                (None, Some(_)) if self.may_have(name) => {
                     // Something between ORC and OBR does not part them.
                     extend(&mut found, at);
                 }

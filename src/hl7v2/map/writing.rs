@@ -37,6 +37,55 @@ impl From {
     }
 }
 
+/// What a code asks for: of table 0206, or of 0287 for problems and goals.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Deed {
+    /// It is new.
+    Add,
+    /// It is one of all there are.
+    All,
+    /// It is brought up to date.
+    Change,
+    /// It is deleted.
+    Delete,
+    /// Nothing.
+    Leave,
+    /// It is told of for the sake of others.
+    Unchanged,
+    /// It is there no longer, where it was with others.
+    Unlink,
+}
+
+impl Deed {
+    /// What is asked for; `None`: no code of the tables.
+    fn of(code: &str) -> Option<Self> {
+        Some(match code {
+            "A" | "AD" | "LI" => Self::Add,
+            "CO" | "U" | "UP" => Self::Change,
+            "D" | "DE" | "DEL" => Self::Delete,
+            "S" => Self::All,
+            "UC" => Self::Unchanged,
+            "UN" => Self::Unlink,
+            "X" => Self::Leave,
+            _ => return None,
+        })
+    }
+
+    /// The same for a whole resource, in a code of table 0206. What is linked to nothing any more is itself as it
+    /// was, and what is told of for the sake of others is made where it is not known.
+    pub(super) fn word(code: String) -> String {
+        let word = match Self::of(&code) {
+            Some(Self::Add) => "A",
+            Some(Self::All) => "S",
+            Some(Self::Change) => "U",
+            Some(Self::Delete) => "D",
+            Some(Self::Leave) => "X",
+            Some(Self::Unchanged | Self::Unlink) | None => return code,
+        };
+        word.to_owned()
+    }
+}
+
 /// What becomes of an entry of a list.
 pub(super) enum Act {
     /// It is deleted.
@@ -166,13 +215,12 @@ impl<'a> Drafting<'a> {
             let is_known = text.chars().any(|c| !c.is_control() && c != '^' && c != '~');
             is_known.then(|| mark(&id::digest(&[&self.context.sender, &text])))
         };
-        // Tables 0206 and 0287.
-        let act = match code.as_str() {
-            "A" | "AD" | "CO" | "LI" | "U" | "UP" => known_by().map(Act::Told),
-            "D" | "DE" | "UN" => Some(known_by().map_or(Act::Kept, Act::Gone)),
-            "X" | "UC" => Some(Act::Kept),
-            "S" => Some(Act::All),
-            _ => None,
+        let act = match Deed::of(&code) {
+            Some(Deed::Add | Deed::Change) => known_by().map(Act::Told),
+            Some(Deed::Delete | Deed::Unlink) => Some(known_by().map_or(Act::Kept, Act::Gone)),
+            Some(Deed::Leave | Deed::Unchanged) => Some(Act::Kept),
+            Some(Deed::All) => Some(Act::All),
+            None => None,
         };
         let act = act.unwrap_or(Act::Plain);
         if let Act::Gone(_) | Act::Kept = act {
@@ -242,4 +290,34 @@ pub(super) fn unmapped(message: &Message<'_>, used: &[Read]) -> Vec<String> {
 /// The repetitions of a field, each with its number.
 fn numbered(field: Field<'_>) -> impl Iterator<Item = (u16, Field<'_>)> {
     (1..=u16::MAX).zip(field.repetitions())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_both_tables_say_what_is_to_be_done() {
+        for (code, deed, word) in [
+            ("A", Some(Deed::Add), "A"),
+            ("AD", Some(Deed::Add), "A"),
+            ("LI", Some(Deed::Add), "A"),
+            ("U", Some(Deed::Change), "U"),
+            ("UP", Some(Deed::Change), "U"),
+            ("CO", Some(Deed::Change), "U"),
+            ("D", Some(Deed::Delete), "D"),
+            ("DE", Some(Deed::Delete), "D"),
+            ("DEL", Some(Deed::Delete), "D"),
+            ("S", Some(Deed::All), "S"),
+            ("X", Some(Deed::Leave), "X"),
+            // A problem that is linked to a goal no longer is one all the same.
+            ("UN", Some(Deed::Unlink), "UN"),
+            ("UC", Some(Deed::Unchanged), "UC"),
+            ("", None, ""),
+            ("Q", None, "Q"),
+        ] {
+            assert_eq!(Deed::of(code), deed, "{code}");
+            assert_eq!(Deed::word(code.to_owned()), word, "{code}");
+        }
+    }
 }

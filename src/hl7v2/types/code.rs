@@ -205,6 +205,23 @@ pub fn words(rep: &Rep<'_>, _: &Args<'_>, _: &Context<'_>) -> Option<Json> {
     text([9, 2, 5, 1].into_iter().find_map(|at| rep.some(at)).unwrap_or_default())
 }
 
+/// Stands before a text by which a thing is known that has no code: no code begins with it.
+pub const TEXT: char = '\u{1F}';
+
+/// By what a thing is known that has this name: its first code, else its text, however that is written.
+pub fn known_as(rep: &Rep<'_>) -> Option<String> {
+    if let Some(code) = CODES.into_iter().find_map(|[code, ..]| rep.some(code)) {
+        return Some(code.to_owned());
+    }
+    let text = [9, 2, 5, 11].into_iter().find_map(|at| rep.some(at))?;
+    Some(format!("{TEXT}{}", alike(text)))
+}
+
+/// A text as it is compared: in small letters, one blank between two words.
+pub fn alike(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
 /// Languages by their codes of three letters, and what BCP 47 has for them.
 const LANGUAGES: &[(&str, &str)] = &[
     ("ara", "ar"),

@@ -75,7 +75,7 @@ impl Authenticator for Bearer {
                 Ok(known) => Ok(known.principal.clone()),
                 Err(Rejected::Expired) => Err(Error::TokenExpired),
                 // What is looked up here is never more than the caller may ask for.
-                Err(Rejected::Fault(Error::TooCostly(text))) => {
+                Err(Rejected::Fault(Error::TimedOut(text) | Error::TooCostly(text))) => {
                     Err(Error::Unavailable(text.into()))
                 }
                 Err(Rejected::Fault(error)) => Err(error),

@@ -102,7 +102,7 @@ struct Context {
 impl ExtraTokenFields for Context {}
 
 /// The answer to the question what a token is.
-type Told = StandardTokenIntrospectionResponse<Context, BasicTokenType>;
+type Introspected = StandardTokenIntrospectionResponse<Context, BasicTokenType>;
 
 impl Claims {
     /// The client that has the token.
@@ -291,7 +291,7 @@ impl Authority {
             );
             return Err(away());
         }
-        let told: Told = serde_json::from_slice(&answer.body).map_err(|_| away())?;
+        let told: Introspected = serde_json::from_slice(&answer.body).map_err(|_| away())?;
         if !told.active() {
             return Err(Rejected::Unknown);
         }

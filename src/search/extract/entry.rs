@@ -174,6 +174,7 @@ impl SkipReason {
             Self::Evaluation(error) => match error.cause {
                 Cause::Budget => "budget",
                 Cause::Operand => "operand",
+                Cause::Time => "time",
                 Cause::Unsupported => "unsupported",
             },
             Self::Value => "value",

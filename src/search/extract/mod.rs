@@ -22,6 +22,7 @@ mod settle;
 mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::fhir::ResourceType;
 use crate::fhir::datetime::Zone;
@@ -57,6 +58,11 @@ const BUDGET: u64 = 500_000;
 /// what it contains: however many clients define, a write has its bound. Those of FHIR are few.
 const SHARED_BUDGET: u64 = 4 * BUDGET;
 
+/// Longest time of one expression, as a processor works at it. Its steps take a hundredth of that. What ends by it is
+/// not found, and an update takes the rows of the version before to be what that gives now: so what is extracted
+/// must be the same each time, whatever else the machine does.
+const TIME: Duration = Duration::from_secs(5);
+
 /// Most combinations that one resource may give a composite.
 const MAX_COMPOSITE_ROWS: usize = 20_000;
 
@@ -80,6 +86,8 @@ pub struct Extractor {
     rules: Arc<Rules>,
     /// By the place of the type in [`ResourceType::all`].
     types: Vec<Arc<Type>>,
+    /// Longest time of one expression.
+    time: Duration,
 }
 
 #[derive(Debug)]
@@ -126,7 +134,7 @@ impl Extractor {
             ResourceType::all().map(|of| planner.of_type(of)).collect::<Result<_, _>>()?
         };
         let rules = Arc::new(Rules { base, codes, units, zone });
-        Ok(Self { spec, search_parameters, rules, types })
+        Ok(Self { spec, search_parameters, rules, types, time: TIME })
     }
 
     /// The same with these parameters beside those of FHIR, and no others.
@@ -145,7 +153,14 @@ impl Extractor {
             let is_same = !has_more(&parameters, of) && !has_more(&self.search_parameters, of);
             types.push(if is_same { known.clone() } else { planner.of_type(of)? });
         }
-        Ok(Self { spec, search_parameters: Arc::new(parameters), rules, types })
+        let time = self.time;
+        Ok(Self { spec, search_parameters: Arc::new(parameters), rules, types, time })
+    }
+
+    /// The same with another limit on the time of one expression.
+    #[must_use]
+    pub fn with_time(self, longest: Duration) -> Self {
+        Self { time: longest, ..self }
     }
 
     /// The parameters of a type in the order of their codes; rows name them by their place here.
@@ -324,7 +339,9 @@ impl<'r, 'v> Run<'r, 'v> {
         focus: Option<&Item<'v>>,
     ) -> Result<Vec<Item<'v>>, SkipReason> {
         let schema = &self.extractor.spec.schema;
-        let environment = Environment::new(self.value, schema).with_root(self.root.value);
+        let environment = Environment::new(self.value, schema)
+            .with_root(self.root.value)
+            .with_time(self.extractor.time);
         let focus = focus.cloned().unwrap_or_else(|| environment.resource());
         let given = if self.is_shared { BUDGET.min(*self.steps) } else { BUDGET };
         let mut left = given;

@@ -101,14 +101,26 @@ pub(super) fn compile(
     root: TypeId,
     definitions: Definitions<'_>,
 ) -> Option<Vec<Path>> {
-    let mut paths = Vec::new();
-    for arm in arms(expression)? {
-        match begin(&arm, root, definitions.schema) {
-            Begin::Other => {}
-            Begin::Here(parts) => paths.push(path(parts, root, definitions)?),
+    let arms = arms(expression)?;
+    let mut paths: Vec<(&[Part<'_>], Path)> = Vec::new();
+    for arm in &arms {
+        let Begin::Here(parts) = begin(arm, root, definitions.schema) else { continue };
+        let path = path(parts, root, definitions)?;
+        match paths.iter_mut().find(|(other, _)| is_same_choice(parts, other)) {
+            Some((_, joined)) => joined.or(path),
+            None => paths.push((parts, path)),
         }
     }
-    Some(paths)
+    Some(paths.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Whether two arms lead to one element, each to another of the types that it may have. A resource has it once, so
+/// together they give no more values than one of them.
+fn is_same_choice(one: &[Part<'_>], other: &[Part<'_>]) -> bool {
+    match (one.split_last(), other.split_last()) {
+        (Some((Part::As(_), one)), Some((Part::As(_), other))) => one == other,
+        _ => false,
+    }
 }
 
 enum Begin<'a> {
@@ -217,6 +229,17 @@ fn named(name: &str, schema: &Schema) -> Option<TypeId> {
 }
 
 impl Path {
+    /// Adds the properties at the end of a path that differs from this one in those alone.
+    fn or(&mut self, other: Self) {
+        let mut steps = other.steps;
+        if let (Some(Step::Child(own)), Some(Step::Child(more))) =
+            (self.steps.last_mut(), steps.pop())
+        {
+            let more: Vec<_> = more.into_iter().filter(|it| !own.contains(it)).collect();
+            own.extend(more);
+        }
+    }
+
     /// The element that the path ends at, for each of the properties that it may have.
     pub(super) fn leaves(&self) -> impl Iterator<Item = &Leaf> {
         let children = self.steps.iter().rev().find_map(|step| match step {
@@ -363,6 +386,40 @@ mod tests {
             let found = compile(property, root, definitions);
             let expected = plain.map(|plain| compile(plain, root, definitions).unwrap());
             assert_eq!(found, expected, "{property}");
+        }
+    }
+
+    #[test]
+    fn the_types_of_one_choice_are_one_path() {
+        let spec = Spec::r4().unwrap();
+        let codes = Codes::load(&Pack::open(R4_PACK).unwrap()).unwrap();
+        let definitions = Definitions { schema: &spec.schema, codes: &codes };
+        let condition = spec.schema.by_name("Condition").unwrap();
+        for (expression, expected) in [
+            ("Condition.onset.as(dateTime) | Condition.onset.as(Period)", 1),
+            ("(Condition.onset as dateTime) | Condition.onset.as(dateTime)", 1),
+            ("Condition.onset.as(dateTime) | Condition.abatement.as(dateTime)", 2),
+            ("Condition.onset.as(dateTime) | Condition.recordedDate", 2),
+        ] {
+            let paths = compile(expression, condition, definitions).unwrap();
+            assert_eq!(paths.len(), expected, "{expression}");
+            assert!(paths.iter().all(|path| !path.repeats), "{expression}");
+        }
+        for (text, expected) in [
+            (r#"{"onsetDateTime":"2020"}"#, r#""2020""#),
+            (r#"{"onsetPeriod":{"start":"2020"}}"#, r#"{"start":"2020"}"#),
+            (r#"{"onsetString":"2020"}"#, ""),
+        ] {
+            let value = parse(text.as_bytes()).unwrap();
+            let paths = compile(
+                "Condition.onset.as(dateTime) | Condition.onset.as(Period)",
+                condition,
+                definitions,
+            );
+            let mut found = String::new();
+            let root = Root::of(&value);
+            paths.unwrap()[0].walk(&value, &root, &mut |value, _| found += &value.to_text());
+            assert_eq!(found, expected, "{text}");
         }
     }
 }

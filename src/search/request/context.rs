@@ -48,6 +48,8 @@ pub struct Limits {
     pub filter_nodes: usize,
     /// `_include` and `_revinclude` together.
     pub includes: usize,
+    /// What may come along by them.
+    pub along: AlongLimits,
     /// Parameters of a query.
     pub parameters: usize,
     /// Values of a parameter, separated by commas.
@@ -56,6 +58,23 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { chain_depth: 8, filter_nodes: 2_000, includes: 50, parameters: 100, values: 1_000 }
+        let along = AlongLimits::default();
+        let (filter_nodes, includes) = (2_000, 50);
+        Self { chain_depth: 5, filter_nodes, includes, along, parameters: 50, values: 500 }
+    }
+}
+
+/// How much may come along with a page; what is beyond is left out, and told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AlongLimits {
+    /// Resources.
+    pub resources: usize,
+    /// How often iterated includes are followed.
+    pub rounds: usize,
+}
+
+impl Default for AlongLimits {
+    fn default() -> Self {
+        Self { resources: 1_000, rounds: 5 }
     }
 }

@@ -55,7 +55,7 @@ use crate::spec::search_parameter::SearchType;
 use compare::Comparison;
 use prefix::Prefix;
 
-pub use context::{Context, Limits, SearchTarget};
+pub use context::{AlongLimits, Context, Limits, SearchTarget};
 pub use fault::{Fault, InvalidSearch, Notice, Reason};
 pub use parse::parse;
 
@@ -76,6 +76,8 @@ pub struct SearchRequest {
     pub counts_only: bool,
     /// What comes along with the matches.
     pub includes: Vec<Include>,
+    /// How much of that may come along.
+    pub along: AlongLimits,
     /// Where contained resources are looked at (`_contained`, `_containedType`).
     pub contained: ContainedMode,
     /// Whether the caller wants to know how the search is done (`_explain=true`).

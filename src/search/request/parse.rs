@@ -66,6 +66,7 @@ impl<'c> Draft<'c> {
             total: Total::default(),
             counts_only: false,
             includes: Vec::new(),
+            along: context.limits.along,
             contained: ContainedMode::of(query),
             explain: false,
             ambiguous: Vec::new(),

@@ -227,7 +227,7 @@ impl Store {
                 InOrder::Stored(stored) => Some(&stored.1.version),
             });
             let stored: Vec<&Version> = stored.collect();
-            let with = self.included(&request.includes, &stored, permit).await?;
+            let with = self.included(request, &stored, permit).await?;
             (page.included, page.is_included_cut) = (with.versions, with.is_cut);
             patients.extend(with.disclosed.patients);
         }

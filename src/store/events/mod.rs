@@ -23,10 +23,10 @@ use crate::access::{Disclosed, Permit, Unaudited};
 use crate::audit::balp::{Entry, PatientOf};
 use crate::audit::query::{Condition, Reader as Asking};
 use crate::error::Error;
-use crate::fhir::{IssueCode, LogicalId, ResourceType, Version};
+use crate::fhir::{LogicalId, ResourceType, Version};
 
 use super::connection::Reader;
-use super::cursor::Seal;
+use super::cursor::{self, Seal};
 use super::resource::{find_current, live};
 use super::{Store, TENANT, failure};
 use walk::{Beside, Walk};
@@ -301,8 +301,7 @@ impl Store {
 }
 
 fn unknown_link() -> Error {
-    let text = "this page link was not made by this server for this search";
-    Error::invalid(IssueCode::Invalid, text)
+    cursor::unknown("search")
 }
 
 /// Says whose the hashes are.

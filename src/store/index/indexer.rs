@@ -18,7 +18,7 @@ use super::inside::ContainedRows;
 use super::rows::IndexRows;
 
 /// Grows whenever the rows of a resource change though its parameters do not.
-const FORMAT: u32 = 8;
+const FORMAT: u32 = 9;
 
 /// How many parameters of a type have a bit of `srow.present`: its sign is none of them.
 const BITS: u8 = 63;

@@ -81,7 +81,7 @@ const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY(
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[BEGIN, POSITION, MOVE, WINDOW, NEXT, ONE, TOUCH, CONTAINED, CLEAR];
+    &[ROOM_OF_BODIES, BEGIN, POSITION, MOVE, WINDOW, NEXT, ONE, TOUCH, CONTAINED, CLEAR];
 
 /// Brings the search index to the search parameters in force, from the beginning with `again`.
 /// `progress` hears how many resources are done, now and then.

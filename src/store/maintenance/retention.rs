@@ -41,6 +41,9 @@ const BATCHES: &str = "SELECT n FROM seal_rows \
      WHERE at >= to_timestamp($1 || '01+00', 'YYYYMMDDTZH') \
      AND at < to_timestamp($1 || '01+00', 'YYYYMMDDTZH') + interval '1 month' ORDER BY n";
 
+/// What [`drop_month`] ends with where a month has not the rows that it was archived with.
+const OTHER_ROWS: &str = "KC010";
+
 const RETIRE: &str = "INSERT INTO seal_retired (statement, key, signature) VALUES ($1, $2, $3)";
 
 const RETIREMENTS: &str = "SELECT statement, key, signature FROM seal_retired ORDER BY number";
@@ -148,22 +151,47 @@ pub async fn retired(store: &Store, kind: i16, last: Place) -> Result<Vec<String
 }
 
 /// Drops the rows of a month and what is sealed of each, as the owner of the tables: the partitions, and what
-/// found none when it was added.
+/// found none when it was added. False, and nothing is dropped, where there are not as many `rows`.
 ///
 /// # Errors
-/// [`Error::Internal`] for what is no month, or as the database says.
-pub async fn drop_month(owner: &Realm, month: &str) -> Result<(), Error> {
+/// [`Error::Internal`] for what is no month, [`Error::Busy`] where a long transaction has the ledger in use, or as
+/// the database says.
+pub async fn drop_month(owner: &Realm, month: &str, rows: u64) -> Result<bool, Error> {
     if month.len() != 6 || !month.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Error::internal("a month has six digits"));
     }
     let pipeline = connect(owner).await?;
     let first = format!("to_timestamp('{month}01+00', 'YYYYMMDDTZH')");
     let of_month = format!("at >= {first} AND at < {first} + interval '1 month'");
-    // Several statements of one text are one transaction.
+    // Several statements of one text are one transaction. The rows of a month that is over are counted while nobody
+    // adds to it: in its partition before all writers wait, and in the one of those without, which is small, after
+    // that: who holds a lock on a partition that others write to must not wait for the table of them all. While this
+    // waits for who reads the ledger, all who write to it wait too, so it gives up soon. Who makes partitions locks the
+    // same in another order.
     let sql = format!(
-        "DROP TABLE IF EXISTS ledger_{month}, seal_rows_{month}; \
+        "DO $$ DECLARE kept bigint := 0; BEGIN \
+         PERFORM pg_advisory_xact_lock(kiln_lock('kiln_make_partitions')); \
+         PERFORM set_config('lock_timeout', '5s', true); \
+         IF to_regclass('ledger_{month}') IS NOT NULL THEN \
+         LOCK TABLE ledger_{month} IN SHARE MODE; kept := (SELECT count(*) FROM ledger_{month}); END IF; \
+         LOCK TABLE ONLY ledger_row IN ACCESS EXCLUSIVE MODE; \
+         kept := kept + (SELECT count(*) FROM ledger_default WHERE {of_month}); \
+         IF kept <> {rows} THEN \
+         RAISE EXCEPTION 'there are other rows' USING ERRCODE = '{OTHER_ROWS}'; END IF; END $$; \
+         DROP TABLE IF EXISTS ledger_{month}, seal_rows_{month}; \
          DELETE FROM ledger_default WHERE {of_month}; DELETE FROM seal_rows_default WHERE {of_month}"
     );
-    pipeline.client().batch_execute(&sql).await.map_err(failure::error)?;
-    Ok(())
+    match pipeline.client().batch_execute(&sql).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.code().is_some_and(|code| code.code() == OTHER_ROWS) => Ok(false),
+        Err(error) => Err(told(failure::error(error))),
+    }
+}
+
+/// The same, where somebody else was in the way.
+fn told(error: Error) -> Error {
+    if failure::is_lock_timeout(&error) {
+        return Error::Busy("somebody reads the whole ledger: try again later".to_owned());
+    }
+    error
 }

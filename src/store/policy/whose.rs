@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::access::Restriction;
 use crate::access::judge::names;
-use crate::access::restriction::{Limits, Told};
+use crate::access::restriction::{Belonging, Limits};
 use crate::error::Error;
 use crate::fhir::reference::Target;
 use crate::fhir::{Identity, ResourceType, Version, json};
@@ -80,7 +80,7 @@ impl Store {
         let value = json::parse(&text).map_err(Error::internal)?;
         let mut named = names(&value, told_by, self.parameters()?.extractor.base());
         // Patients the document tells itself, and who is linked with one is another one.
-        if told_by != Told::Targets {
+        if told_by != Belonging::Targets {
             named.retain(|it| it.resource_type != ResourceType::PATIENT);
         }
         Ok(named)

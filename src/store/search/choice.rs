@@ -15,6 +15,8 @@ use super::probe::bound;
 
 /// What it costs to walk a row of an index.
 const WALKED: f64 = 0.2;
+/// The same where hashes are asked of each, which stand in the table.
+const WALKED_WHOLE: f64 = 0.5;
 
 /// What is walked, and what the counts said of the other filters.
 #[derive(Clone, Debug)]
@@ -124,7 +126,7 @@ fn is_turned(driver: &Driver, number: i64, rows: f64) -> bool {
 fn costs(driver: &Driver, number: i64, rows: f64) -> (f64, f64) {
     let (each, made, looked_up) = match driver {
         // A row has some references, each of which is looked up.
-        Driver::Links => (6.0, 2.0, 0.2),
+        Driver::Links => (6.0, 2.0, 0.3),
         Driver::Referred => (50.0, 3.0, 0.2),
         _ => (1.0, 0.1, 0.1),
     };
@@ -213,7 +215,8 @@ fn first(counted: &[Counted], page: f64, size: f64) -> (f64, Choice) {
         let rows = rows.min(page / rarest);
         let others = counted.iter().filter(is_other);
         let asked: f64 = others.map(|one| one.asked(rows)).sum();
-        (rows * WALKED + asked, rows, walk)
+        let each = if walk.is_some() { WALKED } else { WALKED_WHOLE };
+        (rows * each + asked, rows, walk)
     });
     let best = costs.min_by(|(one, ..), (other, ..)| one.total_cmp(other));
     let (cost, rows, walk) = best.unwrap_or((f64::INFINITY, size, None));

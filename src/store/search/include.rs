@@ -3,7 +3,8 @@
 //! Where a match refers to is read from its body, and the targets of a round are looked up by one
 //! statement for as many as may come; what refers to a match is found by the hash of the reference.
 //! Rounds after the first follow what is iterated, from what the round before found. Each resource comes
-//! once, so circles end; [`MOST_ROUNDS`], [`MOST_ROWS`] and [`MOST_PASSED`] bound the rest, and what a bound leaves out is told.
+//! once, so circles end; the request's [`AlongLimits`] and [`MOST_PASSED`] bound the rest, and what a bound leaves out
+//! is told.
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html#include>, rest 4.196 to 4.212
 
@@ -15,7 +16,7 @@ use crate::error::Error;
 use crate::fhir::json::{self, Value};
 use crate::fhir::{Identity, ResourceType, Version, VersionId};
 use crate::search::extract::{IndexValue, ReferenceValue};
-use crate::search::request::Include;
+use crate::search::request::{AlongLimits, Include, SearchRequest};
 use crate::spec::search_parameter::SearchType;
 use crate::store::Store;
 use crate::store::connection::Reader;
@@ -34,12 +35,12 @@ pub(in crate::store) use statement::STATEMENTS;
 
 use statement::{Referring, by_identity, old_versions};
 
-/// How often iterated includes are followed.
-const MOST_ROUNDS: usize = 10;
-/// Most resources that come along with a page.
-const MOST_ROWS: usize = 2_000;
+/// Rows that one statement reads of what a canonical may mean.
+const ROWS: usize = 2_000;
 /// Hashes that one statement looks for.
 pub(super) const HASHES: usize = 5_000;
+/// Fewest targets that one statement looks up, however few may come: all may be out of reach.
+const FEWEST: usize = 500;
 
 /// Most rows that are looked at and do not come along: what the caller may not see, old versions of what
 /// canonicals name.
@@ -57,12 +58,14 @@ pub(in crate::store) struct Included {
 
 /// Finds what comes along with `matches`, as far as `permit` reaches; `ran` notes the statements of it.
 pub(in crate::store) async fn included(
-    includes: &[Include],
+    request: &SearchRequest,
     matches: &[&Version],
     (reader, ran): (Reader<'_>, Option<&Ran>),
     store: &Store,
     permit: &Permit<'_>,
 ) -> Result<Included, Error> {
+    let SearchRequest { includes, along, .. } = request;
+    let AlongLimits { resources: most, rounds } = *along;
     if includes.is_empty() || matches.is_empty() {
         return Ok(Included::default());
     }
@@ -70,12 +73,12 @@ pub(in crate::store) async fn included(
     let hasher = store.hasher();
     let run = Run { store, parameters: &parameters, hasher, reader, ran, permit };
     let known = matches.iter().map(|version| version.identity.clone()).collect();
-    let mut found = Found::beside(known);
+    let mut found = Found::beside(known, most);
     let mut wanted = Wanted::default();
     for version in matches {
         wanted.add(version, includes, &run)?;
     }
-    for _ in 0..MOST_ROUNDS {
+    for _ in 0..rounds {
         let start = found.included.versions.len();
         run.fetch(wanted, &mut found).await?;
         let news = &found.included.versions[start..];
@@ -91,7 +94,7 @@ pub(in crate::store) async fn included(
     }
     // Only looking tells whether there is more.
     let Found { known, mut included, .. } = found;
-    let mut more = Found::beside(known);
+    let mut more = Found::beside(known, most);
     run.fetch(wanted, &mut more).await?;
     included.is_cut = more.included.is_cut || !more.included.versions.is_empty();
     Ok(included)
@@ -227,18 +230,20 @@ struct Found {
     /// The matches and what came along: no resource twice.
     known: HashSet<Identity>,
     included: Included,
+    /// How many may come along.
+    most: usize,
     /// How many rows were looked at and did not come along.
     passed: usize,
 }
 
 impl Found {
-    fn beside(known: HashSet<Identity>) -> Self {
-        Self { known, included: Included::default(), passed: 0 }
+    fn beside(known: HashSet<Identity>, most: usize) -> Self {
+        Self { known, included: Included::default(), most, passed: 0 }
     }
 
     /// How many more may come, and one that tells that there are too many.
     fn limit(&self) -> usize {
-        MOST_ROWS - self.included.versions.len().min(MOST_ROWS) + 1
+        self.most.saturating_sub(self.included.versions.len()) + 1
     }
 
     /// Takes note of rows that do not come along: where they are too many, nobody knows what is behind them.
@@ -249,7 +254,7 @@ impl Found {
 
     /// Adds a resource as the caller of `run` is shown it.
     fn add(&mut self, found: Current, run: &Run<'_, '_>) -> Result<(), Error> {
-        if self.included.versions.len() >= MOST_ROWS {
+        if self.included.versions.len() >= self.most {
             self.included.is_cut |= !self.known.contains(&found.version.identity);
             return Ok(());
         }
@@ -329,7 +334,7 @@ impl<'gate> Run<'_, 'gate> {
         for (frame, targets) in permitted(self.permit, Kind::SearchType, by_type)? {
             let mut old: Vec<(Identity, VersionId)> = Vec::new();
             // Each finds one at most, so what is out of reach takes no other's place.
-            for targets in targets.chunks(MOST_ROWS + 1) {
+            for targets in targets.chunks(found.most.saturating_add(1).clamp(FEWEST, HASHES)) {
                 if found.included.is_cut {
                     return Ok(());
                 }
@@ -398,7 +403,7 @@ impl<'gate> Run<'_, 'gate> {
                 let mut walk = Referring::to(hashes, &frame);
                 while !found.included.is_cut {
                     // Each may be the newest of its name, however many there are.
-                    let Some(next) = walk.next(MOST_ROWS, self.at()).await? else { break };
+                    let Some(next) = walk.next(ROWS, self.at()).await? else { break };
                     found.pass(next.passed + next.within.len());
                     for resource in &next.within {
                         keep_newest(&mut newest, resource, &wanted)?;

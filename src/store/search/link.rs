@@ -14,7 +14,7 @@ use crate::store::index::links;
 
 use super::atom::Atom;
 use super::compile::{Compiler, Row};
-use super::source::{Told, each_row, union};
+use super::source::{Handle, each_row, union};
 use super::sql::Cond;
 use super::token::any;
 
@@ -94,14 +94,14 @@ impl Compiler<'_, '_> {
         of: ResourceType,
         filter: &Filter,
     ) -> Result<Option<String>, Error> {
-        let all = self.targets_as(Told::Identity, of, filter)?;
+        let all = self.targets_as(Handle::Identity, of, filter)?;
         Ok((!all.is_empty()).then(|| union(&all)))
     }
 
     /// Queries of the same by place, with what is to be told of each.
     pub(super) fn targets_as(
         &mut self,
-        told: Told,
+        told: Handle,
         of: ResourceType,
         filter: &Filter,
     ) -> Result<Vec<String>, Error> {
@@ -120,7 +120,7 @@ impl Compiler<'_, '_> {
             };
             return Ok(vec![self.every_as(told, &source, &reached)]);
         }
-        if let (Told::Identity, Filter::Hierarchy { reference, is_below, of: start }) =
+        if let (Handle::Identity, Filter::Hierarchy { reference, is_below, of: start }) =
             (told, filter)
         {
             // The resource that it is about is one of it, here or not.

@@ -44,7 +44,7 @@ use std::time::Duration;
 use crate::access::{Disclosed, Draft, LedgerRow, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Identity, ResourceType, Version, VersionId};
-use crate::search::request::{ContainedMode, Filter, Include, SearchRequest};
+use crate::search::request::{ContainedMode, Filter, SearchRequest};
 
 use super::connection::Reader;
 use super::cursor::Position;
@@ -179,8 +179,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a page link that this server did not make for this search;
-    /// [`Error::TooCostly`] when it takes too long or an order would have to compare too much. Then
-    /// nothing is on record yet.
+    /// [`Error::TimedOut`] when it takes too long; [`Error::TooCostly`] when an order would have to compare
+    /// too much. Then nothing is on record yet.
     pub async fn search(
         &self,
         request: &SearchRequest,
@@ -228,13 +228,13 @@ impl Store {
     /// As [`Store::search`].
     pub(super) async fn included(
         &self,
-        includes: &[Include],
+        request: &SearchRequest,
         matches: &[&Version],
         permit: &Permit<'_>,
     ) -> Result<Included, Error> {
         let connection = self.0.searchers.connection(permit).await?;
         let reader = (Reader::Alone(&connection), None);
-        include::included(includes, matches, reader, self, permit).await
+        include::included(request, matches, reader, self, permit).await
     }
 
     /// Up to `limit` of what `filters` match, for what a chain leads through.

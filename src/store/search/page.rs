@@ -13,9 +13,9 @@ use crate::access::interaction::Kind;
 use crate::access::restriction::Limits;
 use crate::access::{Disclosed, LedgerRow, Permit, Restriction};
 use crate::error::Error;
-use crate::fhir::{IssueCode, ResourceType, Version, VersionId};
+use crate::fhir::{ResourceType, Version, VersionId};
 use crate::search::request::{ContainedMode, Filter, SearchRequest, SortKey, Total};
-use crate::store::cursor::{Position, Seal};
+use crate::store::cursor::{self, Position, Seal};
 use crate::store::hash::Hasher;
 use crate::store::index::inside;
 use crate::store::{Parameters, Store, failure, rows};
@@ -78,10 +78,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
             return Err(Error::internal("a row is written with a page that is all that is shown"));
         }
         let seal = seal(request, self.permit, self.store.hasher());
-        let unknown = || {
-            let text = "this page link was not made by this server for this search";
-            Error::invalid(IssueCode::Invalid, text)
-        };
+        let unknown = || cursor::unknown("search");
         let at = paging.cursor.as_deref().map(|text| seal.open(text).ok_or_else(unknown));
         let at = at.transpose()?;
         if request.contained != ContainedMode::Outside {
@@ -315,7 +312,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let (store, permit) = (self.store, self.permit);
         let ran = run.is_explained().then(Ran::default);
         let reader = (run.reader(), ran.as_ref());
-        let found = included(&request.includes, &matches, reader, store, permit);
+        let found = included(request, &matches, reader, store, permit);
         let Included { versions, is_cut, disclosed: told } = found.await?;
         let (count, took) = (versions.len(), start.elapsed());
         run.step(|| format!("{count} resources come along, took {took:?}"));

@@ -18,7 +18,7 @@ use super::choice::{Choice, Chosen, Counted, Further, chosen, spread};
 use super::compile::Compiler;
 use super::driver::{Candidate, Driver};
 use super::run::Run;
-use super::source::Told;
+use super::source::Handle;
 use super::sql::{Cond, Statement};
 
 /// How long a count is believed.
@@ -33,6 +33,9 @@ const FEW_KEYS: usize = 500;
 const FURTHER: usize = 2;
 /// Of how many resources it is looked at what they refer to.
 const SAMPLE: i64 = 200;
+/// Of how many rows of a token it is looked at whether a test of values holds: what is measured under a code
+/// has the unit of that code, so that the one tells much of the other.
+const HELD: i64 = 64;
 /// Rows that a type has which the statistics do not name.
 const RARE: i64 = 1_000;
 
@@ -184,12 +187,21 @@ pub(super) async fn choose(
     let sizes = counts.sizes(run).await?;
     let size = size_of(&sizes, types.iter().copied());
     run.step(|| shown(&candidates, &numbers));
+    let looked_at = candidates.iter().zip(&numbers).find(|(one, _)| is_token(one));
+    let looked_at = looked_at.map(|(_, number)| HELD.min(*number));
     let counted = candidates.into_iter().zip(numbers).zip(&links).zip(sampled);
-    let counted = counted.map(|(((candidate, number), links), different)| {
+    let counted = counted.map(|(((candidate, number), links), sampled)| {
         let filter = filter_of(&candidate, conjuncts);
         let among = targets_of(filter).map_or(size, |targets| size_of(&sizes, targets));
-        let held = spread(number, (SAMPLE.min(number), different));
-        let share = among.map(|among| (held / among.max(1.0)).min(1.0));
+        let share = match (&candidate.driver, looked_at) {
+            (Driver::Values, Some(rows)) => Some(sampled.max(1) as f64 / rows.max(1) as f64),
+            (Driver::Values, None) => among.map(|among| number as f64 / among.max(1.0)),
+            _ => {
+                let held = spread(number, (SAMPLE.min(number), sampled));
+                among.map(|among| held / among.max(1.0))
+            }
+        };
+        let share = share.map(|share| share.min(1.0));
         let further = links.iter().zip(&mut behind).filter_map(|((driver, filter), number)| {
             Some(Further { driver: driver.clone(), number, told: link(filter)? })
         });
@@ -271,7 +283,10 @@ async fn count(
         columns.push(capped(&rows, driver));
     }
     for candidate in candidates {
-        let sample = compiler.sample(candidate, conjuncts, types)?;
+        let sample = match candidate.driver {
+            Driver::Values => compiler.held(candidate, candidates, conjuncts, types)?,
+            _ => compiler.sample(candidate, conjuncts, types)?,
+        };
         columns.push(sample.unwrap_or_else(|| "0::bigint".to_owned()));
     }
     let statement = compiler.binds.finish(&format!("SELECT {}", columns.join(", ")));
@@ -305,7 +320,7 @@ impl Compiler<'_, '_> {
             (Driver::Links, Some(Filter::Chain { targets, .. })) => {
                 let mut all = Vec::new();
                 for (of, filter) in targets {
-                    let found = self.targets_as(Told::Key, *of, filter)?;
+                    let found = self.targets_as(Handle::Key, *of, filter)?;
                     all.extend(found.into_iter().map(|found| format!("({found})")));
                 }
                 Ok(super::source::union(&all))
@@ -350,6 +365,33 @@ impl Compiler<'_, '_> {
             format!("(SELECT count(DISTINCT e.i) FROM ({found} LIMIT {SAMPLE}) e(i))")
         }))
     }
+}
+
+impl Compiler<'_, '_> {
+    /// A query of how many of the first rows of a token a test of values holds for; `None` where no token is
+    /// among the candidates.
+    fn held(
+        &mut self,
+        values: &Candidate,
+        candidates: &[Candidate],
+        conjuncts: &[&Filter],
+        types: &[ResourceType],
+    ) -> Result<Option<String>, Error> {
+        let walk = candidates.iter().find(|one| is_token(one));
+        let (Some(walk), Some(filter)) = (walk, filter_of(values, conjuncts)) else {
+            return Ok(None);
+        };
+        let source = self.source(walk, conjuncts, types)?;
+        let holds = self.filter(filter, &source.row)?;
+        let holds = format!("(true{}) AS m", holds.and());
+        let seen = super::source::every(&source, &holds, &Cond::True);
+        Ok(Some(format!("(SELECT count(*) FILTER (WHERE m) FROM ({seen} LIMIT {HELD}) e)")))
+    }
+}
+
+/// Whether it walks the rows of a token.
+fn is_token(candidate: &Candidate) -> bool {
+    matches!(candidate.driver, Driver::Tokens(_))
 }
 
 /// `Tokens 12, Links 2000`

@@ -13,7 +13,7 @@ pub(in crate::store) use attached::ATTACHING;
 use std::collections::HashSet;
 
 use crate::access::interaction::Kind;
-use crate::access::restriction::{Clause, Limits, Members, Told, Withheld};
+use crate::access::restriction::{Belonging, Clause, Limits, Members, Withheld};
 use crate::access::{Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::ResourceType;
@@ -178,12 +178,14 @@ impl Compiler<'_, '_> {
             None => Cond::True,
             Some(patients) => match withheld.told_by {
                 // What it is attached to is asked of all of them at once.
-                Told::Attachment => {
+                Belonging::Attachment => {
                     self.refers_to("{}.body#>>'{securityContext,reference}'", patients, row)
                 }
-                Told::Compartment => self.is_of_one(patients, row),
-                Told::Patient => self.refers_to("{}.body#>>'{patient,reference}'", patients, row),
-                told_by @ (Told::Parts | Told::References | Told::Targets) => {
+                Belonging::Compartment => self.is_of_one(patients, row),
+                Belonging::Patient => {
+                    self.refers_to("{}.body#>>'{patient,reference}'", patients, row)
+                }
+                told_by @ (Belonging::Parts | Belonging::References | Belonging::Targets) => {
                     self.names_one(told_by, patients, row)
                 }
             },

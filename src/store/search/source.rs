@@ -45,7 +45,7 @@ pub(super) struct Rows<const N: usize> {
 
 /// What a query tells of the resources it finds.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Told {
+pub(super) enum Handle {
     /// `srow.idh`
     Identity,
     /// `srow.rid`
@@ -402,13 +402,13 @@ impl Compiler<'_, '_> {
         types: &[ResourceType],
         filter: &Filter,
     ) -> Result<Option<String>, Error> {
-        self.found_as(Told::Key, types, filter)
+        self.found_as(Handle::Key, types, filter)
     }
 
     /// The same, with what is to be told of each resource.
     pub(super) fn found_as(
         &mut self,
-        told: Told,
+        told: Handle,
         types: &[ResourceType],
         filter: &Filter,
     ) -> Result<Option<String>, Error> {
@@ -420,11 +420,11 @@ impl Compiler<'_, '_> {
     }
 
     /// A query of the key or the identity of all rows of a source for which `rest` holds.
-    pub(super) fn every_as(&mut self, told: Told, source: &Source, rest: &Cond) -> String {
+    pub(super) fn every_as(&mut self, told: Handle, source: &Source, rest: &Cond) -> String {
         match (told, &source.row.idh) {
-            (Told::Key, _) => every(source, &source.row.rid, rest),
-            (Told::Identity, Some(idh)) => every(source, idh, rest),
-            (Told::Identity, None) => {
+            (Handle::Key, _) => every(source, &source.row.rid, rest),
+            (Handle::Identity, Some(idh)) => every(source, idh, rest),
+            (Handle::Identity, None) => {
                 let (alias, found) = (self.alias(), every(source, &source.row.rid, rest));
                 let row = each_row(&alias, "rid = k.rid");
                 format!("SELECT {alias}.idh FROM ({found}) k {row}")

@@ -21,6 +21,7 @@ use crate::search::request::{Context, Limits, SearchRequest, SearchTarget, parse
 use crate::search::values::quantity::Ucum;
 use crate::spec::codes::Codes;
 use crate::spec::package::Pack;
+use crate::spec::search_parameter::SearchType;
 use crate::spec::{R4_PACK, Spec};
 use crate::store::Parameters;
 use crate::store::hash::Hasher;
@@ -83,6 +84,10 @@ impl Units for Nowhere {
 }
 
 fn request(url: &str) -> SearchRequest {
+    try_request(url).unwrap_or_else(|fault| panic!("{url}: {fault}"))
+}
+
+fn try_request(url: &str) -> Result<SearchRequest, String> {
     let (path, query) = url.split_once('?').expect("a query");
     let target = if path.is_empty() {
         SearchTarget::System
@@ -91,14 +96,19 @@ fn request(url: &str) -> SearchRequest {
     };
     let now = Instant::parse("2020-01-01T00:00:00Z").expect("an instant");
     let extractor = &WORLD.parameters.extractor;
-    let (is_strict, dates_overlap, limits) = (true, false, Limits::default());
+    let limits = Limits { chain_depth: 8, ..Limits::default() };
+    let (is_strict, dates_overlap) = (true, false);
     let context = Context { extractor, now, is_strict, dates_overlap, limits };
     let query = Query::parse(query).expect("a query string");
-    parse(&target, &query, &context).unwrap_or_else(|fault| panic!("{url}: {fault:?}"))
+    parse(&target, &query, &context).map_err(|fault| format!("{fault:?}"))
 }
 
 /// The best driver in words, and the query of the keys of the first page.
 async fn compiled(url: &str) -> (&'static str, String) {
+    try_compiled(&request(url)).await.unwrap_or_else(|error| panic!("{url}: {error:?}"))
+}
+
+async fn try_compiled(request: &SearchRequest) -> Result<(&'static str, String), Error> {
     let gate = Gate::new(Nowhere, Arc::new(SystemClock), Arc::new(SystemIds(IdOrder::Time)));
     let context = RequestContext {
         id: String::new(),
@@ -107,18 +117,17 @@ async fn compiled(url: &str) -> (&'static str, String) {
         source: None,
     };
     let caller = Caller::new(Principal::open(), context);
-    let request = request(url);
     let mut found = None;
     let work = async |permit: &Permit<'_>| {
-        found = Some(compile(&request, permit)?);
+        found = Some(compile(request, permit)?);
         Ok(Unaudited::nothing())
     };
     let interaction = match *request.types {
         [of] => Kind::SearchType.of(of),
         _ => Kind::SearchSystem.of_system(),
     };
-    gate.run(interaction, &caller, work).await.unwrap_or_else(|error| panic!("{url}: {error:?}"));
-    found.expect("it ran")
+    gate.run(interaction, &caller, work).await?;
+    Ok(found.expect("it ran"))
 }
 
 fn compile(request: &SearchRequest, permit: &Permit<'_>) -> Result<(&'static str, String), Error> {
@@ -381,6 +390,7 @@ async fn a_link_more_makes_the_statement_longer_and_not_twice_as_long() {
     assert!(four < 4 * one && eight < 8 * one && eight - four < 2 * (four - one), "{lengths:?}");
 }
 
+/// Covers: security H8.
 #[tokio::test]
 async fn a_statement_holds_no_value_of_the_search() {
     for url in [
@@ -400,6 +410,71 @@ async fn a_statement_holds_no_value_of_the_search() {
     }
 }
 
+/// Modifiers of parameters of a type, and values: of words and digits that no statement has.
+fn forms(kind: SearchType) -> (&'static [&'static str], &'static [&'static str]) {
+    match kind {
+        SearchType::Composite | SearchType::Special => (&[""], &[]),
+        SearchType::Date => (&[""], &["ge1987-06-05", "1987"]),
+        SearchType::Number => (&[""], &["98765", "lt98765.4321"]),
+        SearchType::Quantity => (&[""], &["98765.4321|http://zanzibar|zanzibar", "gt98765"]),
+        SearchType::Reference => {
+            (&["", ":identifier"], &["zanzibar", "Patient/zanzibar", "http://zanzibar/1987|1987"])
+        }
+        SearchType::String => (&["", ":exact", ":contains"], &["Zanzibar"]),
+        SearchType::Token => (&["", ":not"], &["http://zanzibar|zanzibar", "zanzibar", "true"]),
+        SearchType::Uri => (&["", ":above", ":below"], &["http://zanzibar/zanzibar"]),
+    }
+}
+
+/// The searches by a parameter whose values fit; a composite has two parts, or a token and two numbers.
+fn searches(of: ResourceType, code: &str, kind: SearchType) -> Vec<(String, SearchRequest)> {
+    let (modifiers, values) = forms(kind);
+    let mut values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
+    if kind == SearchType::Composite {
+        let parts = || SearchType::ALL.into_iter().filter_map(|part| forms(part).1.first());
+        values = parts().flat_map(|a| parts().map(move |b| format!("{a}${b}"))).collect();
+        values.push("http://zanzibar|zanzibar$98765$lt98765.4321".to_owned());
+    }
+    let mut found = Vec::new();
+    for modifier in modifiers {
+        for value in &values {
+            let url = format!("{of}?{code}{modifier}={value}");
+            if let Ok(request) = try_request(&url) {
+                found.push((url, request));
+            }
+        }
+    }
+    found
+}
+
+/// Covers: security H8.
+#[tokio::test]
+async fn no_value_of_any_parameter_of_any_type_is_in_a_statement() {
+    let mut count = 0;
+    for of in ResourceType::all() {
+        for parameter in WORLD.parameters.extractor.parameters(of) {
+            let (code, kind) = (&*parameter.code, parameter.search_type);
+            // What every type has is the same for each.
+            if kind == SearchType::Special || code.starts_with('_') && of != ResourceType::PATIENT {
+                continue;
+            }
+            let mut made = 0;
+            for (url, request) in searches(of, code, kind) {
+                let Ok((_, sql)) = try_compiled(&request).await else { continue };
+                let text = sql.to_lowercase();
+                for value in ["zanzibar", "1987", "98765", "4321"] {
+                    assert!(!text.contains(value), "{url} has {value} in\n{sql}");
+                }
+                made += 1;
+            }
+            assert!(made > 0, "{of}.{code} has no statement");
+            count += made;
+        }
+    }
+    assert!(count > 3_000, "{count}");
+}
+
+/// Covers: security H8.
 #[tokio::test]
 async fn searches_of_one_form_are_one_statement() {
     for (one, other) in [

@@ -3,7 +3,7 @@
 //! Spec: <https://hl7.org/fhir/R4/conformance-rules.html#constraints>
 
 use crate::fhir::{IssueCode, Severity};
-use crate::fhirpath::{Cause, Environment, Item, Node, System};
+use crate::fhirpath::{Environment, Item, Node, System};
 use crate::validate::place::Place;
 
 use super::findings::By;
@@ -54,6 +54,7 @@ impl<'w> Walk<'w> {
         let (asked, entries) = (self.asked(), self.entries.clone());
         let mut environment = Environment::new(self.scope.resource, self.schema)
             .with_root(self.scope.root)
+            .with_time(self.options.expression_time)
             .with_knowledge(&asked);
         if let Some(entries) = &entries {
             environment = environment.with_entries(entries, self.scope.full_url);
@@ -71,10 +72,7 @@ impl<'w> Walk<'w> {
                 [item] => !matches!(item.system(self.schema), Some(System::Boolean(false))),
                 _ => true,
             }),
-            Err(fault) if fault.cause == Cause::Budget => {
-                self.say_spent(place);
-                Ok(true)
-            }
+            Err(fault) if self.is_ended(&fault, place) => Ok(true),
             Err(fault) => Err(fault.to_string()),
         }
     }

@@ -239,11 +239,15 @@ impl<'w> Walk<'w> {
         let asked = self.asked();
         let environment = Environment::new(self.scope.resource, self.schema)
             .with_root(self.scope.root)
+            .with_time(self.options.expression_time)
             .with_knowledge(&asked);
         let mut steps = self.steps;
         let found = expression.evaluate_within(environment.resource(), &environment, &mut steps);
         let before = std::mem::replace(&mut self.steps, steps);
         self.pay_for(&asked, before, place);
+        if let Err(fault) = &found {
+            self.is_ended(fault, place);
+        }
         if !self.pay(1, place) {
             return true;
         }

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::fhir::json::Value;
 use crate::fhir::{Entries, Severity};
@@ -13,7 +14,7 @@ use crate::spec::terminology::{Contains, TerminologyFault, knowledge};
 use crate::validate::form;
 use crate::validate::place::Place;
 
-use super::walk::{Scope, Walk, steps};
+use super::walk::{EXPRESSION_TIME, Scope, Walk, steps};
 use super::{Claim, Options, Validator};
 
 /// How often `conformsTo()` may lead to `conformsTo()`.
@@ -29,6 +30,8 @@ pub(super) struct Asked<'a> {
     entries: Option<Arc<Entries<'a>>>,
     /// Whether resources are held to their form too; what is validated was held to it before.
     holds_to_form: bool,
+    /// Longest time of one expression.
+    expression_time: Duration,
 }
 
 impl<'a> Asked<'a> {
@@ -41,6 +44,7 @@ impl<'a> Asked<'a> {
             scope: walk.scope,
             entries: walk.entries.clone(),
             holds_to_form: false,
+            expression_time: walk.options.expression_time,
         }
     }
 
@@ -48,7 +52,8 @@ impl<'a> Asked<'a> {
     fn about(validator: &'a Validator, document: &'a Value<'a>) -> Self {
         let steps = AtomicU64::new(steps(document));
         let scope = Scope::of(document);
-        Self { validator, depth: 0, steps, scope, entries: None, holds_to_form: true }
+        let (holds_to_form, expression_time) = (true, EXPRESSION_TIME);
+        Self { validator, depth: 0, steps, scope, entries: None, holds_to_form, expression_time }
     }
 
     /// Steps that are left of those that there were at first.
@@ -77,7 +82,8 @@ impl Knowledge for Asked<'_> {
             return Ok(Some(false));
         }
         let claims = |_: &str| Claim::Ignore;
-        let options = Options { claims: &claims, least: Severity::Error, ..Options::default() };
+        let (least, expression_time) = (Severity::Error, self.expression_time);
+        let options = Options { claims: &claims, least, expression_time, ..Options::default() };
         let mut walk = Walk::within(self.validator, &options, self.scope, self.left());
         walk.entries.clone_from(&self.entries);
         walk.asked = self.depth + 1;

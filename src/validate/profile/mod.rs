@@ -58,6 +58,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use crate::fhir::json::Value;
 use crate::fhir::schema::TypeId;
@@ -68,7 +69,7 @@ use crate::spec::terminology::{Member, Terminology};
 
 use compile::{Compiler, Constraints, TypeChecks};
 use rules::Profile;
-use walk::Walk;
+use walk::{EXPRESSION_TIME, Walk};
 
 /// What to do with a profile that a resource claims in `meta.profile`.
 ///
@@ -90,6 +91,9 @@ pub struct Options<'o> {
     pub claims: &'o (dyn Fn(&str) -> Claim + Sync),
     /// How bad a url of an example domain is; [`Severity::Information`]: it is not looked for.
     pub example_urls: Severity,
+    /// Longest time of one expression of an invariant, as a processor works at it; what takes longer is too costly to
+    /// be judged.
+    pub expression_time: Duration,
     /// The least severe issues wanted: [`Severity::Error`] leaves out all that only warns, and
     /// with it the work.
     pub least: Severity,
@@ -116,6 +120,7 @@ impl Default for Options<'_> {
         Self {
             claims: &|_| Claim::Enforce,
             example_urls: Severity::Information,
+            expression_time: EXPRESSION_TIME,
             least: Severity::Information,
             markup: Severity::Information,
             must_support: false,

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::fhir::json::Value;
 use crate::fhir::schema::{Schema, TypeId, TypeKind};
 use crate::fhir::{Entries, Issue, IssueCode, Severity};
-use crate::fhirpath::{Item, Node};
+use crate::fhirpath::{Cause, EvaluationError, Item, Node};
 use crate::validate::place::Place;
 
 use super::findings::{By, Findings};
@@ -20,6 +21,9 @@ const FREE_STEPS: u64 = 2_000_000;
 const STEPS_A_VALUE: u64 = 1_000;
 /// The most steps of a document, however large: half a minute or less.
 const MAX_STEPS: u64 = 500_000_000;
+/// Longest time of one expression, as a processor works at it: it may take all steps of its document, which are many
+/// where that is large.
+pub(super) const EXPRESSION_TIME: Duration = Duration::from_secs(30);
 /// How deep profiles may lead to profiles.
 const MAX_NESTED: u16 = 24;
 
@@ -70,10 +74,19 @@ pub(super) struct Walk<'w> {
     tried: Vec<Pair>,
     nested: u16,
     is_explaining: bool,
-    /// Where nothing was left to spend.
-    spent_at: Option<String>,
+    /// Where nothing was left to spend, and what was at its end.
+    spent_at: Option<(String, Spent)>,
     /// The regular expression of a Questionnaire that was needed last.
     pub(super) regex: Option<(&'w str, Arc<Constraint>)>,
+}
+
+/// What a walk came to the end of.
+#[derive(Clone, Copy, Debug)]
+enum Spent {
+    /// Its steps.
+    Steps,
+    /// The time of an expression.
+    Time,
 }
 
 /// A value and a profile, by their addresses.
@@ -119,8 +132,12 @@ impl<'w> Walk<'w> {
     /// not looked at may have been asked by the base definitions.
     pub(super) fn into_issues(self) -> Vec<Issue> {
         let mut issues = self.findings.into_issues();
-        issues.extend(self.spent_at.map(|place| {
-            let text = format!("{place}: the document takes too much work to be judged");
+        let longest = self.options.expression_time.as_millis();
+        issues.extend(self.spent_at.map(|(place, spent)| {
+            let text = match spent {
+                Spent::Steps => format!("{place}: the document takes too much work to be judged"),
+                Spent::Time => format!("{place}: an expression takes longer than {longest} ms"),
+            };
             Issue { expression: place, ..Issue::error(IssueCode::TooCostly, text) }
         }));
         issues
@@ -133,7 +150,7 @@ impl<'w> Walk<'w> {
             return true;
         }
         self.steps = 0;
-        self.say_spent(place);
+        self.say_spent(place, Spent::Steps);
         false
     }
 
@@ -141,13 +158,26 @@ impl<'w> Walk<'w> {
     pub(super) fn pay_for(&mut self, asked: &Asked<'_>, before: u64, place: &Place<'_>) {
         self.steps = self.steps.saturating_sub(before.saturating_sub(asked.left()));
         if asked.left() == 0 {
-            self.say_spent(place);
+            self.say_spent(place, Spent::Steps);
         }
     }
 
+    /// Whether an expression was ended because it took too much: then there is nothing left to spend, for
+    /// who asked for this walk neither.
+    pub(super) fn is_ended(&mut self, fault: &EvaluationError, place: &Place<'_>) -> bool {
+        let spent = match fault.cause {
+            Cause::Budget => Spent::Steps,
+            Cause::Time => Spent::Time,
+            Cause::Operand | Cause::Unsupported => return false,
+        };
+        self.steps = 0;
+        self.say_spent(place, spent);
+        true
+    }
+
     /// Says, once, that the document takes too much work.
-    pub(super) fn say_spent(&mut self, place: &Place<'_>) {
-        self.spent_at.get_or_insert_with(|| place.to_string());
+    fn say_spent(&mut self, place: &Place<'_>, spent: Spent) {
+        self.spent_at.get_or_insert_with(|| (place.to_string(), spent));
     }
 
     /// Whether the walk may stop.

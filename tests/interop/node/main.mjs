@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { here, serveApps } from "./app.mjs";
 import { Kiln, freePort } from "./kiln.mjs";
-import { ROLES, addUser, setUp } from "./setup.mjs";
+import { ROLES, addService, addUser, setUp } from "./setup.mjs";
 
 const work = process.env.KILN_INTEROP_WORK;
 const folder = mkdtempSync(join(tmpdir(), "kiln-interop-"));
@@ -42,6 +42,7 @@ function clients() {
     ["python-fhirclient", python, [join(work, "python/app.py")]],
     ["python-authlib", python, [join(work, "python/backend.py")]],
     node("node-hl7-client"), ["python-hl7", python, [join(work, "python/feed.py")]], node("messages"),
+    ["python-sqlmap", python, [join(work, "python/injection.py")]],
   ].filter(([name]) => only.length === 0 || only.includes(name));
 }
 
@@ -136,10 +137,13 @@ async function keyed() {
   const root = `http://localhost:${keyedPort}`;
   const kiln = new Kiln(process.env.KILN, home, {
     "auth.mode": "smart", "http.listen": `127.0.0.1:${keyedPort}`, "http.base_url": `${root}/fhir`, data_dir: join(home, "data"),
+    // Here its form for tokens is asked thousands of times.
+    "limits.tokens_per_minute": "0", "limits.refusals_per_minute": "0",
   }, {});
   stops.push(() => kiln.stop());
   await kiln.start(`http://127.0.0.1:${keyedPort}/fhir`);
-  return { issuer: `${root}/auth`, user: addUser(kiln, "imani", "Practitioner/interop-mori", "practitioner") };
+  const user = addUser(kiln, "imani", "Practitioner/interop-mori", "practitioner");
+  return { issuer: `${root}/auth`, user, service: addService(kiln, "interop-injected", "system/*.rs") };
 }
 
 async function all() {
@@ -171,7 +175,7 @@ function log() {
   const secrets = [
     SECRET, users.clinician.password, users.patient.password, users.secured.password, clients.confidential.secret,
     clients.reader.secret, clients.ehr.secret, "kiln_at_", "kiln_rt_", "kiln_cs_", "code_verifier=", "Okafor", "Feedperson", users.operator.password,
-    users.guardian.password, users.newcomer.password, settings.keyed.user.password,
+    users.guardian.password, users.newcomer.password, settings.keyed.user.password, settings.keyed.service.secret,
   ];
   const found = secrets.filter((secret) => text.includes(secret)).map((secret) => secret.slice(0, 8));
   return { name: "log", step: "no secret and no name is in it", ok: found.length === 0 && text !== "", detail: found.join(", ") };

@@ -50,6 +50,18 @@ export function addUser(kiln, name, fhirUser, role) {
   return { name, password };
 }
 
+/** The secret that a client was given. */
+function secret(printed) {
+  const found = /^client_secret.*: (\S+)$/m.exec(printed);
+  if (!found) throw new Error("kiln client add prints no secret");
+  return found[1];
+}
+
+/** A service with a secret of its own. */
+export function addService(kiln, id, scope) {
+  return { id, secret: secret(kiln.run("client", "add", id, "--type", "backend", "--scope", scope)) };
+}
+
 /** A user who has yet to choose a password: the link to do so, and what is chosen. */
 function newcomer(kiln, name, fhirUser, role) {
   const printed = kiln.run("user", "add", name, "--fhir-user", fhirUser, "--role", role);
@@ -86,11 +98,6 @@ export function setUp(kiln, folder, { origin, redirects }) {
   const client = (id, ...words) => kiln.run("client", "add", id, ...words);
   const app = (id, ...words) =>
     client(id, "--scope", APP_SCOPES, ...redirects.flatMap((it) => ["--redirect", it]), "--origin", origin, ...words);
-  const secret = (printed) => {
-    const found = /^client_secret.*: (\S+)$/m.exec(printed);
-    if (!found) throw new Error("kiln client add prints no secret");
-    return found[1];
-  };
   const [mine, foreign] = [key("interop"), key("foreign")];
   const jwks = file("jwks.json", JSON.stringify(mine.public));
   file("key.pem", mine.pem);

@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
 use super::client::{granted, public, read, refused, send, text, tokens};
 use crate::harness::database::connect;
 use crate::oauth::browser::{register, server_with, store, user};
@@ -80,5 +83,35 @@ async fn who_asks_for_much_at_once_has_fewer_left() {
     let refused = read(&server, &all[0]).await.expect(429);
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
     read(&server, &all[1]).await.expect(200);
+    server.stop().await;
+}
+
+/// Covers: security H10.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_so_many_requests_at_a_time() {
+    let server = server_with(&[("limits.requests_at_a_time", "2")]).await;
+    register(&server, &public("app", "patient/Patient.rs")).await;
+    store(&server, &[r#"{"resourceType":"Patient","id":"p1"}"#]).await;
+    let account = user(&server, "pat", "patient", Some("Patient/p1")).await;
+    let answer = tokens(&server, &granted("app", "patient/Patient.rs", Some(account))).await;
+    let token = text(&answer, "access_token");
+    read(&server, &token).await.expect(200);
+    // Reads wait as long as this is held: those of them that may be at work at a time. Others are answered.
+    let held = connect(&server.database.superuser).await;
+    held.batch_execute("BEGIN; LOCK TABLE res IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let mut all: FuturesUnordered<_> = (0..5).map(|_| read(&server, &token)).collect();
+    for _ in 0..3 {
+        let refused = all.next().await.unwrap().expect(429);
+        assert_eq!(refused.at("issue[0].code").as_deref(), Some("throttled"), "{refused:?}");
+    }
+    server.database.until_waiting(1).await;
+    held.batch_execute("ROLLBACK").await.unwrap();
+    for _ in 0..2 {
+        all.next().await.unwrap().expect(200);
+    }
+    drop(all);
+    // A request is at work until its answer has left.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    read(&server, &token).await.expect(200);
     server.stop().await;
 }

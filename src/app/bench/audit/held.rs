@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::super::connection::Connection;
 use super::super::figures::{Bound, Figure};
 use super::super::load::{Interaction, Notes};
-use super::super::{Bench, BenchError};
+use super::super::{Bench, BenchError, Origin};
+use super::who;
 use crate::app::audit::folder::Folder;
 use crate::app::audit::sealer::log_name;
 use crate::app::audit::verify::{Outside, verify};
@@ -21,7 +22,8 @@ const ROW_BYTES: f64 = 220.0;
 const SEARCH_MS: f64 = 20.0;
 /// Searches of each kind.
 const SEARCHES: usize = 40;
-const USERS: u64 = 2_000;
+/// Users that rows are of.
+pub(super) const USERS: u64 = 2_000;
 /// Rows that are copied again and again.
 const COPIED: u64 = 10_000;
 /// Rows that have to be compared with their seal in a second.
@@ -42,13 +44,23 @@ const DAYS: &str = "SELECT 'date=' || to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD
 pub(super) async fn run(
     bench: &mut Bench,
     paths: &[String],
-    config: &Config,
+    settings: (&Config, &Origin),
 ) -> Result<(), BenchError> {
+    let only = bench.args.only.clone();
+    let is_asked = |name: &str| only.is_empty() || only.iter().any(|it| it == name);
     weigh(bench, "as they are").await?;
     fill(bench).await?;
     let rows = weigh(bench, "filled up").await?;
-    Box::pin(compare(bench, rows, config)).await?;
-    search(bench, paths).await
+    if is_asked("seal") {
+        Box::pin(compare(bench, rows, settings.0)).await?;
+    }
+    if is_asked("search") {
+        search(bench, paths).await?;
+    }
+    if is_asked("who") {
+        Box::pin(who::run(bench, paths, settings)).await?;
+    }
+    Ok(())
 }
 
 async fn sql(bench: &Bench, text: &str) -> Result<String, BenchError> {
@@ -78,11 +90,18 @@ async fn weigh(bench: &mut Bench, when: &str) -> Result<f64, BenchError> {
 }
 
 /// Fills the ledger up with copies of its newest rows, of many users, a second apart and up to yesterday. A
-/// thousand are a transaction: the ledger's order goes by transactions.
+/// thousand are a transaction: the ledger's order goes by transactions. Their months have partitions, as they have
+/// in a ledger that has grown, unless rows of them are where those without one go.
 async fn fill(bench: &Bench) -> Result<(), BenchError> {
     let rows = bench.args.rows;
     let copy = format!(
-        "CREATE TEMP TABLE copied AS SELECT row_number() OVER () AS place, l.* \
+        "DO $$ DECLARE month date; parent text; BEGIN \
+         FOR month IN SELECT generate_series(date_trunc('month', now() - interval '2 days' - {rows} * \
+         interval '1 second'), now(), interval '1 month') LOOP \
+         FOREACH parent IN ARRAY ARRAY['ledger_row', 'seal_rows'] LOOP \
+         BEGIN PERFORM kiln_make_partition(parent, month); EXCEPTION WHEN check_violation THEN NULL; END; \
+         END LOOP; END LOOP; END $$; \
+         CREATE TEMP TABLE copied AS SELECT row_number() OVER () AS place, l.* \
          FROM (SELECT * FROM ledger_row ORDER BY at DESC LIMIT {COPIED}) l; \
          ALTER TABLE copied ADD PRIMARY KEY (place); ANALYZE copied; \
          CREATE TEMP TABLE users AS SELECT n, kiln_party('user:bench' || n, 'bench', 'Practitioner/bench', \

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use super::super::connection::Connection;
 use super::super::{Bench, BenchError};
-use super::failed;
 use super::ranks::{CHANCE, deviations, median};
 use super::world::World;
+use super::{begin, failed};
 use crate::access::RequestContext;
+use crate::app::progress::Progress;
 use crate::oauth::Authority;
 use crate::oauth::login::Visitor;
 use crate::oauth::login::account::LoggedIn;
@@ -17,6 +18,8 @@ use crate::oauth::secret::Fresh;
 
 /// Reads of each kind.
 const READS: usize = 5_000;
+/// So many are done before it is said how far it is.
+const TOLD: usize = 50;
 /// Logins of each kind: each costs a hash.
 const LOGINS: usize = 100;
 /// The account that somebody guesses at.
@@ -35,9 +38,14 @@ pub(super) async fn reads(
         bench.report.note("reads out of reach: the base has nothing of another patient");
         return Ok(());
     }
+    begin(format!("{READS} reads out of reach and {READS} of nothing, in turn"));
+    let mut progress = Progress::new("bench smart", READS as u64, false);
     let mut connection = Connection::new(&bench.target);
     let mut times = [const { Vec::new() }; 2];
     for at in 0..READS {
+        if at % TOLD == 0 {
+            progress.show(at as u64, &format!("{at} of {READS} of each"));
+        }
         let path = foreign[at % foreign.len()];
         // As long, and of no resource: the id backwards.
         let id = path.trim_start_matches("/Observation/");
@@ -60,6 +68,7 @@ pub(super) async fn reads(
             times[kind].push(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
         }
     }
+    progress.finish("bench smart: the reads are done");
     tell(bench, "reads out of reach beside reads of nothing", &times);
     Ok(())
 }
@@ -67,6 +76,7 @@ pub(super) async fn reads(
 /// Logs in with wrong passwords as a user and as nobody in turn (V36), without HTTP. Each attempt comes
 /// from another address, so that none has to wait.
 pub(super) async fn logins(bench: &mut Bench, authority: &Authority) -> Result<(), BenchError> {
+    begin(format!("{LOGINS} wrong passwords of a user and {LOGINS} of nobody, in turn"));
     if authority.account_named(KNOWN).await.map_err(failed)?.is_none() {
         let password = Fresh::new("", &*authority.ids).text;
         authority.add_account(KNOWN, Some(password), None, &[]).await.map_err(failed)?;

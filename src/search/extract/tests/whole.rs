@@ -23,6 +23,27 @@ fn contained_resources_have_rows_of_their_own() {
 }
 
 #[test]
+fn the_choice_of_onset_is_the_primary_date_of_a_condition() {
+    let extractor = extractor();
+    let of: ResourceType = "Condition".parse().expect("a type");
+    let primary = extractor.primary(of).map(|at| &*extractor.parameters(of)[usize::from(at)].code);
+    assert_eq!(primary, Some("onset-date"));
+    for (onset, expected) in [
+        (r#""onsetDateTime":"2020-05-06""#, Some("2020-05-06~2020-05-07")),
+        (
+            r#""onsetPeriod":{"start":"2020-05-06","end":"2020-05-07"}"#,
+            Some("2020-05-06~2020-05-08"),
+        ),
+        (r#""onsetString":"2020-05-06""#, None),
+    ] {
+        let json = format!(r#"{{"resourceType":"Condition",{onset}}}"#);
+        let value = parse(json.as_bytes()).expect("JSON");
+        let found = extractor.extract(of, &value);
+        assert_eq!(found.primary.map(date).as_deref(), expected, "{onset}");
+    }
+}
+
+#[test]
 fn sort_keys_are_the_ends_of_what_sorts_by_text() {
     let extractor = extractor();
     let long = "z".repeat(400);
@@ -178,7 +199,7 @@ fn every_parameter_looks_at_something_that_it_compares() {
         for parameter in extractor.parameters(of) {
             let Plan::Values(Source::Paths(paths), _) = &parameter.plan else { continue };
             let mut kinds = paths.iter().flat_map(path::Path::leaves).map(|leaf| leaf.kind);
-            if !kinds.any(|kind| is_compared(parameter.search_type, kind)) {
+            if !kinds.any(|kind| is_compared(&extractor.rules, parameter.search_type, kind)) {
                 nothing.insert(format!("{of} {}", parameter.code));
             }
         }
@@ -186,46 +207,42 @@ fn every_parameter_looks_at_something_that_it_compares() {
     assert_eq!(nothing, BTreeSet::new());
 }
 
-/// Whether a parameter of the type has rows for the kind, as the module `emit` says in its own way.
-fn is_compared(search_type: SearchType, kind: kind::Kind) -> bool {
-    use kind::Kind as K;
-    let kinds: &[K] = match search_type {
-        SearchType::Composite => &[],
-        SearchType::Date => &[K::Date, K::Instant, K::Period, K::Timing],
-        SearchType::Number => &[K::Number, K::Range],
-        SearchType::Quantity => &[K::Quantity, K::Money, K::Range],
-        SearchType::Reference => &[K::Reference, K::Canonical, K::Uri, K::Resource],
-        SearchType::Special => &[K::Position],
-        SearchType::String => {
-            &[K::Text, K::Code, K::Id, K::Uri, K::HumanName, K::Address, K::CodeableConcept]
-        }
-        SearchType::Token => &[
-            K::Boolean,
-            K::Canonical,
-            K::Code,
-            K::CodeableConcept,
-            K::Coding,
-            K::ContactPoint,
-            K::Id,
-            K::Identifier,
-            K::Text,
-            K::Uri,
-        ],
-        SearchType::Uri => &[K::Uri, K::Canonical],
-    };
-    kinds.contains(&kind)
+/// Values that have among them what any kind of element is read for.
+const EVERY: [&str; 6] = [
+    "true",
+    "1",
+    r#""2020""#,
+    r#""2020-05-06T07:08:09Z""#,
+    r#"{"resourceType":"Patient","id":"a","reference":"Patient/a","value":1,"currency":"EUR","start":"2020",
+        "event":["2020"],"low":{"value":1},"latitude":1.5,"longitude":2.5}"#,
+    r#"{"value":"a","code":"a","text":"a","family":"a","city":"a","coding":[{"code":"a"}]}"#,
+];
+
+/// Whether a parameter of the type makes rows of elements of the kind.
+fn is_compared(rules: &Rules, search_type: SearchType, kind: kind::Kind) -> bool {
+    let values = EVERY.map(|json| parse(json.as_bytes()).expect(json));
+    let comparison = emit::Comparison { search_type, targets: Vec::new(), is_phonetic: false };
+    values.iter().any(|value| {
+        let mut out = Vec::new();
+        let mut sink = emit::Sink { rules, root: value, out: &mut out, odd: false };
+        sink.add(emit::Element { value, kind, system: None, is_family: false }, &comparison);
+        !out.is_empty()
+    })
 }
 
 #[test]
 fn what_is_said_to_compare_is_what_rows_are_made_of() {
-    let spec = Spec::r4().expect("the embedded pack");
-    for (def, at) in spec.schema.types().iter().zip(0_u16..) {
+    let extractor = extractor();
+    let schema = &extractor.spec.schema;
+    for (def, at) in schema.types().iter().zip(0_u16..) {
         let type_id = crate::fhir::schema::TypeId(at);
+        let kind = kind::Kind::of(type_id, schema);
         for search_type in SearchType::ALL {
+            // What is abstract may be of a type that gives rows, and a composite has those of its parts.
             let expected = def.is_abstract
                 || search_type == SearchType::Composite
-                || is_compared(search_type, kind::Kind::of(type_id, &spec.schema));
-            let said = search_type.compares(type_id, &spec.schema);
+                || is_compared(&extractor.rules, search_type, kind);
+            let said = search_type.compares(type_id, schema);
             assert_eq!(said, expected, "{} {}", search_type.as_str(), def.name);
         }
     }
@@ -343,6 +360,32 @@ fn parameters_of_users_share_what_a_resource_may_cost() {
         let alone = extractor.extract_one(ResourceType::PATIENT, &patient, last);
         assert_eq!(alone.len(), 1, "of {count}");
     }
+}
+
+/// Covers: security H9.
+#[test]
+fn a_parameter_whose_expression_takes_too_long_is_passed_over_and_said() {
+    let costly = with(
+        r#"{"resourceType":"SearchParameter","url":"http://x/1","code":"costly","type":"number",
+            "base":["Patient"],"expression":"Patient.name.select(%resource.name.family).count()"}"#,
+    );
+    let place = costly.place(ResourceType::PATIENT, "costly").expect("a place");
+    let name = vec![r#"{"family":"x"}"#; 100].join(",");
+    let text = format!(r#"{{"resourceType":"Patient","deceasedBoolean":true,"name":[{name}]}}"#);
+    let patient = parse(text.as_bytes()).expect("JSON");
+    let in_time = costly.extract(ResourceType::PATIENT, &patient);
+    assert_eq!((in_time.of(place).len(), in_time.skipped.len()), (1, 0));
+
+    let hurried = costly.with_time(Duration::ZERO);
+    let found = hurried.extract(ResourceType::PATIENT, &patient);
+    let [skipped] = &found.skipped[..] else { panic!("{:?}", found.skipped) };
+    assert_eq!((skipped.parameter, skipped.reason.as_str()), (place, "time"));
+    let SkipReason::Evaluation(fault) = &skipped.reason else { panic!("{skipped:?}") };
+    assert!(fault.to_string().starts_with("the expression takes longer than 0 ms at"), "{fault}");
+    assert!(found.of(place).is_empty());
+    // What takes hardly any steps is found at any time.
+    let deceased = hurried.place(ResourceType::PATIENT, "deceased").expect("of R4");
+    assert_eq!(found.of(deceased).len(), 1);
 }
 
 #[test]

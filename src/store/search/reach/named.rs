@@ -5,7 +5,7 @@
 //! hand, so that only patients count who are named themselves.
 
 use crate::access::consent::Expression;
-use crate::access::restriction::Told;
+use crate::access::restriction::Belonging;
 use crate::fhir::{LogicalId, ResourceType};
 use crate::store::search::compile::{Compiler, Row};
 use crate::store::search::sql::{Bind, Cond};
@@ -16,14 +16,19 @@ const PARTS: &str = "'$.**.resource ? (exists (@.resourceType))'::jsonpath";
 impl Compiler<'_, '_> {
     /// The condition that something which the row names is of one of the patients: the patient, a Device of
     /// the patient's, or what is in the patient's compartment or was.
-    pub(super) fn names_one(&mut self, told_by: Told, patients: &[i64], row: &Row<'_>) -> Cond {
+    pub(super) fn names_one(
+        &mut self,
+        told_by: Belonging,
+        patients: &[i64],
+        row: &Row<'_>,
+    ) -> Cond {
         let (name, target, own) = (self.alias(), self.alias(), self.alias());
         let (from, identified) = self.identified(&format!("{name}.t"));
         let theirs = self.binds.longs(patients.iter().copied());
         let of_device = self.is_device_of(&target, &theirs);
         let in_compartment = format!("({target}.pats && {theirs} OR {of_device})");
         // Who is linked with a patient is in that patient's compartment, and is another one all the same.
-        let is_theirs = if told_by == Told::Targets {
+        let is_theirs = if told_by == Belonging::Targets {
             in_compartment
         } else {
             let code = self.binds.add(Bind::Short(ResourceType::PATIENT.code()));
@@ -137,15 +142,15 @@ impl Compiler<'_, '_> {
 }
 
 /// The texts of a row of `res` that name what tells whose it is, as SQL.
-fn names(told_by: Told, res: &str) -> String {
+fn names(told_by: Belonging, res: &str) -> String {
     let at = |path: &str| {
         format!(
             "SELECT named.v#>>'{{}}' FROM jsonb_path_query({res}.body, '{path}'::jsonpath) named(v)"
         )
     };
     match told_by {
-        Told::Targets => at("$.target[*].reference"),
-        Told::Parts => {
+        Belonging::Targets => at("$.target[*].reference"),
+        Belonging::Parts => {
             let paths =
                 ["$.**.reference", "$.**.fullUrl", "$.**.request.url", "$.**.response.location"];
             let patients = format!(
@@ -155,8 +160,9 @@ fn names(told_by: Told, res: &str) -> String {
             let texts = paths.into_iter().map(at).chain([patients]);
             texts.collect::<Vec<_>>().join(" UNION ALL ")
         }
-        Told::Attachment | Told::Compartment | Told::Patient | Told::References => {
-            at("$.**.reference")
-        }
+        Belonging::Attachment
+        | Belonging::Compartment
+        | Belonging::Patient
+        | Belonging::References => at("$.**.reference"),
     }
 }

@@ -21,23 +21,23 @@ const MAX_INNER: usize = 3;
 const MAX_THROUGH: u8 = 100;
 
 /// A discriminator whose path was read.
-pub(super) struct Told {
+pub(super) struct Parsed {
     kind: DiscriminatorKind,
     pub(super) path: Vec<Step>,
 }
 
 /// The discriminators of an element; `None` when they tell nothing that a program understands.
-pub(super) fn told(compiler: &Compiler<'_>, element: &Element) -> Option<Vec<Told>> {
+pub(super) fn told(compiler: &Compiler<'_>, element: &Element) -> Option<Vec<Parsed>> {
     let named = element.slicing.as_ref().map_or(&[][..], |slicing| &slicing.discriminators);
     if named.is_empty() {
         // What everybody means without saying it.
         let told = match element.name() {
             "extension" | "modifierExtension" => {
                 let path = vec![Step::Element("url".into())];
-                Told { kind: DiscriminatorKind::Value, path }
+                Parsed { kind: DiscriminatorKind::Value, path }
             }
             name if name.ends_with("[x]") => {
-                Told { kind: DiscriminatorKind::Type, path: Vec::new() }
+                Parsed { kind: DiscriminatorKind::Type, path: Vec::new() }
             }
             _ => return None,
         };
@@ -45,7 +45,7 @@ pub(super) fn told(compiler: &Compiler<'_>, element: &Element) -> Option<Vec<Tol
     }
     let told = named.iter().map(|discriminator| {
         let path = steps(&discriminator.path, compiler.schema)?;
-        Some(Told { kind: discriminator.kind, path })
+        Some(Parsed { kind: discriminator.kind, path })
     });
     told.collect()
 }
@@ -53,11 +53,11 @@ pub(super) fn told(compiler: &Compiler<'_>, element: &Element) -> Option<Vec<Tol
 /// The tests of a slice, one for each discriminator.
 pub(super) fn tests(
     compiler: &Compiler<'_>,
-    told: &[Told],
+    told: &[Parsed],
     outline: &Outline,
     slice: usize,
 ) -> Vec<Test> {
-    let test = |told: &Told| {
+    let test = |told: &Parsed| {
         let left = Cell::new(MAX_THROUGH);
         let at = Spot { outline, left: &left, at: slice, given: None, is_target: false };
         test_at(compiler, told.kind, &told.path, &at)

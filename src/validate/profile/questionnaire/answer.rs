@@ -184,9 +184,11 @@ impl<'w> Walk<'w> {
             read
         };
         let expression = constraint.expression.as_ref().ok()?;
-        let environment = Environment::new(self.scope.resource, self.schema);
+        let environment = Environment::new(self.scope.resource, self.schema)
+            .with_time(self.options.expression_time);
         let text = Item::from(value.as_str()?);
-        let found = expression.evaluate_within(text, &environment, &mut self.steps).ok()?;
+        let found = expression.evaluate_within(text, &environment, &mut self.steps);
+        let found = found.map_err(|fault| self.is_ended(&fault, place)).ok()?;
         let held = found.first()?.system(self.schema)?;
         Some(held.to_text() == "true")
     }

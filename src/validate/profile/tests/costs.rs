@@ -1,5 +1,7 @@
 //! What documents and definitions may cost, and that what was worked out once is taken for nothing else.
 
+use std::time::Duration;
+
 use super::{assert_lines, errors, lines, profile, validator, value};
 use crate::fhir::Severity;
 use crate::validate::profile::{Claim, Options};
@@ -68,6 +70,30 @@ fn that_a_document_takes_too_much_work_is_an_error_of_a_mere_warning_too() {
     let options = Options { claims: &|_| Claim::Warn, ..Options::default() };
     let found = lines(&validator.validate(&value(&document), &[], &options));
     assert!(found.iter().any(|line| line.starts_with("error too-costly")), "{found:?}");
+}
+
+/// Covers: security H9.
+#[test]
+fn an_invariant_that_takes_too_long_is_too_costly_whoever_asks_for_it() {
+    let asking = r#"{"id":"Patient.active","path":"Patient.active","min":0,"max":"1","type":[{"code":"boolean"}],
+        "constraint":[{"key":"x-2","severity":"error","human":"h",
+        "expression":"%resource.conformsTo('http://x.org/q')"}]}"#;
+    let definitions = [profile("p", "Patient", asking), profile("q", "Patient", COSTLY)];
+    let validator = validator(&definitions);
+    let document = named(40, r#""active":true,"#);
+    let found = |profile, expression_time| {
+        let options = Options { least: Severity::Error, expression_time, ..Options::default() };
+        lines(&validator.validate(&value(&document), &[profile], &options))
+    };
+    for (profile, expected) in [
+        ("http://x.org/q", "Patient.name[0]: an expression takes longer than 0 ms"),
+        ("http://x.org/p", "Patient.active: the document takes too much work to be judged"),
+    ] {
+        assert_lines(&found(profile, Duration::from_secs(600)), &[], profile);
+        let late = found(profile, Duration::ZERO);
+        let expected = format!("error too-costly {expected}");
+        assert_lines(&late, &[expected.as_str()], profile);
+    }
 }
 
 #[test]

@@ -3,11 +3,17 @@
 //! The bytes are split at lines that begin a message, before they become text, because each message
 //! has a character set of its own.
 //!
+//! What is too long to be held is split as it is read (`stream`).
+//!
 //! Spec: v2 S55, B35; HL7 version 2 chapter 2, batch protocol
+
+mod stream;
 
 use super::charset::Charset;
 use super::er7::{Message, Reading};
 use super::heading::Heading;
+
+pub use stream::{Messages, Piece};
 
 /// What one frame or file holds.
 #[derive(Debug)]
@@ -26,29 +32,41 @@ pub struct Batch<'a> {
 pub fn split(bytes: &[u8]) -> Option<Batch<'_>> {
     let lines = Lines { bytes, at: 0 };
     let mut split = Splitting::default();
+    let (mut messages, mut open) = (Vec::new(), None);
     for (start, end) in lines {
-        split.line(bytes, start, end);
-    }
-    split.close(bytes.len());
-    let is_batch = split.has_envelope || split.messages.len() > 1;
-    is_batch.then(|| {
-        let messages: Vec<_> =
-            split.messages.iter().map(|(start, end)| &bytes[*start..*end]).collect();
-        Batch {
-            header: split.header,
-            is_miscounted: split.is_miscounted,
-            has_strays: split.has_strays,
-            messages,
+        let line = split.line(&bytes[start..end]);
+        if !matches!(line, Line::Within) {
+            messages.extend(open.take().map(|begin| &bytes[begin..start]));
         }
+        if matches!(line, Line::Begins) {
+            open = Some(start);
+        }
+    }
+    messages.extend(open.map(|begin| &bytes[begin..]));
+    let is_batch = split.has_envelope || messages.len() > 1;
+    is_batch.then(|| Batch {
+        header: split.header,
+        is_miscounted: split.is_miscounted,
+        has_strays: split.has_strays,
+        messages,
     })
+}
+
+/// What a line does.
+enum Line {
+    /// It begins a message, and ends the one before it.
+    Begins,
+    /// It is of the envelope: the message before it ends.
+    Parts,
+    /// It is of the message that is open, or of none.
+    Within,
 }
 
 #[derive(Default)]
 struct Splitting {
     header: Option<Heading>,
-    messages: Vec<(usize, usize)>,
-    /// Where the message began that is being read.
-    open: Option<usize>,
+    /// Whether a message is being read.
+    is_open: bool,
     /// What is between the fields of the header read last.
     separator: Option<u8>,
     /// Messages since BHS, batches since FHS.
@@ -60,14 +78,13 @@ struct Splitting {
 }
 
 impl Splitting {
-    fn line(&mut self, bytes: &[u8], start: usize, end: usize) {
-        let line = &bytes[start..end];
+    fn line(&mut self, line: &[u8]) -> Line {
         let name = line.get(..3).unwrap_or_default();
         let fourth = line.get(3).copied();
         // Text that goes on in lines of its own may begin with these letters too.
         let begins = match fourth {
             // In a message it has what is between the fields of the header before it, else all of its own.
-            Some(byte) if self.open.is_some() => {
+            Some(byte) if self.is_open => {
                 self.separator == Some(byte) || is_whole_header(&line[3..])
             }
             Some(byte) => byte.is_ascii_punctuation(),
@@ -82,12 +99,11 @@ impl Splitting {
         }
         match name {
             b"MSH" if begins => {
-                self.close(start);
                 self.in_batch += 1;
-                self.open = Some(start);
+                self.is_open = true;
+                return Line::Begins;
             }
             b"FHS" | b"BHS" if begins => {
-                self.close(start);
                 self.has_envelope = true;
                 if name == b"BHS" || self.header.is_none() {
                     self.header = heading(line).or(self.header.take());
@@ -97,20 +113,18 @@ impl Splitting {
                 }
             }
             b"BTS" | b"FTS" if ends => {
-                self.close(start);
                 self.has_envelope = true;
                 let found = if name == b"BTS" { self.in_batch } else { self.batches.max(1) };
                 self.is_miscounted |= count(line).is_some_and(|count| count != found);
             }
-            _ if self.open.is_none() => {
-                self.has_strays |= !line.trim_ascii().is_empty() && !is_frame(line);
+            _ => {
+                let is_stray = !self.is_open && !line.trim_ascii().is_empty() && !is_frame(line);
+                self.has_strays |= is_stray;
+                return Line::Within;
             }
-            _ => {}
         }
-    }
-
-    fn close(&mut self, end: usize) {
-        self.messages.extend(self.open.take().map(|start| (start, end)));
+        self.is_open = false;
+        Line::Parts
     }
 }
 
@@ -127,7 +141,13 @@ fn is_whole_header(rest: &[u8]) -> bool {
 
 /// Byte order marks and what is left of frames.
 fn is_frame(line: &[u8]) -> bool {
-    line == b"\xEF\xBB\xBF" || line.iter().all(|byte| matches!(byte, 0x0B | 0x1C))
+    line == b"\xEF\xBB\xBF" || frames(line) == line.len()
+}
+
+/// How many bytes at the beginning are those with which frames begin and end: some senders end one without the line
+/// that belongs behind it.
+fn frames(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| matches!(byte, 0x0B | 0x1C)).count()
 }
 
 fn heading(line: &[u8]) -> Option<Heading> {
@@ -161,9 +181,7 @@ impl Iterator for Lines<'_> {
         if start >= self.bytes.len() {
             return None;
         }
-        while self.bytes.get(start) == Some(&0x0B) {
-            start += 1;
-        }
+        start += frames(&self.bytes[start..]);
         let rest = &self.bytes[start..];
         let end = memchr::memchr2(b'\r', b'\n', rest).map_or(self.bytes.len(), |at| start + at);
         self.at = end + 1;
@@ -210,6 +228,12 @@ mod tests {
         let batch = split(b"\x0BMSH|^~\\&|1\nPID|1\n\x1C\n\x0BMSH|^~\\&|2\n\x1C\n").unwrap();
         assert_eq!(batch.messages.len(), 2);
         assert!(batch.header.is_none() && !batch.has_strays);
+        // The end of a frame without the line behind it.
+        let text = b"\x0BMSH|^~\\&|1\rPID|1\r\x1C\x0BMSH|^~\\&|2\rPID|2\r\x1C";
+        let batch = split(text).unwrap();
+        let own: Vec<_> = batch.messages.iter().map(|own| &own[..15]).collect();
+        assert_eq!(own, [b"MSH|^~\\&|1\rPID|", b"MSH|^~\\&|2\rPID|"]);
+        assert!(!batch.has_strays);
         let stray = split(b"BHS|^~\\&|A\rPID|1\rMSH|^~\\&|1\rBTS|1").unwrap();
         assert!(stray.has_strays);
     }
