@@ -172,14 +172,19 @@ fn restrictions(of: ResourceType) -> Vec<Restriction> {
     let id = |text: &str| hash(&text.parse().expect("an id"));
     let mine: Arc<[i64]> = [id("a"), id("example")].into();
     let labelled = || Arc::new(token(of, "_security", "R"));
-    let everybodys =
-        Withheld { patients: None, told_by: Belonging::Compartment, filter: labelled() };
+    let everybodys = Withheld {
+        patients: None,
+        told_by: Belonging::Compartment,
+        filter: labelled(),
+        within: None,
+    };
     let known = Filter::Not(Box::new(token(of, "code", "x")));
     let shared = Filter::All(vec![known.clone(), Filter::Unshared]);
     let theirs = Withheld {
         patients: Some(mine.clone()),
         told_by: Belonging::Compartment,
         filter: Arc::new(shared),
+        within: None,
     };
     let mut all = Vec::new();
     for members in kinds {
@@ -214,7 +219,8 @@ fn judged(
     let of = identity.resource_type;
     let found = extractor.spec().patient_compartment(of, value, extractor.base());
     let patients: Vec<i64> = found.iter().map(hash).collect();
-    let subject = Subject { identity, value, patients: &patients, hash: &hash, extractor };
+    let subject =
+        Subject { identity, value, patients: &patients, about: &[], hash: &hash, extractor };
     [Purpose::Shown, Purpose::Written].map(|purpose| restriction.admits(&subject, purpose))
 }
 
