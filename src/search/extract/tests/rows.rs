@@ -306,7 +306,7 @@ fn choices_and_conditions_give_what_is_compared() {
     check(
         r#"{"resourceType":"Group","characteristic":[{"code":{"coding":[{"code":"a"}]},"valueBoolean":true},{"code":{"coding":[{"code":"b"}]},"valueCodeableConcept":{"coding":[{"code":"v"}]}}]}"#,
         &[
-            ("value", &["|v^", "http://terminology.hl7.org/CodeSystem/special-values|true"]),
+            ("value", &["http://terminology.hl7.org/CodeSystem/special-values|true", "|v^"]),
             (
                 "characteristic-value",
                 &["|a^ $ http://terminology.hl7.org/CodeSystem/special-values|true", "|b^ $ |v^"],
