@@ -32,6 +32,7 @@ const QUOTED: &[(&str, &str)] = &[
     ("store::search::reach::mentions", "^({})"),
     ("store::search::reach::mentions", "{behind}"),
     ("store::search::reach::mentions", "{path}"),
+    ("store::search::reach::named", "{path}"),
     ("store::search::token", "{goes_on}"),
 ];
 
