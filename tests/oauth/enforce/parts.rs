@@ -285,3 +285,34 @@ async fn what_named_it_once_is_of_it_still() {
     doctor.post("/Task", fresh("Task", &about("for", "Patient/b"))).await.expect(201);
     server.stop().await;
 }
+
+/// Whom a consent alone knows, for no such patient was ever stored, denies as others do.
+///
+/// Covers in part: security S4.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_never_stored_denies_too() {
+    let target = r#""target":[{"reference":"Patient/never"}],"recorded":"2020-01-01T00:00:00Z","agent":[{"who":{"reference":"Practitioner/doc"}}]"#;
+    let server = stored(&[
+        ("Device/n-pump", r#""patient":{"reference":"Patient/never"}"#.to_owned()),
+        ("Provenance/n", target.to_owned()),
+        ("Task/m-for", about("for", "Patient/neither")),
+        ("Task/n-for", about("for", "Patient/never")),
+        ("Task/n-pump", about("focus", "Device/n-pump")),
+    ])
+    .await;
+    let all = ["Task/m-for", "Task/n-for", "Task/n-pump"];
+    for (provision, tasks, found) in
+        [(r#"{"type":"permit"}"#, &all[..], 1), (r#"{"type":"deny"}"#, &all[..1], 0)]
+    {
+        let consent = consent(provision).replace("Patient/a", "Patient/never");
+        let (doctor, _stop) = under(&server, &consent).await;
+        are_seen(&doctor, "Task", tasks, &all, provision).await;
+        for path in ["Device/n-pump", "Provenance/n"] {
+            let answer = doctor.get(&format!("/{path}")).await;
+            assert_eq!(answer.status, if found == 1 { 200 } else { 404 }, "{path}: {answer:?}");
+            let (of, id) = path.split_once('/').unwrap();
+            assert_eq!(asked(&doctor, &format!("/{of}?_id={id}")).await.len(), found, "{path}");
+        }
+    }
+    server.stop().await;
+}
