@@ -75,6 +75,8 @@ impl ResourceType {
     pub const COMPARTMENT_DEFINITION: Self = Self(24);
     /// `ConceptMap`
     pub const CONCEPT_MAP: Self = Self(26);
+    /// `Consent`
+    pub const CONSENT: Self = Self(28);
     /// `Device`
     pub const DEVICE: Self = Self(34);
     /// `Encounter`
@@ -289,6 +291,7 @@ mod tests {
             (ResourceType::CODE_SYSTEM, "CodeSystem"),
             (ResourceType::COMPARTMENT_DEFINITION, "CompartmentDefinition"),
             (ResourceType::CONCEPT_MAP, "ConceptMap"),
+            (ResourceType::CONSENT, "Consent"),
             (ResourceType::DEVICE, "Device"),
             (ResourceType::ENCOUNTER, "Encounter"),
             (ResourceType::GROUP, "Group"),

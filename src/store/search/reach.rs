@@ -179,11 +179,11 @@ impl Compiler<'_, '_> {
             Some(patients) => match withheld.told_by {
                 // What it is attached to is asked of all of them at once.
                 Belonging::Attachment => {
-                    self.refers_to("{}.body#>>'{securityContext,reference}'", patients, row)
+                    self.refers_to_denier("{}.body#>>'{securityContext,reference}'", patients, row)
                 }
                 Belonging::Compartment => self.is_of_one(patients, row),
                 Belonging::Patient => {
-                    self.refers_to("{}.body#>>'{patient,reference}'", patients, row)
+                    self.refers_to_denier("{}.body#>>'{patient,reference}'", patients, row)
                 }
                 told_by @ (Belonging::Parts | Belonging::References | Belonging::Targets) => {
                     self.names_one(told_by, patients, row)
@@ -452,19 +452,10 @@ impl Compiler<'_, '_> {
 
     /// The resource that a reference in SQL names: what to look in, as `i`, and how it is found.
     fn identified(&mut self, reference: &str) -> (String, String) {
-        let base = self.parameters.extractor.base().to_owned();
-        let ours = format!("{}/", after_scheme(&base).unwrap_or(&base));
-        let ours = self.binds.text(ours);
+        let relative = self.relative(reference);
         let names = ResourceType::all().map(|of| of.as_str().to_owned()).collect();
         let names = self.binds.add(Bind::Texts(names));
         let (parts, alias) = (self.alias(), "i");
-        // http and https are one base, as `Target` reads it.
-        let rest = format!("substr({reference}, strpos({reference}, '://') + 3)");
-        let relative = format!(
-            "CASE WHEN {reference} LIKE '%://%' AND left({reference}, 1) <> '#' \
-             AND starts_with({rest}, {ours}) \
-             THEN substr({rest}, length({ours}) + 1) ELSE {reference} END"
-        );
         let from = format!(
             "LATERAL (SELECT regexp_match({relative}, \
              '^([A-Za-z]+)/([A-Za-z0-9.-]{{1,64}})(/_history/[A-Za-z0-9.-]+)?$')) {parts}(m), ident {alias}"
@@ -474,5 +465,19 @@ impl Compiler<'_, '_> {
              AND {alias}.id = {parts}.m[2]"
         );
         (from, identified)
+    }
+
+    /// A reference in SQL without this server's base.
+    fn relative(&mut self, reference: &str) -> String {
+        let base = self.parameters.extractor.base().to_owned();
+        let ours = format!("{}/", after_scheme(&base).unwrap_or(&base));
+        let ours = self.binds.text(ours);
+        // http and https are one base, as `Target` reads it.
+        let rest = format!("substr({reference}, strpos({reference}, '://') + 3)");
+        format!(
+            "CASE WHEN {reference} LIKE '%://%' AND left({reference}, 1) <> '#' \
+             AND starts_with({rest}, {ours}) \
+             THEN substr({rest}, length({ours}) + 1) ELSE {reference} END"
+        )
     }
 }

@@ -53,15 +53,25 @@ async fn are_seen(client: &Client, of: &str, seen: &[&str], all: &[&str], why: &
     assert_eq!(found, seen.len(), "{why}: {answer:?}");
 }
 
-/// A document with a Composition about somebody and these entries.
+/// A document with a Composition about somebody, its author and these entries, and with who it is about where
+/// that is a patient by id.
 fn document(number: u32, subject: &str, entries: &str) -> String {
     let composition = format!(
         r#"{{"resourceType":"Composition","status":"final","type":{{"text":"letter"}},"subject":{{"reference":"{subject}"}},"date":"2020","author":[{{"reference":"Practitioner/doc"}}],"title":"t"}}"#
     );
     let first = format!(r#"{{"fullUrl":"{}","resource":{composition}}}"#, urn(1));
+    // All that a Composition refers to is in the document.
+    let author = person(5, "Practitioner", "doc");
+    let whom = subject.strip_prefix("Patient/").map(|id| format!(",{}", person(3, "Patient", id)));
+    let people = format!("{author}{}", whom.unwrap_or_default());
     format!(
-        r#""type":"document","identifier":{{"system":"urn:d","value":"{number}"}},"timestamp":"2020-01-01T00:00:00Z","entry":[{first},{entries}]"#
+        r#""type":"document","identifier":{{"system":"urn:d","value":"{number}"}},"timestamp":"2020-01-01T00:00:00Z","entry":[{first},{people},{entries}]"#
     )
+}
+
+/// An entry with somebody.
+fn person(number: u32, of: &str, id: &str) -> String {
+    format!(r#"{{"fullUrl":"{}","resource":{{"resourceType":"{of}","id":"{id}"}}}}"#, urn(number))
 }
 
 fn urn(number: u32) -> String {
@@ -79,8 +89,7 @@ fn observation(subject: &str, code: &str, more: &str) -> String {
 /// Documents and a collection, of one patient, of another, and of both.
 async fn with_bundles() -> TestServer {
     let psychiatric = r#""meta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActCode","code":"PSY"}]},"#;
-    let patient =
-        format!(r#"{{"fullUrl":"{}","resource":{{"resourceType":"Patient","id":"a"}}}}"#, urn(3));
+    let patient = person(3, "Patient", "a");
     let by_urn = observation(&urn(3), "p", psychiatric);
     let list = format!(
         r#""type":"collection","entry":[{{"fullUrl":"{}","resource":{{"resourceType":"List","status":"current","mode":"working","entry":[{{"item":{{"reference":"Observation/a-lab"}}}}]}}}}]"#,
@@ -274,5 +283,36 @@ async fn what_named_it_once_is_of_it_still() {
     doctor.put("/Task/b-for", body("Task/b-for", &about("for", "Patient/a"))).await.expect(403);
     doctor.put("/Task/a-for", body("Task/a-for", &about("for", "Patient/b"))).await.expect(404);
     doctor.post("/Task", fresh("Task", &about("for", "Patient/b"))).await.expect(201);
+    server.stop().await;
+}
+
+/// Whom a consent alone knows, for no such patient was ever stored, denies as others do.
+///
+/// Covers in part: security S4.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_never_stored_denies_too() {
+    let target = r#""target":[{"reference":"Patient/never"}],"recorded":"2020-01-01T00:00:00Z","agent":[{"who":{"reference":"Practitioner/doc"}}]"#;
+    let server = stored(&[
+        ("Device/n-pump", r#""patient":{"reference":"Patient/never"}"#.to_owned()),
+        ("Provenance/n", target.to_owned()),
+        ("Task/m-for", about("for", "Patient/neither")),
+        ("Task/n-for", about("for", "Patient/never")),
+        ("Task/n-pump", about("focus", "Device/n-pump")),
+    ])
+    .await;
+    let all = ["Task/m-for", "Task/n-for", "Task/n-pump"];
+    for (provision, tasks, found) in
+        [(r#"{"type":"permit"}"#, &all[..], 1), (r#"{"type":"deny"}"#, &all[..1], 0)]
+    {
+        let consent = consent(provision).replace("Patient/a", "Patient/never");
+        let (doctor, _stop) = under(&server, &consent).await;
+        are_seen(&doctor, "Task", tasks, &all, provision).await;
+        for path in ["Device/n-pump", "Provenance/n"] {
+            let answer = doctor.get(&format!("/{path}")).await;
+            assert_eq!(answer.status, if found == 1 { 200 } else { 404 }, "{path}: {answer:?}");
+            let (of, id) = path.split_once('/').unwrap();
+            assert_eq!(asked(&doctor, &format!("/{of}?_id={id}")).await.len(), found, "{path}");
+        }
+    }
     server.stop().await;
 }

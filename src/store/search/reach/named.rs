@@ -3,6 +3,7 @@
 //!
 //! `access::judge` says the same of a document, and reads texts alike; but what is named there is not at
 //! hand, so that only patients count who are named themselves.
+//! Those count who are not here too: there is no row of theirs to look up, but a Consent that names them.
 
 use crate::access::consent::Expression;
 use crate::access::restriction::Belonging;
@@ -12,6 +13,17 @@ use crate::store::search::sql::{Bind, Cond};
 
 /// What a row is made of, as `access::judge` has it.
 const PARTS: &str = "'$.**.resource ? (exists (@.resourceType))'::jsonpath";
+
+/// The id of a patient in a reference without a base.
+const PATIENT: &str = "'^Patient/([A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]+)?$'";
+
+/// What asks for patients who are not here, as SQL.
+struct Missing {
+    /// Whether there are some.
+    are_some: String,
+    /// Whether it is one of them.
+    is_one: String,
+}
 
 impl Compiler<'_, '_> {
     /// The condition that something which the row names is of one of the patients: the patient, a Device of
@@ -38,14 +50,60 @@ impl Compiler<'_, '_> {
                  AND {own}.idh = ANY ({theirs}) OFFSET 0) ELSE {in_compartment} END"
             )
         };
+        let is_missing = self.is_of_missing(&format!("{name}.t"), &theirs);
         self.resource_holds(row, |res| {
             let names = names(told_by, res);
             format!(
-                "EXISTS (SELECT FROM ({names}) {name}(t), {from} \
+                "(EXISTS (SELECT FROM ({names}) {name}(t), {from} \
                  JOIN res {target} ON {target}.rid = i.rid \
-                 WHERE {identified} AND {is_theirs} OFFSET 0)"
+                 WHERE {identified} AND {is_theirs} OFFSET 0) \
+                 OR {} AND EXISTS (SELECT FROM ({names}) {name}(t) WHERE {} OFFSET 0))",
+                is_missing.are_some, is_missing.is_one
             )
         })
+    }
+
+    /// The reference in the body is to one of these patients, of whom something is withheld, be they here or
+    /// not.
+    pub(super) fn refers_to_denier(
+        &mut self,
+        reference: &str,
+        patients: &[i64],
+        row: &Row<'_>,
+    ) -> Cond {
+        if patients.is_empty() {
+            return Cond::False;
+        }
+        let text = self.alias();
+        let theirs = self.binds.longs(patients.iter().copied());
+        let is_missing = self.is_of_missing(&format!("{text}.t"), &theirs);
+        let missing = self.resource_holds(row, |res| {
+            let reference = reference.replacen("{}", res, 1);
+            format!(
+                "{} AND EXISTS (SELECT FROM (SELECT {reference}) {text}(t) WHERE {} OFFSET 0)",
+                is_missing.are_some, is_missing.is_one
+            )
+        });
+        Cond::any([self.refers_to(reference, patients, row), missing])
+    }
+
+    /// That a reference in SQL is to one of the patients who is not here: the Consents by which something of
+    /// theirs is withheld say who that is. It is the same for each row, and so is looked up once.
+    fn is_of_missing(&mut self, reference: &str, theirs: &str) -> Missing {
+        let (member, consent, own) = (self.alias(), self.alias(), self.alias());
+        let whose = self.relative(&format!("({consent}.body#>>'{{patient,reference}}')"));
+        let named = self.relative(reference);
+        let code = self.binds.add(Bind::Short(ResourceType::CONSENT.code()));
+        let ids = format!(
+            "ARRAY(SELECT substring({whose} FROM {PATIENT}) FROM comp {member} \
+             JOIN res {consent} ON {consent}.rid = {member}.rid \
+             WHERE {member}.pat = ANY ({theirs}) AND {member}.rt = {code} \
+             AND NOT EXISTS (SELECT FROM srow {own} WHERE {own}.idh = {member}.pat))"
+        );
+        Missing {
+            are_some: format!("cardinality({ids}) > 0"),
+            is_one: format!("substring({named} FROM {PATIENT}) = ANY ({ids})"),
+        }
     }
 
     /// That a row of `res` is a Device of one of the patients: no compartment has it.
@@ -54,10 +112,13 @@ impl Compiler<'_, '_> {
         let (from, identified) =
             self.identified(&format!("({target}.body#>>'{{patient,reference}}')"));
         let code = self.binds.add(Bind::Short(ResourceType::DEVICE.code()));
+        let is_missing =
+            self.is_of_missing(&format!("({target}.body#>>'{{patient,reference}}')"), theirs);
         format!(
-            "{target}.rt = {code} AND EXISTS (SELECT FROM {from} \
+            "{target}.rt = {code} AND (EXISTS (SELECT FROM {from} \
              JOIN srow {own} ON {own}.rid = i.rid \
-             WHERE {identified} AND {own}.idh = ANY ({theirs}) OFFSET 0)"
+             WHERE {identified} AND {own}.idh = ANY ({theirs}) OFFSET 0) OR {})",
+            is_missing.is_one
         )
     }
 

@@ -192,6 +192,15 @@ fn bundles(chance: &mut Chance) -> Vec<Made> {
             r#"{{"fullUrl":"{}","resource":{{"resourceType":"Composition","status":"final","type":{{"text":"t"}},"subject":{{"reference":"Patient/{subject}"}},"date":"2020","author":[{{"reference":"Practitioner/d"}}],"title":"t"}}}}"#,
             urn(1)
         );
+        // All that a Composition refers to is in the document.
+        for (number, of, id) in [(4, "Patient", subject), (5, "Practitioner", "d")] {
+            made.holds.push(of);
+            let _ = write!(
+                entries,
+                r#",{{"fullUrl":"{}","resource":{{"resourceType":"{of}","id":"{id}"}}}}"#,
+                urn(number)
+            );
+        }
         if chance.below(2) == 0 {
             made.holds.push("Observation");
             made.names.push(format!("Patient/{other}"));
