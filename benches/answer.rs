@@ -79,7 +79,8 @@ fn is_shown(of: &Restriction, version: &Version, value: &Value<'_>, known: &Extr
     let found = known.spec().patient_compartment(identity.resource_type, value, known.base());
     let patients: Vec<i64> = found.iter().map(|_| PATIENT).collect();
     let hash = |_: &LogicalId| PATIENT;
-    let subject = Subject { identity, value, patients: &patients, hash: &hash, extractor: known };
+    let subject =
+        Subject { identity, value, patients: &patients, about: &[], hash: &hash, extractor: known };
     of.admits(&subject, Purpose::Shown)
 }
 

@@ -70,7 +70,7 @@ impl Engine {
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
             });
-            if let Some(done) = attempt.await? {
+            if let Some(done) = Box::pin(attempt).await? {
                 self.validation.note(identity.resource_type);
                 return Ok(done);
             }

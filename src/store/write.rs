@@ -95,7 +95,7 @@ pub struct WriteTx {
     /// What is named by what a caller with limits writes.
     named: Named,
     /// What patients may deny that it is collected.
-    collected: Collected,
+    collected: Option<Box<Collected>>,
     /// What is kept of the message whose effect this is.
     companion: Option<Companion>,
     /// Whether there is nothing that the caller may not see: then others may be named to it.
@@ -251,7 +251,10 @@ impl UnitOfWork for WriteTx {
 
     async fn settle(&mut self, permit: &Permit<'_>) -> Result<(), Error> {
         self.check_named(permit).await?;
-        self.check_collected().await
+        match self.collected.take() {
+            Some(collected) => Box::pin(self.check_collected(*collected)).await,
+            None => Ok(()),
+        }
     }
 
     async fn roll_back(mut self) {
@@ -291,7 +294,7 @@ impl Units for Store {
             at_entry: None,
             wanted: memory.clone(),
             named: Named::default(),
-            collected: Collected::default(),
+            collected: None,
             companion: None,
             sees_all: permit.derive_system(Kind::Explain).is_ok_and(|all| !all.is_restricted()),
         }

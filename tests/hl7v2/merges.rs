@@ -307,6 +307,14 @@ async fn each_event_that_merges_has_one_end_in_the_other() {
     }
 }
 
+/// What is told of, behind the patient and before the visit.
+fn merged(now: &str, old: &str) -> String {
+    match now.split_once('\n') {
+        Some((person, visit)) => format!("{person}\n{old}\n{visit}"),
+        None => format!("{now}\n{old}"),
+    }
+}
+
 /// The merge family: each kind of number can change, and the one of before stays known as an old one.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_of_number_changes_and_stays_known() {
@@ -355,12 +363,7 @@ async fn each_kind_of_number_changes_and_stays_known() {
         assert!(told.starts_with("AA"), "{event}: {told}");
         let [known, changed] = new;
         let id = story.of(&format!("/{of}?identifier={known}&"), "id").await;
-        // What is told of stands behind the patient, and before the visit.
-        let told = match now.split_once('\n') {
-            Some((person, visit)) => format!("{person}\n{old}\n{visit}"),
-            None => format!("{now}\n{old}"),
-        };
-        let told = story.tell(&format!("ADT^{event}"), &told).await;
+        let told = story.tell(&format!("ADT^{event}"), &merged(&now, old)).await;
         assert!(told.starts_with("AA"), "{event}: {told}");
         for number in [known, changed] {
             let url = format!("/{of}?identifier={number}&");

@@ -155,7 +155,7 @@ async fn age(story: &Story, of: &str, texts: &[&str]) {
     let (id, known) = (at("id"), at("identifier[0].value"));
     let text = texts.join("\u{1}");
     let digest = kiln::hl7v2::types::id::digest(&[of, "LAB.STM", &text]);
-    let before: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let before = kiln::audit::hex(&digest);
     assert_ne!(known, before);
     let url = format!("/{of}/{id}");
     let body = story.get(&url).await.text().replace(&known, &before);
@@ -261,7 +261,7 @@ async fn long_codes_of_one_number_that_differ_at_their_end_stay_apart() {
     let mut story = Story::begin().await;
     // Digits that an index cannot make shorter.
     let digits = (0..90_u8).flat_map(|n| kiln::hl7v2::types::id::digest(&[&n.to_string()]));
-    let long: String = digits.map(|byte| format!("{byte:02x}")).collect();
+    let long = kiln::audit::hex(&digits.collect::<Vec<u8>>());
     let panel = |end: &str, status: &str| {
         format!(
             "PID|1||1^^^STM^MR||Muster^Anna\nOBR|1||F1^LAB|{long}{end}^Panel {end}^L|||20260704110000|||||||||||||||20260704113000||LAB|{status}"

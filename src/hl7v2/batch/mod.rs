@@ -44,7 +44,7 @@ pub fn split(bytes: &[u8]) -> Option<Batch<'_>> {
     }
     messages.extend(open.map(|begin| &bytes[begin..]));
     let is_batch = split.has_envelope || messages.len() > 1;
-    is_batch.then(|| Batch {
+    is_batch.then_some(Batch {
         header: split.header,
         is_miscounted: split.is_miscounted,
         has_strays: split.has_strays,

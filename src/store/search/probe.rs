@@ -193,15 +193,7 @@ pub(super) async fn choose(
     let counted = counted.map(|(((candidate, number), links), sampled)| {
         let filter = filter_of(&candidate, conjuncts);
         let among = targets_of(filter).map_or(size, |targets| size_of(&sizes, targets));
-        let share = match (&candidate.driver, looked_at) {
-            (Driver::Values, Some(rows)) => Some(sampled.max(1) as f64 / rows.max(1) as f64),
-            (Driver::Values, None) => among.map(|among| number as f64 / among.max(1.0)),
-            _ => {
-                let held = spread(number, (SAMPLE.min(number), sampled));
-                among.map(|among| held / among.max(1.0))
-            }
-        };
-        let share = share.map(|share| share.min(1.0));
+        let share = share(&candidate.driver, (number, sampled), (looked_at, among));
         let further = links.iter().zip(&mut behind).filter_map(|((driver, filter), number)| {
             Some(Further { driver: driver.clone(), number, told: link(filter)? })
         });
@@ -210,6 +202,21 @@ pub(super) async fn choose(
         Counted { candidate, number, share, told, further }
     });
     Ok(chosen(&counted.collect::<Vec<_>>(), page, size))
+}
+
+/// The part of all resources, or of a chain's targets, for which a filter of so many holds, by what was seen in a
+/// sample: of values, of so many rows of a token where one was looked at.
+fn share(
+    driver: &Driver,
+    (number, sampled): (i64, i64),
+    (looked_at, among): (Option<i64>, Option<f64>),
+) -> Option<f64> {
+    let (held, among) = match (driver, looked_at) {
+        (Driver::Values, Some(rows)) => (sampled.max(1) as f64, rows as f64),
+        (Driver::Values, None) => (number as f64, among?),
+        _ => (spread(number, (SAMPLE.min(number), sampled)), among?),
+    };
+    Some((held / among.max(1.0)).min(1.0))
 }
 
 /// What tells a chain or `_has` from others.
@@ -402,4 +409,32 @@ fn shown(candidates: &[Candidate], counted: &[i64]) -> String {
     };
     let all: Vec<String> = candidates.iter().zip(counted).map(one).collect();
     format!("counted: {}", all.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rows_of_a_token_hold_is_the_share_of_values() {
+        let links = Driver::Links;
+        for (driver, seen, among, expected) in [
+            // Most of what is measured under a code is in its unit, however rare the unit is.
+            (&Driver::Values, (2_000, 48), (Some(64), Some(1_000_000.0)), Some(0.75)),
+            // None of the first is not none at all.
+            (&Driver::Values, (2_000, 0), (Some(64), Some(1_000_000.0)), Some(1.0 / 64.0)),
+            (&Driver::Values, (2_000, 0), (None, Some(4_000.0)), Some(0.5)),
+            (&Driver::Values, (2_000, 0), (None, Some(1_000.0)), Some(1.0)),
+            (&Driver::Values, (2_000, 0), (None, None), None),
+            (&links, (2_000, 0), (Some(64), Some(4_000.0)), Some(0.5)),
+            (&links, (2_000, 0), (Some(64), None), None),
+        ] {
+            let found = share(driver, seen, among);
+            let is_so = match (found, expected) {
+                (Some(found), Some(expected)) => f64::abs(found - expected) < 1e-9,
+                (found, expected) => found == expected,
+            };
+            assert!(is_so, "{driver:?} {seen:?} {among:?}: {found:?}");
+        }
+    }
 }

@@ -40,7 +40,8 @@ impl WriteTx {
         if !permit.is_kept_from(Act::Collect) {
             return Ok(());
         }
-        self.collected.made.insert(staged.identity.clone(), staged.patients.clone());
+        let collected = self.collected.get_or_insert_default();
+        collected.made.insert(staged.identity.clone(), staged.patients.clone());
         let kept = permit.kept_from(Act::Collect)?;
         let is_told_by_others = kept.limits().and_then(Limits::told_by_others).is_some();
         if staged.body.is_none() || !is_told_by_others {
@@ -57,13 +58,13 @@ impl WriteTx {
         };
         let before = staged.prior.as_ref().map(|prior| prior.version.clone());
         let before = before.filter(|before| !before.is_deleted());
-        self.collected.asked.push(Asked { version, before, kept });
+        collected.asked.push(Asked { version, before, kept });
         Ok(())
     }
 
     /// Refuses what must not be collected.
-    pub(super) async fn check_collected(&mut self) -> Result<(), Error> {
-        let Collected { asked, made } = std::mem::take(&mut self.collected);
+    pub(super) async fn check_collected(&self, collected: Collected) -> Result<(), Error> {
+        let Collected { asked, made } = collected;
         for Asked { version, before, kept } in asked {
             if !self.is_denied(&version, &kept, &made).await? {
                 continue;
@@ -86,12 +87,11 @@ impl WriteTx {
         made: &Made,
     ) -> Result<bool, Error> {
         let (store, asked) = (self.store(), [(version, kept)]);
-        let whose = match self.connection() {
-            Some(connection) => store.whose(Reader::Transaction(connection), &asked, made).await?,
-            None => {
-                let pipeline = store.0.readers.pipeline().await?;
-                store.whose(Reader::Shared(&pipeline), &asked, made).await?
-            }
+        let whose = if let Some(connection) = self.connection() {
+            store.whose(Reader::Transaction(connection), &asked, made).await?
+        } else {
+            let pipeline = store.0.readers.pipeline().await?;
+            store.whose(Reader::Shared(&pipeline), &asked, made).await?
         };
         store.keeps_back_about(version, kept, &whose.concat())
     }

@@ -64,7 +64,7 @@ impl WriteTx {
             return Ok(());
         }
         let identities: Vec<Identity> = asked.iter().map(|(target, _)| target.clone()).collect();
-        let known = search::readable_among(identities, self, permit).await?;
+        let known = Box::pin(search::readable_among(identities, self, permit)).await?;
         let missing = asked.into_iter().filter(|(target, _)| !known.contains(target));
         let issues: Vec<_> = missing.map(|(target, place)| dangling(&target, place)).collect();
         if issues.is_empty() { Ok(()) } else { Err(Error::Unprocessable(issues)) }

@@ -304,7 +304,7 @@ pub(super) fn world(chance: &mut Chance) -> Vec<Made> {
 pub(super) fn changed(path: &str, content: &str) -> String {
     let (of, _) = path.split_once('/').expect("a path");
     let swapped: &[(&str, &str)] = match of {
-        "Bundle" => &[("2020-01-01T", "2021-01-01T")],
+        "Bundle" | "Provenance" => &[("2020-01-01T", "2021-01-01T")],
         "Group" => &[(r#""name":"n""#, r#""name":"m""#)],
         "Task" => &[(r#""status":"requested""#, r#""status":"accepted""#)],
         "Appointment" => &[(r#""status":"proposed""#, r#""status":"cancelled""#)],
@@ -316,7 +316,6 @@ pub(super) fn changed(path: &str, content: &str) -> String {
         "Observation" => &[(r#""code":"x""#, r#""code":"y""#)],
         "Patient" => &[(r#":"female""#, r#":"male""#), (r#""family":"F"#, r#""family":"Other-f"#)],
         "Practitioner" => &[(r#""active":true"#, r#""active":false"#)],
-        "Provenance" => &[("2020-01-01T", "2021-01-01T")],
         _ => &[],
     };
     let mut text = content.to_owned();
