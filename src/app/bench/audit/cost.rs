@@ -157,7 +157,7 @@ mod tests {
     /// At a thousand a second half of the reads may take 1.5 ms longer and a tenth may be lost, which each
     /// run of `.ci/bench` measures by two builds: what costs more fails it, one bad round does not.
     ///
-    /// Covers: security A10.
+    /// Covers in part: security A10.
     #[test]
     fn what_costs_more_than_it_may_in_each_round_is_refused() {
         let (fine, slow, lossy, far) =
@@ -187,8 +187,6 @@ mod tests {
         {
             assert!(bench.contains(needed), "{needed}: {bench}");
         }
-        let run = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/run"));
-        assert!(run.lines().any(|line| line == "step bench .ci/bench"), "{run}");
     }
 
     #[test]
