@@ -52,7 +52,7 @@ struct Names<'b> {
 impl Names<'_> {
     fn note(&mut self, text: Option<&str>) {
         let target = text.map(|text| Target::parse(text, self.base));
-        if let Some(Target::Local { resource_type, id, fragment: None, .. }) = target {
+        if let Some(Target::Local { resource_type, id, .. }) = target {
             self.found.push(Identity { resource_type, id });
         }
     }
@@ -160,6 +160,10 @@ mod tests {
             (r#"{"focus":{"reference":"http://x/fhir/Goal/g"}}"#, References, &["Goal/g"]),
             (r#"{"focus":{"reference":"http://y/fhir/Goal/g"}}"#, References, &[]),
             (r##"{"focus":{"reference":"#g"}}"##, References, &[]),
+            (r#"{"focus":{"reference":"Goal/g#x"}}"#, References, &["Goal/g"]),
+            (r#"{"focus":{"reference":"Goal/g/_history/1#x"}}"#, References, &["Goal/g"]),
+            (r#"{"focus":{"reference":"Goal/g#x?y"}}"#, References, &[]),
+            (r#"{"focus":{"reference":"Goal?g#x"}}"#, References, &[]),
             (r#"{"input":[{"valueReference":{"reference":"Goal/g"}}]}"#, References, &["Goal/g"]),
             (
                 r#"{"party":[{"reference":[{"reference":"Patient/a"}]}]}"#,

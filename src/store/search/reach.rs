@@ -450,7 +450,8 @@ impl Compiler<'_, '_> {
         }))
     }
 
-    /// The resource that a reference in SQL names: what to look in, as `i`, and how it is found.
+    /// The resource that a reference in SQL names: what to look in, as `i`, and how it is found. What follows
+    /// `#` is a place in it, as `Target` has it.
     fn identified(&mut self, reference: &str) -> (String, String) {
         let relative = self.relative(reference);
         let names = ResourceType::all().map(|of| of.as_str().to_owned()).collect();
@@ -458,7 +459,7 @@ impl Compiler<'_, '_> {
         let (parts, alias) = (self.alias(), "i");
         let from = format!(
             "LATERAL (SELECT regexp_match({relative}, \
-             '^([A-Za-z]+)/([A-Za-z0-9.-]{{1,64}})(/_history/[A-Za-z0-9.-]+)?$')) {parts}(m), ident {alias}"
+             '^([A-Za-z]+)/([A-Za-z0-9.-]{{1,64}})(/_history/[A-Za-z0-9.-]+)?(#[^?]*)?$')) {parts}(m), ident {alias}"
         );
         let identified = format!(
             "{alias}.tid = {TENANT} AND {alias}.rt = array_position({names}, {parts}.m[1])::smallint \

@@ -211,6 +211,7 @@ async fn what_is_in_no_compartment_is_of_whom_it_names() {
         ("Task/a-focus", about("focus", "Observation/a-lab")),
         ("Task/a-for", about("for", "Patient/a")),
         ("Task/a-mother", about("requester", "RelatedPerson/a-mother")),
+        ("Task/a-part", about("focus", "Observation/a-lab#x")),
         ("Task/b-focus", about("focus", "Observation/b-lab")),
         ("Task/b-for", about("for", "Patient/b")),
         ("Task/nobodys", TASK.to_owned()),
@@ -224,6 +225,7 @@ async fn what_is_in_no_compartment_is_of_whom_it_names() {
         "Task/a-focus",
         "Task/a-for",
         "Task/a-mother",
+        "Task/a-part",
         "Task/b-focus",
         "Task/b-for",
         "Task/nobodys",
@@ -232,9 +234,9 @@ async fn what_is_in_no_compartment_is_of_whom_it_names() {
     let metrics = ["DeviceMetric/a", "DeviceMetric/b"];
     for (consent, tasks, seen) in [
         (class("Observation"), &all[..], &answers[..]),
-        (class("Task"), &all[3..], &answers),
+        (class("Task"), &all[4..], &answers),
         (class("GuidanceResponse"), &all, &answers[1..]),
-        (consent(r#"{"type":"deny"}"#), &all[3..], &answers[1..]),
+        (consent(r#"{"type":"deny"}"#), &all[4..], &answers[1..]),
     ] {
         let (doctor, _stop) = under(&server, &consent).await;
         are_seen(&doctor, "Task", tasks, &all, &consent).await;
@@ -286,28 +288,36 @@ async fn what_named_it_once_is_of_it_still() {
     server.stop().await;
 }
 
-/// Whom a consent alone knows, for no such patient was ever stored, denies as others do.
+/// Whom a consent alone knows, for no such patient was ever stored, denies as others do, also where a place in
+/// the patient is named.
 ///
 /// Covers in part: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_never_stored_denies_too() {
     let target = r#""target":[{"reference":"Patient/never"}],"recorded":"2020-01-01T00:00:00Z","agent":[{"who":{"reference":"Practitioner/doc"}}]"#;
     let server = stored(&[
+        (
+            "Binary/n-scan",
+            r#""contentType":"text/plain","securityContext":{"reference":"Patient/never#x"}"#
+                .to_owned(),
+        ),
+        ("Device/n-cuff", r#""patient":{"reference":"Patient/never#x"}"#.to_owned()),
         ("Device/n-pump", r#""patient":{"reference":"Patient/never"}"#.to_owned()),
         ("Provenance/n", target.to_owned()),
         ("Task/m-for", about("for", "Patient/neither")),
         ("Task/n-for", about("for", "Patient/never")),
+        ("Task/n-part", about("for", "Patient/never#x")),
         ("Task/n-pump", about("focus", "Device/n-pump")),
     ])
     .await;
-    let all = ["Task/m-for", "Task/n-for", "Task/n-pump"];
+    let all = ["Task/m-for", "Task/n-for", "Task/n-part", "Task/n-pump"];
     for (provision, tasks, found) in
         [(r#"{"type":"permit"}"#, &all[..], 1), (r#"{"type":"deny"}"#, &all[..1], 0)]
     {
         let consent = consent(provision).replace("Patient/a", "Patient/never");
         let (doctor, _stop) = under(&server, &consent).await;
         are_seen(&doctor, "Task", tasks, &all, provision).await;
-        for path in ["Device/n-pump", "Provenance/n"] {
+        for path in ["Binary/n-scan", "Device/n-cuff", "Device/n-pump", "Provenance/n"] {
             let answer = doctor.get(&format!("/{path}")).await;
             assert_eq!(answer.status, if found == 1 { 200 } else { 404 }, "{path}: {answer:?}");
             let (of, id) = path.split_once('/').unwrap();

@@ -15,7 +15,7 @@ use crate::store::search::sql::{Bind, Cond};
 const PARTS: &str = "'$.**.resource ? (exists (@.resourceType))'::jsonpath";
 
 /// The id of a patient in a reference without a base.
-const PATIENT: &str = "'^Patient/([A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]+)?$'";
+const PATIENT: &str = "'^Patient/([A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]+)?(?:#[^?]*)?$'";
 
 /// What asks for patients who are not here, as SQL.
 struct Missing {
