@@ -8,7 +8,8 @@ use crate::access::consent::Act;
 use crate::access::restriction::Limits;
 use crate::access::{Permit, Restriction};
 use crate::error::Error;
-use crate::fhir::Version;
+use crate::fhir::reference::Target;
+use crate::fhir::{ResourceType, Version, json};
 use crate::store::connection::Reader;
 use crate::store::policy::Made;
 
@@ -40,8 +41,9 @@ impl WriteTx {
         if !permit.is_kept_from(Act::Collect) {
             return Ok(());
         }
+        let patients = self.patients_made(staged)?;
         let collected = self.collected.get_or_insert_default();
-        collected.made.insert(staged.identity.clone(), staged.patients.clone());
+        collected.made.insert(staged.identity.clone(), patients);
         let kept = permit.kept_from(Act::Collect)?;
         let is_told_by_others = kept.limits().and_then(Limits::told_by_others).is_some();
         if staged.body.is_none() || !is_told_by_others {
@@ -60,6 +62,22 @@ impl WriteTx {
         let before = before.filter(|before| !before.is_deleted());
         collected.asked.push(Asked { version, before, kept });
         Ok(())
+    }
+
+    /// Whose a version is that may be named: of a Device, which is in no compartment, an element tells.
+    fn patients_made(&self, staged: &Staged) -> Result<Vec<i64>, Error> {
+        let mut patients = staged.patients.clone();
+        let is_device = staged.identity.resource_type == ResourceType::DEVICE;
+        if let Some(body) = staged.body.as_deref().filter(|_| is_device) {
+            let value = json::parse(body).map_err(Error::internal)?;
+            let text = value.get("patient").and_then(|patient| patient.str_at("reference"));
+            let parameters = self.store().parameters()?;
+            let target = text.map(|text| Target::parse(text, parameters.extractor.base()));
+            if let Some(Target::Local { resource_type: ResourceType::PATIENT, id, .. }) = target {
+                patients.push(self.store().hasher().patient(&id));
+            }
+        }
+        Ok(patients)
     }
 
     /// Refuses what must not be collected.

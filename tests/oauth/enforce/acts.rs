@@ -209,6 +209,45 @@ async fn what_is_made_together_is_told_by_what_is_made_with_it() {
     server.stop().await;
 }
 
+/// A Device is in no compartment, and what is made with it is told by it all the same.
+///
+/// Covers in part: security S4.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_together_is_told_by_a_device_made_with_it() {
+    let server = filled().await;
+    let metrics =
+        r#","class":[{"system":"http://hl7.org/fhir/resource-types","code":"DeviceMetric"}]"#;
+    deny(&server, "collect", metrics).await;
+    let (doctor, _stop) = doctor_with(&server, Token::new(&server, "user/*.cruds")).await;
+    let urn = "urn:uuid:11111111-1111-4111-8111-111111111111";
+    let metric = format!(
+        r#""type":{{"text":"t"}},"category":"measurement","source":{{"reference":"{urn}"}}"#
+    );
+    let metric = format!(
+        r#"{{"resource":{},"request":{{"method":"POST","url":"DeviceMetric"}}}}"#,
+        fresh("DeviceMetric", &metric)
+    );
+    for (of, status) in [("a", 403), ("b", 200)] {
+        let device = format!(
+            r#"{{"fullUrl":"{urn}","resource":{},"request":{{"method":"POST","url":"Device"}}}}"#,
+            device_of(of)
+        );
+        for entries in [[&device, &metric], [&metric, &device]] {
+            let [one, other] = entries;
+            let bundle = format!(
+                r#"{{"resourceType":"Bundle","type":"transaction","entry":[{one},{other}]}}"#
+            );
+            doctor.post("/", bundle).await.expect(status);
+        }
+        doctor.post("/", entry("POST", "Device", &device_of(of))).await.expect(200);
+    }
+    server.stop().await;
+}
+
+fn device_of(of: &str) -> String {
+    fresh("Device", &content(&format!("Device/{of}-pump")))
+}
+
 /// Covers in part: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denial_of_writing_takes_what_it_denies_and_no_administration() {
