@@ -110,7 +110,8 @@ fn judge(criterion: &mut Criterion) {
     group.bench_function("what decides", |bencher| {
         bencher.iter(|| {
             let shown = versions.iter().filter(|version| {
-                let seen = of.glimpse(version, &known).expect("a part decides");
+                let glimpse = of.glimpse(version.identity.resource_type, &known);
+                let seen = glimpse.of(version).expect("a part decides");
                 is_shown(&of, version, &seen, &known)
             });
             assert_eq!(shown.count(), versions.len());

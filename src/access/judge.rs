@@ -28,6 +28,7 @@ use super::mask;
 use super::restriction::{Belonging, Clause, Limits, Members, Restriction, Withheld};
 use mentions::Sought;
 
+pub use glimpse::Glimpse;
 pub use parts::names;
 
 /// A version of a resource, to be judged.

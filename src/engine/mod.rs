@@ -52,8 +52,8 @@ use crate::search::extract::Extractor;
 use crate::search::request::Limits as SearchLimits;
 use crate::spec::Spec;
 use crate::spec::structure::Library;
-use crate::store::Store;
 use crate::store::search::Definitions;
+use crate::store::{Store, Tripwire};
 
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
 pub use crate::terminology::operation::Operation;
@@ -281,16 +281,13 @@ impl Engine {
         self.gate.held_off(of, actor, error).await
     }
 
-    /// Whether nothing in a version speaks against showing it to `caller` as the answer to an
-    /// interaction of this kind: asked once more before it leaves, beside what the store decided.
+    /// What tells of versions whether they are shown to `caller` as the answer to an interaction of this kind: asked
+    /// once more before they leave, beside what the store decided.
     ///
     /// # Errors
-    /// [`Error::Internal`] when what is stored is no JSON.
-    pub fn is_shown(&self, kind: Kind, version: &Version, caller: &Caller) -> Result<bool, Error> {
-        match caller.principal.reach(kind.of(version.identity.resource_type)) {
-            Some(restriction) => self.store.shows(version, &restriction),
-            None => Ok(false),
-        }
+    /// [`Error::Internal`] while the definitions cannot be read.
+    pub fn tripwire<'e>(&'e self, kind: Kind, caller: &'e Caller) -> Result<Tripwire<'e>, Error> {
+        self.store.tripwire(kind, caller)
     }
 
     /// Puts on record that a version was about to be shown to a caller that does not reach it.

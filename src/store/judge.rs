@@ -1,14 +1,17 @@
 //! Versions held against a permit by their documents, where SQL does not tell.
 
-use crate::access::judge::{Purpose, Subject};
-use crate::access::{Permit, Restriction};
+use std::sync::Arc;
+
+use crate::access::interaction::Kind;
+use crate::access::judge::{Glimpse, Purpose, Subject};
+use crate::access::{Caller, Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
-use crate::fhir::{Identity, LogicalId, Version};
+use crate::fhir::{Identity, LogicalId, ResourceType, Version};
 
-use super::Store;
 use super::connection::Reader;
 use super::policy::Made;
+use super::{Parameters, Store};
 
 /// A version of which nobody was asked whose is what it names.
 const ALONE: &[i64] = &[];
@@ -78,6 +81,15 @@ impl Store {
         self.shows_about(version, restriction, ALONE)
     }
 
+    /// What judges the versions of an answer to `caller` by their documents.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] while the definitions cannot be read.
+    pub fn tripwire<'s>(&'s self, kind: Kind, caller: &'s Caller) -> Result<Tripwire<'s>, Error> {
+        let parameters = self.parameters()?;
+        Ok(Tripwire { store: self, parameters, kind, caller, known: Vec::new() })
+    }
+
     /// The same where it is known whose is what the document names.
     pub(super) fn shows_about(
         &self,
@@ -131,6 +143,17 @@ impl Store {
         restriction: &Restriction,
         (about, purpose): (&[i64], Purpose),
     ) -> Result<bool, Error> {
+        let glimpse =
+            restriction.glimpse(version.identity.resource_type, &self.parameters()?.extractor);
+        self.judge_by(version, (restriction, &glimpse), (about, purpose))
+    }
+
+    fn judge_by(
+        &self,
+        version: &Version,
+        (restriction, glimpse): (&Restriction, &Glimpse),
+        (about, purpose): (&[i64], Purpose),
+    ) -> Result<bool, Error> {
         if restriction.limits().is_none() {
             return Ok(true);
         }
@@ -139,7 +162,7 @@ impl Store {
         if version.is_deleted() {
             return Ok(false);
         }
-        if let Some(seen) = restriction.glimpse(version, &self.parameters()?.extractor) {
+        if let Some(seen) = glimpse.of(version) {
             return self.judge(restriction, which, &seen, purpose);
         }
         let text = version.to_json();
@@ -176,5 +199,42 @@ impl Store {
         let patients: Vec<i64> = found.iter().map(hash).collect();
         let patients = &*patients;
         Ok(judge(&Subject { identity, value, patients, about, hash: &hash, extractor }))
+    }
+}
+
+/// Judges the versions of one answer. What decides is found out once for each type.
+pub struct Tripwire<'s> {
+    store: &'s Store,
+    parameters: Arc<Parameters>,
+    kind: Kind,
+    caller: &'s Caller,
+    /// What is reached of each type, if anything is, and what decides that.
+    known: Vec<(ResourceType, Option<(Restriction, Glimpse)>)>,
+}
+
+impl Tripwire<'_> {
+    /// Whether nothing in a version speaks against showing it.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when what is stored is no JSON.
+    pub fn lets_by(&mut self, version: &Version) -> Result<bool, Error> {
+        let of = version.identity.resource_type;
+        let at = match self.known.iter().position(|(known, _)| *known == of) {
+            Some(at) => at,
+            None => self.look(of),
+        };
+        let Some((restriction, glimpse)) = &self.known[at].1 else { return Ok(false) };
+        self.store.judge_by(version, (restriction, glimpse), (ALONE, Purpose::Shown))
+    }
+
+    /// The place of what is known of a type from now on.
+    fn look(&mut self, of: ResourceType) -> usize {
+        let reach = self.caller.principal.reach(self.kind.of(of));
+        let reach = reach.map(|restriction| {
+            let glimpse = restriction.glimpse(of, &self.parameters.extractor);
+            (restriction, glimpse)
+        });
+        self.known.push((of, reach));
+        self.known.len() - 1
     }
 }

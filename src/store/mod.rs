@@ -58,6 +58,7 @@ pub use export::{
 pub use history::{HistoryPage, HistoryRequest, HistoryScope};
 pub use index::{IndexRows, Parameters, Stored};
 pub use integrity::{Integrity, Ties};
+pub use judge::Tripwire;
 pub use meta::{MetaList, MetaScope, MetaUse};
 pub use migrate::{MigrateError, check as check_schema, migrate};
 pub use reindex::{Build, BuildScope};

@@ -230,7 +230,7 @@ fn compare(of: ResourceType, value: &Value<'_>, extractor: &Extractor, counts: &
     let whole = json::parse_with(&text, LIMITS).expect("JSON");
     for restriction in restrictions(of) {
         let expected = judged(&restriction, (&version.identity, &whole), extractor);
-        let Some(seen) = restriction.glimpse(&version, extractor) else {
+        let Some(seen) = restriction.glimpse(of, extractor).of(&version) else {
             counts.whole += 1;
             continue;
         };

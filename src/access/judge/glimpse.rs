@@ -18,15 +18,27 @@ const LAST_UPDATED: &str = "_lastUpdated";
 /// look at all.
 const MOST_WITHHELD: usize = 32;
 
+/// The properties that decide whether a resource of a type is reached; none: that takes all of it.
+#[derive(Clone, Debug)]
+pub struct Glimpse(Option<Vec<Box<str>>>);
+
 impl Restriction {
-    /// As much of a version as decides whether it is reached; `None` where that takes all of it, or where
-    /// what is stored cannot be read so.
-    pub fn glimpse<'v>(&self, version: &'v Version, extractor: &Extractor) -> Option<Value<'v>> {
-        let of = version.identity.resource_type;
+    /// What decides whether resources of a type are reached.
+    pub fn glimpse(&self, of: ResourceType, extractor: &Extractor) -> Glimpse {
         let names = match self.limits() {
-            Some(limits) => decisive(limits, of, extractor)?,
-            None => Vec::new(),
+            Some(limits) => decisive(limits, of, extractor),
+            None => Some(Vec::new()),
         };
+        Glimpse(names.map(|names| names.into_iter().map(Into::into).collect()))
+    }
+}
+
+impl Glimpse {
+    /// As much of a version of the type as decides; `None` where that takes all of it, or where what is stored
+    /// cannot be read so.
+    pub fn of<'v>(&self, version: &'v Version) -> Option<Value<'v>> {
+        let of = version.identity.resource_type;
+        let names: Vec<&str> = self.0.as_ref()?.iter().map(|name| &**name).collect();
         let mut seen = json::glance(version.body.as_deref()?, &names).ok()?;
         if let Some(meta) = version.meta.as_deref().filter(|_| names.contains(&META)) {
             seen.set(META, json::parse(meta).ok()?);

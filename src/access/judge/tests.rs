@@ -181,7 +181,7 @@ fn a_document_is_judged_by_what_it_says() {
         assert_eq!(restriction.admits(&subject, Purpose::Shown), *shown, "{text}");
         assert_eq!(restriction.admits(&subject, Purpose::Written), *written, "{text}");
         let version = version(&identity, &value);
-        let seen = restriction.glimpse(&version, &extractor);
+        let seen = restriction.glimpse(of, &extractor).of(&version);
         assert_eq!(seen.is_none(), of == ResourceType::BUNDLE, "{text}");
         if let Some(seen) = &seen {
             assert_eq!(spec.patient_compartment(of, seen, extractor.base()), found, "{text}");

@@ -84,8 +84,12 @@ fn missed<'v>(
     kind: Kind,
     versions: impl IntoIterator<Item = &'v Version>,
 ) -> Option<(Option<&'v Version>, Error)> {
+    let mut tripwire = match who.engine.tripwire(kind, who.caller) {
+        Ok(tripwire) => tripwire,
+        Err(error) => return Some((None, error)),
+    };
     for version in versions.into_iter().filter(|version| !version.is_deleted()) {
-        match who.engine.is_shown(kind, version, who.caller) {
+        match tripwire.lets_by(version) {
             Ok(true) => {}
             Ok(false) => {
                 let text = "a resource out of reach was about to be shown";
