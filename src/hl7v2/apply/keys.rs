@@ -8,7 +8,6 @@
 //!
 //! Spec: v2 S2, S11, S30
 
-use crate::audit;
 use crate::fhir::json::{Object, Value};
 use crate::hl7v2::map::site::Mode;
 use crate::hl7v2::map::{DraftResource, Key};
@@ -31,7 +30,7 @@ pub(super) fn bounded(text: String) -> String {
     if text.len() <= LONGEST {
         return text;
     }
-    let digits = audit::hex(&id::digest(&[&text]));
+    let digits = id::digits(&id::digest(&[&text]));
     format!("{BETWEEN}{digits}")
 }
 

@@ -295,10 +295,9 @@ fn key_of(
                 text = text.replace(NTH, &count.to_string());
             }
             let digest = id::digest(&[&rule.resource_type, &context.sender, &text]);
-            let digits = digest.iter().map(|byte| format!("{byte:02x}"));
             Some(Key {
                 system: list(&context.site.base, &context.sender, rule.segment().as_ref()),
-                value: digits.collect(),
+                value: id::digits(&digest),
                 kind: String::new(),
                 part: String::new(),
                 is_derived: true,

@@ -50,8 +50,6 @@ pub mod site;
 mod value;
 mod writing;
 
-use std::fmt::Write as _;
-
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -324,9 +322,5 @@ fn hash_of(texts: &[(String, String)]) -> String {
         hash.update(text.as_bytes());
         hash.update([0]);
     }
-    hash.finalize().iter().take(16).fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    id::digits(&hash.finalize()[..16])
 }

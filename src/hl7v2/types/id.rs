@@ -1,5 +1,7 @@
 //! Identifiers: CX, EI, and HD, which says who gave them.
 
+use std::fmt::Write as _;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::fhir::json::Object;
@@ -83,6 +85,16 @@ pub fn digest(texts: &[&str]) -> [u8; 16] {
     let mut out = [0; 16];
     out.copy_from_slice(&hash.finalize()[..16]);
     out
+}
+
+/// Bytes as digits, two each.
+pub fn digits(bytes: &[u8]) -> String {
+    let mut digits = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
 }
 
 /// A CX as an Identifier; `None` without CX.1.

@@ -64,7 +64,7 @@ impl<'gate> Search<'_, 'gate> {
                 Some(exactly(seen.map_err(failure::error)?.unwrap_or_default()))
             }
         };
-        self.fill(&mut page, &mut disclosed, rows, (at, paging, seal))?;
+        self.fill(&mut page, &mut disclosed, rows, (at, paging, || seal))?;
         disclosed.patients.sort_unstable();
         disclosed.patients.dedup();
         page.explanation = run.explained();

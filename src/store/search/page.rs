@@ -4,6 +4,7 @@ mod record;
 mod statement;
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -77,7 +78,8 @@ impl<'a, 'gate> Search<'a, 'gate> {
         if row.is_some() && !record::is_whole(request, paging) {
             return Err(Error::internal("a row is written with a page that is all that is shown"));
         }
-        let seal = seal(request, self.permit, self.store.hasher());
+        // What a caller reaches is said in full for it, and pages without links need none.
+        let seal = LazyLock::new(|| seal(request, self.permit, self.store.hasher()));
         let unknown = || cursor::unknown("search");
         let at = paging.cursor.as_deref().map(|text| seal.open(text).ok_or_else(unknown));
         let at = at.transpose()?;
@@ -107,7 +109,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
                 None if at.is_none() => self.total(run, request, &chosen, paging, &rows).await?,
                 known => known,
             };
-            self.fill(&mut page, &mut disclosed, rows, (at.as_ref(), paging, &seal))?;
+            self.fill(&mut page, &mut disclosed, rows, (at.as_ref(), paging, || &seal))?;
             if !self.is_restricted()? {
                 score(&mut page, &request.sort, &filters);
             }
@@ -212,12 +214,12 @@ impl<'a, 'gate> Search<'a, 'gate> {
     }
 
     /// Puts the rows of a page into it, without the one beyond.
-    pub(super) fn fill(
+    pub(super) fn fill<'s>(
         &self,
         page: &mut SearchPage,
         disclosed: &mut Disclosed,
         mut rows: Vec<Row>,
-        (at, paging, seal): (Option<&Position>, &Paging, &Seal),
+        (at, paging, seal): (Option<&Position>, &Paging, impl Fn() -> &'s Seal),
     ) -> Result<(), Error> {
         if let Some(row) = rows.first() {
             let seen: i64 = row.try_get(2).map_err(failure::error)?;
@@ -239,7 +241,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
             let Some(row) = row else { return Ok(None) };
             let keys = row.try_get(1).map_err(failure::error)?;
             let position = Position { keys, rid: key(row)?, is_back, total: page.total };
-            Ok(Some(seal.close(&position)))
+            Ok(Some(seal().close(&position)))
         };
         // Where the link came from, there is something; on the other side the row beyond tells.
         let (is_last, is_first) =
