@@ -29,7 +29,7 @@ const DECIDED: &str = "INSERT INTO ledger (id, at, grp, tid, interaction, outcom
        (4, 67, 'client:app')) v (i, kind, actor), (SELECT 1767225600000) m (ms)";
 
 /// Parts for two months; in each 20,000 rows a minute apart, of which every 500th is of the patient that was read, and
-/// every 500th by another user and of nobody.
+/// every 500th by another user, who is a patient herself, and of nobody.
 const MONTHS: &str = "SELECT kiln_make_partition('ledger_row', month) \
      FROM unnest('{2020-01-01,2020-02-01}'::date[]) month; \
      INSERT INTO ledger_row (id, at, tid, interaction, outcome, rt, vid, logical_id, party, request, query, pat) \
@@ -37,7 +37,7 @@ const MONTHS: &str = "SELECT kiln_make_partition('ledger_row', month) \
        103, 1, 'a', CASE WHEN i % 500 = 1 THEN e.party ELSE l.party END, gen_random_uuid(), '/fhir/Patient/a', \
        CASE i % 500 WHEN 0 THEN l.pat WHEN 1 THEN NULL ELSE i END \
      FROM (SELECT party, pat FROM ledger_row WHERE pat IS NOT NULL AND interaction = 12 LIMIT 1) l, \
-       (SELECT kiln_party('user:eve', 'app', NULL, NULL, '192.0.2.1', 'GET') AS party) e, \
+       (SELECT kiln_party('user:eve', 'app', 'Patient/b', NULL, '192.0.2.1', 'GET') AS party) e, \
        generate_series(1, 20000) i, unnest('{2020-01-02,2020-02-02}'::timestamptz[]) month, \
        LATERAL (SELECT month + i * interval '1 minute' AS at) t, \
        LATERAL (SELECT lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') AS h) x; \
@@ -116,7 +116,7 @@ async fn a_question_since_a_day_looks_at_what_was_since_alone() {
     for statement in MONTHS.split("; ") {
         database.batch_execute(statement).await.unwrap();
     }
-    for (option, name) in [("--patient", "a"), ("--user", "eve")] {
+    for (option, name) in [("--patient", "a"), ("--user", "eve"), ("--patient", "b")] {
         let all = lines(&process, &["who", option, name, "--until", "2020-02-28"]);
         assert_eq!(all.len(), 80, "{option}: {all:?}");
         let before = settled(&database).await;

@@ -3,6 +3,8 @@
 //! A row is found when one of its events may match; what only an event can tell is left to whoever
 //! looks at the events. The text depends on the form of the condition alone: values are bound.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -79,17 +81,41 @@ impl Bounds {
     }
 }
 
+/// The keys by which the index has the parties behind which persons stand.
+#[derive(Debug, Default)]
+pub(super) struct Parties(pub(super) BTreeMap<String, Vec<i32>>);
+
+impl Parties {
+    /// The persons that a condition names.
+    pub(super) fn persons(condition: &Condition) -> Vec<&str> {
+        match condition {
+            Condition::All(parts) | Condition::Any(parts) => {
+                parts.iter().flat_map(Self::persons).collect()
+            }
+            Condition::Not(part) => Self::persons(part),
+            Condition::Persons(names) => names.iter().map(String::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn of(&self, persons: &[String]) -> Vec<i32> {
+        let keys = persons.iter().filter_map(|person| self.0.get(person)).flatten().copied();
+        keys.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
 /// A WHERE with its values.
-pub(super) struct Where {
+pub(super) struct Where<'p> {
     /// The condition.
     pub(super) text: String,
     values: Vec<Box<dyn ToSql + Sync + Send>>,
+    parties: &'p Parties,
 }
 
-impl Where {
-    /// Rows for which `condition` may hold, within `bounds`.
-    pub(super) fn of(condition: &Condition, bounds: Bounds) -> Self {
-        let mut found = Self { text: String::new(), values: Vec::new() };
+impl<'p> Where<'p> {
+    /// Rows for which `condition` may hold, within `bounds`; `parties` are those of all its persons.
+    pub(super) fn of(condition: &Condition, bounds: Bounds, parties: &'p Parties) -> Self {
+        let mut found = Self { text: String::new(), values: Vec::new(), parties };
         let (low, high) = bounds.times();
         let tenant = found.value(TENANT);
         let (first, last) = (found.value(bounds.first), found.value(bounds.last));
@@ -135,7 +161,14 @@ impl Where {
             Condition::Actor(names) if is_negated => {
                 (format!("actor = ANY({})", self.value(names.clone())), true)
             }
-            Condition::Actor(names) => (self.actors(names), false),
+            Condition::Actor(names) => {
+                (self.actors(names.iter().map(|name| actor_key(name)).collect()), false)
+            }
+            // Who stands behind a party is no column of its rows, so no index could find them by it.
+            Condition::Persons(persons) if !is_negated => {
+                let keys = self.parties.of(persons);
+                (if keys.is_empty() { "false".to_owned() } else { self.actors(keys) }, false)
+            }
             Condition::Patients(hashes) => {
                 (format!("pats && {}::bigint[]", self.value(hashes.clone())), false)
             }
@@ -204,8 +237,7 @@ impl Where {
     }
 
     /// Of one party the index has the order, too.
-    fn actors(&mut self, names: &[String]) -> String {
-        let keys: Vec<i32> = names.iter().map(|name| actor_key(name)).collect();
+    fn actors(&mut self, keys: Vec<i32>) -> String {
         match &keys[..] {
             [key] => format!("actor_key = {}", self.value(*key)),
             _ => format!("actor_key = ANY({})", self.value(keys)),
@@ -244,8 +276,17 @@ mod tests {
         let not = |part| Condition::Not(Box::new(part));
         let prefix = "tid = $1 AND kiln_time(id) >= kiln_time($2) AND kiln_time(id) <= kiln_time($3) \
              AND id >= $2 AND id <= $3 AND at >= $4 AND at <= $5 AND ";
+        let known = |name: &str, keys: &[i32]| (name.to_owned(), keys.to_vec());
+        let parties = Parties([known("Patient/a", &[7]), known("Patient/b", &[7, 8])].into());
+        let persons = |names: &[&str]| {
+            Condition::Persons(names.iter().map(|&name| name.to_owned()).collect())
+        };
         for (condition, expected) in [
             (Condition::always(), "true"),
+            (persons(&["Patient/a"]), "actor_key = $6"),
+            (persons(&["Patient/a", "Patient/b"]), "actor_key = ANY($6)"),
+            (persons(&["Patient/c"]), "false"),
+            (not(persons(&["Patient/a"])), "(person = $6) IS NOT TRUE"),
             (Condition::never(), "false"),
             (Condition::Patients(vec![1, 2]), "pats && $6::bigint[]"),
             (not(Condition::Patients(vec![1])), "true"),
@@ -272,7 +313,7 @@ mod tests {
             ),
         ] {
             let all = Bounds::of(&Condition::always());
-            let found = Where::of(&condition, all);
+            let found = Where::of(&condition, all, &parties);
             assert_eq!(found.text.strip_prefix(prefix), Some(expected), "{condition:?}");
             let last = format!("${}", found.parameters().len());
             assert!(found.text.contains(&last), "{condition:?}");

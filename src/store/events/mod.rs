@@ -52,7 +52,7 @@ const STATIC: &[&str] = &[ROW, NAMES, NAMES_OF_ROWS];
 
 /// The same, with those of the files below.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
-    STATIC.iter().chain(outlet::STATEMENTS).copied()
+    [STATIC, outlet::STATEMENTS, walk::STATEMENTS].into_iter().flatten().copied()
 }
 
 /// Most resources that come along with a page.

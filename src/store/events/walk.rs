@@ -1,5 +1,8 @@
 //! A walk along the rows of the ledger in the order of time, and the events of theirs that match.
 
+use std::collections::BTreeMap;
+
+use deadpool_postgres::Object;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -10,12 +13,19 @@ use crate::error::Error;
 
 use super::super::cursor::Position;
 use super::super::{Store, failure};
-use super::compile::{Bounds, Where};
+use super::compile::{Bounds, Parties, Where};
 use super::entry;
 
 /// What is read of a row.
 const COLUMNS: &str = "SELECT id, interaction, outcome, rt, logical_id, vid, actor, client, token, \
      person, purpose, source, request_id, method, query, failure, pats, entities FROM ledger";
+
+/// The parties behind which persons stand, by the half of their keys that the index of rows has.
+const PARTIES: &str = "SELECT DISTINCT person, (key >> 32)::int FROM ledger_party \
+     WHERE person = ANY($1::text[])";
+
+/// Every static statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] = &[PARTIES];
 
 /// Plans of these statements depend on their values, unlike all others'.
 const PLAN_ANEW: &str = "SET plan_cache_mode = force_custom_plan";
@@ -85,6 +95,7 @@ impl Walk<'_> {
         // How rare a patient, a party or a time is decides by which index rows are found. What is
         // dropped here before its end leaves a connection that plans anew: no harm.
         connection.batch_execute(PLAN_ANEW).await.map_err(failure::error)?;
+        let parties = parties(&connection, Parties::persons(self.condition)).await?;
         let mut bounds = Bounds::of(self.condition);
         if let Some(from) = from {
             bounds.cut(from.row, self.is_ascending);
@@ -94,7 +105,7 @@ impl Walk<'_> {
         let mut found = Found { events: Vec::new(), count: 0, from, is_back, is_alone, wanted };
         let (mut seen, mut limit) = (0, wanted.map_or(MOST, |wanted| wanted.clamp(FEWEST, MOST)));
         loop {
-            let condition = Where::of(self.condition, bounds);
+            let condition = Where::of(self.condition, bounds, &parties);
             let order = if self.is_ascending { "ASC" } else { "DESC" };
             // By spans of time, as the indexes have the rows; within one the ids are the order.
             let sql = format!(
@@ -123,6 +134,19 @@ impl Walk<'_> {
             limit = (limit * 2).min(MOST);
         }
     }
+}
+
+/// The parties behind which `persons` stand.
+async fn parties(connection: &Object, persons: Vec<&str>) -> Result<Parties, Error> {
+    let mut found = BTreeMap::<String, Vec<i32>>::new();
+    if !persons.is_empty() {
+        let statement = connection.prepare_cached(PARTIES).await.map_err(failure::error)?;
+        for row in connection.query(&statement, &[&persons]).await.map_err(failure::error)? {
+            let person = row.try_get(0).map_err(failure::error)?;
+            found.entry(person).or_default().push(row.try_get(1).map_err(failure::error)?);
+        }
+    }
+    Ok(Parties(found))
 }
 
 /// What a walk has found.
