@@ -150,9 +150,17 @@ impl Criteria<'_> {
         test: &Test<'_>,
     ) -> Option<Result<Filter, Refusal>> {
         let operator = test.operator;
+        if operator == Operator::Pr && matches!(code, "_id" | "_lastUpdated") {
+            let is_missing = match &*test.value {
+                "true" => "false",
+                "false" => "true",
+                other => return Some(Err(Reason::value(other, 1, "true or false").into())),
+            };
+            return self.common(types, code, Some("missing"), is_missing);
+        }
         let is_known = match code {
             "_id" | "_list" | "_type" => matches!(operator, Operator::Eq | Operator::Ne),
-            "_lastUpdated" => is_ordering(operator),
+            "_lastUpdated" => is_ordering(operator) || operator == Operator::Po,
             "_content" | "_text" => matches!(operator, Operator::Co | Operator::Eq),
             "_filter" | "_query" => false,
             _ => return None,
@@ -162,6 +170,8 @@ impl Criteria<'_> {
         }
         let value = match code {
             "_content" | "_text" => test.value.clone(),
+            // A moment overlaps with what it is in.
+            "_lastUpdated" if operator == Operator::Po => "eq".to_owned() + &test.value,
             "_lastUpdated" => operator.as_str().to_owned() + &test.value,
             _ => match (Raw { text: &test.value, place: 1 }.plain()) {
                 Ok(plain) => Escaped(&plain).to_string(),

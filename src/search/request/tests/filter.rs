@@ -35,6 +35,10 @@ fn expressions_are_what_prefixes_and_modifiers_say() {
         ("Patient", "_id eq a", "_id a"),
         ("Patient", "_id ne a", "!_id a"),
         ("Patient", "_lastUpdated ge 2020", "_lastUpdated ge 2020-01-01~2021-01-01"),
+        ("Patient", "_lastUpdated po 2020", "_lastUpdated eq 2020-01-01~2021-01-01"),
+        ("Patient", "_lastUpdated pr true", "()"),
+        ("Patient", "_id pr true and name eq a", "(() & name a)"),
+        ("Patient", "not(_id pr false)", "!()"),
         ("Patient", "_list eq 42", "_list [_id 42]"),
         ("", "_type eq Patient", "_type Patient"),
         ("Patient", r#"_content co "a b""#, "Content has a b"),
@@ -212,6 +216,8 @@ fn what_is_wrong_has_its_column() {
             "column 1: Observation has no search parameter \"nope\"",
         ),
         ("_has:Observation:patient:code xx a", "column 31: an operator"),
+        ("_id pr maybe", "column 8: value 1, \"maybe\", is not true or false"),
+        ("_lastUpdated po ge2020", "column 17: value 1, \"eqge2020\", is not a date"),
         ("_filter eq a", "column 12: eq does not apply to _filter"),
     ] {
         let found = faults(&format!("Patient?{}", expression(text)), &context());
