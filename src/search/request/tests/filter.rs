@@ -94,7 +94,7 @@ fn paths_lead_on() {
             "(<Observation.patient[<DiagnosticReport.result[status final]] & active true)",
         ),
         (
-            "_has:Observation:patient:encounter[status eq planned].date ge 2020",
+            "_has:Observation:patient:encounter:Encounter[status eq planned].date ge 2020",
             "<Observation.patient[encounter>[Encounter: (status planned & date ge 2020-01-01~2021-01-01)]]",
         ),
         (
