@@ -86,20 +86,20 @@ impl Limits {
 /// A version, and what was extracted of it: the values of those parameters that criteria asked for.
 struct Facts<'f, 'v> {
     subject: &'f Subject<'v>,
-    extracted: RefCell<Vec<(u16, Values<'v>)>>,
+    extracted: RefCell<Vec<(&'f str, Values<'v>)>>,
     /// Whether others were taken out of the document, after the whole was asked what is withheld.
     is_cut: bool,
 }
 
 type Values<'v> = Rc<[IndexEntry<'v>]>;
 
-impl<'v> Facts<'_, 'v> {
-    fn fulfil(&self, clause: &Clause, purpose: Purpose) -> bool {
+impl<'f, 'v> Facts<'f, 'v> {
+    fn fulfil(&self, clause: &'f Clause, purpose: Purpose) -> bool {
         self.is_one_of(&clause.members, purpose)
             && clause.criteria.iter().all(|filter| self.holds(filter) == Some(true))
     }
 
-    fn match_withheld(&self, withheld: &Withheld) -> bool {
+    fn match_withheld(&self, withheld: &'f Withheld) -> bool {
         let Subject { value, patients, .. } = self.subject;
         let leads = |to: &Value<'_>, denied: &[i64]| self.refers_to(to, denied) == Some(true);
         let is_theirs = withheld.patients.as_deref().is_none_or(|denied| match withheld.told_by {
@@ -196,7 +196,7 @@ impl<'v> Facts<'_, 'v> {
     }
 
     /// Whether the filter holds; `None` where a document alone does not tell.
-    fn holds(&self, filter: &Filter) -> Option<bool> {
+    fn holds(&self, filter: &'f Filter) -> Option<bool> {
         match filter {
             Filter::All(all) => fold(all.iter().map(|filter| self.holds(filter)), false),
             Filter::Any(any) => fold(any.iter().map(|filter| self.holds(filter)), true),
@@ -224,40 +224,39 @@ impl<'v> Facts<'_, 'v> {
         }
     }
 
-    fn test(&self, test: &Test) -> Option<bool> {
-        let Subject { extractor, identity, .. } = self.subject;
-        let of = identity.resource_type;
+    /// Whether a value of one of the parameters is what is asked for.
+    fn test(&self, test: &'f Test) -> Option<bool> {
+        let of = self.subject.identity.resource_type;
         let keys = test.parameters.iter().filter(|key| key.resource_type == of);
-        let places = keys.filter_map(|key| extractor.place(of, &key.code));
-        let values: Vec<Values<'_>> = places.map(|at| self.values(at)).collect();
         // The mask's own label is none of the resource.
         let is_put = |value: &IndexValue<'_>| match value {
             IndexValue::Token { system, code } => self.is_cut && mask::is_put(*system, &code.text),
             _ => false,
         };
-        let rows = || {
-            let all = values.iter().flat_map(|values| values.iter());
-            all.filter(|row| !is_put(&row.value))
-        };
-        let compared = test.any.iter().map(|comparison| {
-            if *comparison == Comparison::Present {
-                return Some(rows().next().is_some());
-            }
-            fold(rows().map(|row| compare(comparison, &row.value)), true)
+        let compared = keys.filter_map(|key| self.values(&key.code)).map(|values| {
+            let rows = || values.iter().filter(|row| !is_put(&row.value));
+            let compared = test.any.iter().map(|comparison| match comparison {
+                Comparison::Present => Some(rows().next().is_some()),
+                comparison => fold(rows().map(|row| compare(comparison, &row.value)), true),
+            });
+            fold(compared, true)
         });
         fold(compared, true)
     }
 
-    /// The values of the parameter at this place.
-    fn values(&self, at: u16) -> Values<'v> {
-        let Subject { extractor, identity, value, .. } = *self.subject;
+    /// The values of the parameter with this code, looked up and extracted once; `None`: the type has no
+    /// such parameter.
+    fn values(&self, code: &'f str) -> Option<Values<'v>> {
         let mut extracted = self.extracted.borrow_mut();
-        if let Some((_, values)) = extracted.iter().find(|(place, _)| *place == at) {
-            return values.clone();
+        if let Some((_, values)) = extracted.iter().find(|(known, _)| *known == code) {
+            return Some(values.clone());
         }
-        let values: Values<'v> = extractor.extract_one(identity.resource_type, value, at).into();
-        extracted.push((at, values.clone()));
-        values
+        let Subject { extractor, identity, value, .. } = *self.subject;
+        let of = identity.resource_type;
+        let at = extractor.place(of, code)?;
+        let values: Values<'v> = extractor.extract_one(of, value, at).into();
+        extracted.push((code, values.clone()));
+        Some(values)
     }
 }
 

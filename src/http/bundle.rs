@@ -64,10 +64,10 @@ impl BundleWriter {
 
     /// Everything before the first entry.
     pub(super) fn open(&self, head: &Head<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
-        let link = |(relation, url): &(&'static str, String)| {
-            Value::from(Object::new().with("relation", *relation).with("url", url.clone()))
-        };
-        let links: Vec<_> = head.links.iter().map(link).collect();
+        let links = head.links.iter().map(|(relation, url)| {
+            Value::from(Object::new().with("relation", *relation).with("url", url.as_str()))
+        });
+        let links: Vec<_> = links.collect();
         let value = Object::new()
             .with("resourceType", "Bundle")
             .with_some("meta", head.label.map(labelled))

@@ -38,9 +38,10 @@ impl Glimpse {
     /// cannot be read so.
     pub fn of<'v>(&self, version: &'v Version) -> Option<Value<'v>> {
         let of = version.identity.resource_type;
-        let names: Vec<&str> = self.0.as_ref()?.iter().map(|name| &**name).collect();
-        let mut seen = json::glance(version.body.as_deref()?, &names).ok()?;
-        if let Some(meta) = version.meta.as_deref().filter(|_| names.contains(&META)) {
+        let names = self.0.as_ref()?;
+        let mut seen = json::glance(version.body.as_deref()?, names).ok()?;
+        let has_meta = names.iter().any(|name| **name == *META);
+        if let Some(meta) = version.meta.as_deref().filter(|_| has_meta) {
             seen.set(META, json::parse(meta).ok()?);
         }
         seen.set("resourceType", of.as_str());

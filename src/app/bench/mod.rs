@@ -24,6 +24,7 @@ mod process;
 mod read;
 mod report;
 mod search;
+mod sharing;
 mod smart;
 mod target;
 mod terminology;

@@ -9,6 +9,7 @@ use super::figures::{Figure, aligned};
 use super::floor::Timing;
 use super::load::{Interaction, Measured};
 use super::process::Meter;
+use super::sharing::Sharing;
 use super::{BenchError, Work};
 
 /// All results of one run.
@@ -23,33 +24,12 @@ pub(super) struct Report {
     postmaster_pid: Option<u32>,
     rows: Vec<Row>,
     /// What one client's costly searches do to others.
-    beside: Option<Sharing>,
+    beside: Vec<Sharing>,
     notes: Vec<String>,
     /// What has a bound.
     figures: Vec<Figure>,
     /// What is beyond its budget by more than noise explains.
     refused: Vec<String>,
-}
-
-/// A mix of searches alone, and beside a client that asks for what is costly.
-#[derive(Debug, Serialize)]
-pub(super) struct Sharing {
-    /// Clients of the mix.
-    pub(super) clients: usize,
-    /// What the costly client asks for.
-    pub(super) costly: Vec<String>,
-    /// Whether the server can tell it from the others by its address.
-    pub(super) is_another_address: bool,
-    /// Milliseconds that 99 of a hundred searches of the mix took at most by itself.
-    pub(super) alone_p99_ms: f64,
-    /// The same beside the costly client.
-    pub(super) beside_p99_ms: f64,
-    /// Searches of the mix beside it that were refused or failed: they have no time.
-    pub(super) failures: u64,
-    /// The latter in units of the former.
-    pub(super) times: f64,
-    /// What `times` may be at most.
-    pub(super) goal: f64,
 }
 
 /// One measurement.
@@ -124,7 +104,7 @@ impl Report {
             server_pid: meter.server,
             postmaster_pid: meter.postmaster,
             rows: Vec::new(),
-            beside: None,
+            beside: Vec::new(),
             notes,
             figures: Vec::new(),
             refused: Vec::new(),
@@ -210,8 +190,8 @@ impl Report {
     }
 
     /// Tells what one client's costly searches do to others.
-    pub(super) fn set_beside(&mut self, beside: Sharing) {
-        self.beside = Some(beside);
+    pub(super) fn add_beside(&mut self, beside: Sharing) {
+        self.beside.push(beside);
     }
 
     /// Adds a sentence below the table.
@@ -279,26 +259,7 @@ impl Report {
         }
         let figures: Vec<_> = self.figures.iter().map(Figure::cells).collect();
         text.push_str(&aligned(&figures, 0));
-        if let Some(beside) = &self.beside {
-            let Sharing { clients, alone_p99_ms, beside_p99_ms, failures, times, goal, .. } =
-                beside;
-            // What failed was not quick; and without a time nothing was measured.
-            let is_missed = times > goal || *failures > 0 || *times == 0.0;
-            let mark = if is_missed { " !" } else { "" };
-            let _ = writeln!(
-                text,
-                "\np99 of {clients} clients' mix: {alone_p99_ms:.2} ms alone, {beside_p99_ms:.2} ms \
-                 beside a client that asks for: {}\nthat is {times:.2} times as long, \
-                 and may be {goal:.0} times; {failures} failed beside it{mark}",
-                beside.costly.join("; ")
-            );
-            if !beside.is_another_address {
-                text.push_str(
-                    "it came from the same address as the others: the server's shares \
-                               of callers were not measured\n",
-                );
-            }
-        }
+        text.extend(self.beside.iter().map(Sharing::told));
         if self.rows.iter().any(|row| row.search.is_some()) {
             text.push_str("\np50 in units of the floor's, at each number of clients\n");
             text.push_str(&aligned(&self.ratios(), 0));
@@ -437,41 +398,5 @@ mod tests {
         assert_eq!(lines[0], ["what", "at", "most", "1", "8"]);
         assert_eq!(lines[1], ["token", "3", "1.00", "8.00", "!"]);
         assert_eq!(lines[2], ["chain", "10", "5.00", "40.00", "!"]);
-    }
-
-    #[test]
-    fn what_a_costly_client_does_to_others_is_told() {
-        let mut report =
-            Report::new(Work::Search, "http://x", None, &Meter { server: None, postmaster: None });
-        let beside = |times: f64, is_another_address| Sharing {
-            clients: 8,
-            costly: vec!["a".to_owned(), "b".to_owned()],
-            is_another_address,
-            alone_p99_ms: 10.0,
-            beside_p99_ms: 10.0 * times,
-            failures: 0,
-            times,
-            goal: 2.0,
-        };
-        report.set_beside(beside(1.5, true));
-        let table = report.table();
-        assert!(table.contains("10.00 ms alone, 15.00 ms beside"), "{table}");
-        assert!(table.contains("asks for: a; b\nthat is 1.50 times"), "{table}");
-        assert!(
-            table.contains("2 times; 0 failed beside it\n") && !table.contains("same address"),
-            "{table}"
-        );
-        assert!(serde_json::to_string(&report).unwrap().contains("\"beside_p99_ms\":15.0"));
-        report.set_beside(beside(2.5, false));
-        let table = report.table();
-        assert!(
-            table.contains("0 failed beside it !\n") && table.contains("same address"),
-            "{table}"
-        );
-        // Refusals have no time, and nothing at all is no good time either.
-        report.set_beside(Sharing { failures: 3, ..beside(0.5, true) });
-        assert!(report.table().contains("3 failed beside it !\n"));
-        report.set_beside(beside(0.0, true));
-        assert!(report.table().contains("0 failed beside it !\n"));
     }
 }

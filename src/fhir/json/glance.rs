@@ -13,7 +13,7 @@ use super::{Object, Value};
 /// # Errors
 /// [`JsonError`] for what is no object, or has a name that is there twice or is written with escapes;
 /// what is passed over is not checked.
-pub fn glance<'t>(text: &'t [u8], names: &[&str]) -> Result<Object<'t>, JsonError> {
+pub fn glance<'t>(text: &'t [u8], names: &[impl AsRef<str>]) -> Result<Object<'t>, JsonError> {
     let mut scan = Scan { text, at: 0 };
     scan.object(names).map_err(|reason| located(text, scan.at, reason))
 }
@@ -26,7 +26,7 @@ struct Scan<'t> {
 type Step<T> = Result<T, String>;
 
 impl<'t> Scan<'t> {
-    fn object(&mut self, names: &[&str]) -> Step<Object<'t>> {
+    fn object(&mut self, names: &[impl AsRef<str>]) -> Step<Object<'t>> {
         let mut found = Object::new();
         self.space();
         self.expect(b'{')?;
@@ -43,7 +43,7 @@ impl<'t> Scan<'t> {
             self.space();
             let start = self.at;
             self.skip()?;
-            if names.iter().any(|wanted| wanted.as_bytes() == name) {
+            if names.iter().any(|wanted| wanted.as_ref().as_bytes() == name) {
                 let value = self.value(start)?;
                 let name = std::str::from_utf8(name).map_err(|_| "a name is no text")?;
                 if found.contains(name) {

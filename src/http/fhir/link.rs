@@ -2,13 +2,17 @@
 //!
 //! Spec: rest 4.195
 
+/// Room for the parameters of most links.
+const ROOM: usize = 256;
+
 /// `base`, `path` below it and the parameters.
 pub(super) fn url<'p>(
     base: &str,
     path: &str,
     parameters: impl IntoIterator<Item = (&'p str, &'p str)>,
 ) -> String {
-    let mut text = base.to_owned();
+    let mut text = String::with_capacity(base.len() + path.len() + ROOM);
+    text.push_str(base);
     if !path.is_empty() {
         text.push('/');
         text.push_str(path);

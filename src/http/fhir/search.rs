@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html#search>, rest 4.1 to 4.7, 4.184 to 4.199
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -209,7 +210,7 @@ impl SearchEntries {
         Self { base, shape, spec }
     }
 
-    /// Appends one entry as compact JSON.
+    /// Appends one entry as compact JSON. Writing to memory cannot fail, here and below.
     pub(super) fn write(&self, entry: &SearchEntry, out: &mut Vec<u8>) -> Result<(), Error> {
         match entry {
             SearchEntry::Included(version) => {
@@ -225,7 +226,7 @@ impl SearchEntries {
                 }
                 out.extend_from_slice(b",\"search\":{\"mode\":\"match\"");
                 if let Some(score) = found.score {
-                    out.extend_from_slice(format!(",\"score\":{score:.4}").as_bytes());
+                    let _ = write!(out, ",\"score\":{score:.4}");
                 }
                 out.extend_from_slice(b"}}");
             }
@@ -257,8 +258,7 @@ impl SearchEntries {
 
     /// An open entry with the URL of a resource and as much of it as `shape` shows.
     fn resource(&self, version: &Version, shape: &Shape, out: &mut Vec<u8>) -> Result<(), Error> {
-        let head = format!("{{\"fullUrl\":\"{}/{}\",\"resource\":", self.base, version.identity);
-        out.extend_from_slice(head.as_bytes());
+        let _ = write!(out, "{{\"fullUrl\":\"{}/{}\",\"resource\":", self.base, version.identity);
         if shape.is_whole() {
             version.write_json(out);
             return Ok(());

@@ -99,6 +99,17 @@ impl<'c> Criteria<'c> {
         key: &str,
         value: &str,
     ) -> Result<Filter, Refusal> {
+        self.referred(types, key, |criteria, source, rest| criteria.read(&[source], rest, value))
+    }
+
+    /// `:Type:reference:rest`: a resource refers to this one, and for it holds what `read` gives for its type
+    /// and `rest`.
+    pub(super) fn referred(
+        &mut self,
+        types: &[ResourceType],
+        key: &str,
+        read: impl FnOnce(&mut Self, ResourceType, &str) -> Result<Filter, Refusal>,
+    ) -> Result<Filter, Refusal> {
         let wrong = || Reason::name("is not of the form _has:Type:reference:parameter");
         let mut parts = key.splitn(4, ':').skip(1);
         let (Some(name), Some(code), Some(rest)) = (parts.next(), parts.next(), parts.next())
@@ -122,7 +133,7 @@ impl<'c> Criteria<'c> {
             return Err(wrong().into());
         };
         self.deeper()?;
-        let filter = self.read(&[source], rest, value);
+        let filter = read(self, source, rest);
         self.depth -= 1;
         match filter {
             Ok(filter) => Ok(Filter::Has { source, reference, filter: Box::new(filter) }),

@@ -1,5 +1,6 @@
 //! Whether one client's costly searches hold back others: the mix of some clients by itself, then
-//! beside a client that asks for what took longest, from another address where that can be had.
+//! beside a client that asks for what took longest, from another address where that can be had. The same
+//! with the quick half of the mix alone, whose times those of slow searches do not hide.
 
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,7 +12,7 @@ use super::super::Bench;
 use super::super::connection::Connection;
 use super::super::load::{Measured, Notes, measure};
 use super::super::process::Used;
-use super::super::report::Sharing;
+use super::super::sharing::Sharing;
 use super::query::Query;
 use super::{Asked, ask_until};
 
@@ -39,18 +40,31 @@ pub(super) async fn run(bench: &mut Bench, all: &[Asked], mix: &[&str]) {
         bench.report.note(format!("{NAME}: the base has nothing to ask for"));
         return;
     }
-    let costly = costly(again(bench, all.iter().filter(holds)).await);
+    let times = again(bench, all.iter().filter(holds)).await;
+    let costly = costly(times.clone());
+    let of_mix = times.into_iter().filter(|(_, query)| mix.iter().any(|it| it.name == query.name));
+    let quick = quick(of_mix.collect());
+    for (what, searches) in [("the mix", &mix), ("the quick half of the mix", &quick)] {
+        if !searches.is_empty() {
+            share(bench, (what, searches), &costly).await;
+        }
+    }
+}
+
+/// Measures some searches alone and beside the costly ones.
+async fn share(bench: &mut Bench, (what, searches): (&'static str, &[&Query]), costly: &[&Query]) {
     let seconds = Duration::from_secs(bench.args.seconds.max(1));
-    load(bench, &mix, &[], WARM).await;
-    let (alone, _) = load(bench, &mix, &[], seconds).await;
-    let (beside, apart) = load(bench, &mix, &costly, seconds).await;
+    load(bench, searches, &[], WARM).await;
+    let (alone, _) = load(bench, searches, &[], seconds).await;
+    let (beside, apart) = load(bench, searches, costly, seconds).await;
     let [_, _, alone_p99_ms] = alone.notes.percentiles(None);
     let [_, _, beside_p99_ms] = beside.notes.percentiles(None);
     let report = &mut bench.report;
-    report.add(CLIENTS, "the mix alone", None, &alone, None);
-    report.add(CLIENTS, "the mix beside a costly client", None, &beside, None);
-    report.add(1, "the costly client", None, &apart, None);
-    report.set_beside(Sharing {
+    report.add(CLIENTS, &format!("{what} alone"), None, &alone, None);
+    report.add(CLIENTS, &format!("{what} beside a costly client"), None, &beside, None);
+    report.add(1, &format!("the costly client beside {what}"), None, &apart, None);
+    report.add_beside(Sharing {
+        what,
         clients: CLIENTS,
         costly: costly.iter().map(|query| query.name.to_owned()).collect(),
         is_another_address: address(&bench.target.address).is_some(),
@@ -84,6 +98,13 @@ async fn again<'a>(
 fn costly(mut all: Vec<(Duration, &Query)>) -> Vec<&Query> {
     all.sort_by_key(|(took, _)| Reverse(*took));
     all.into_iter().take(COSTLY).map(|(_, query)| query).collect()
+}
+
+/// The half of the searches that takes less time.
+fn quick(mut all: Vec<(Duration, &Query)>) -> Vec<&Query> {
+    all.sort_by_key(|(took, _)| *took);
+    let half = all.len().div_ceil(2);
+    all.into_iter().take(half).map(|(_, query)| query).collect()
 }
 
 /// All clients of the mix, and one that asks for `costly` where there is such, for a time.
@@ -125,12 +146,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_costly_client_asks_for_what_took_longest() {
+    fn the_costly_client_asks_for_what_took_longest_and_half_of_the_mix_is_quick() {
         let queries = ["a", "b", "c", "d"].map(|name| Query::one(name, "/x"));
         let times = [3, 9, 1, 5].map(Duration::from_millis);
         let all = times.into_iter().zip(&queries).collect();
         let found: Vec<&str> = costly(all).iter().map(|query| query.name).collect();
         assert_eq!(found, ["b", "d", "a"]);
+        let all = times.into_iter().zip(&queries).collect();
+        let found: Vec<&str> = quick(all).iter().map(|query| query.name).collect();
+        assert_eq!(found, ["c", "a"]);
     }
 
     #[test]

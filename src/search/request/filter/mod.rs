@@ -1,10 +1,13 @@
 //! `_filter`: expressions over parameters.
 //!
 //! An operator is done as the prefix or modifier that means the same. `ne` and `ni` say that no
-//! value is equal, or in the value set; with dates, numbers and quantities `ne` is the prefix.
+//! value is equal, or in the value set; with dates, numbers and quantities `ne` is the prefix. `_has:` leads
+//! to what refers to a resource, as R5 has it.
 //!
-//! Spec: <https://hl7.org/fhir/R4/search_filter.html> (rest 4.173 to 4.175)
+//! Spec: <https://hl7.org/fhir/R4/search_filter.html> (rest 4.173 to 4.175),
+//! <https://hl7.org/fhir/R5/search_filter.html> for `_has`
 
+mod parts;
 mod syntax;
 
 use crate::fhir::ResourceType;
@@ -72,12 +75,35 @@ impl Criteria<'_> {
         test: &Test<'_>,
     ) -> Result<Filter, Vec<Reason>> {
         let Some((step, rest)) = path.split_first() else { return Ok(Filter::All(Vec::new())) };
+        self.onward(types, step.name, (step, rest), test)
+    }
+
+    /// The same where the name of what comes first is this: what follows the `_has:` of the step's, or that.
+    fn onward(
+        &mut self,
+        types: &[ResourceType],
+        name: &str,
+        (step, rest): (&Step<'_>, &[Step<'_>]),
+        test: &Test<'_>,
+    ) -> Result<Filter, Vec<Reason>> {
         let at = |refusal: Refusal| located(step.column, refusal);
         self.spend(1).map_err(|reason| at(reason.into()))?;
-        if rest.is_empty() {
-            return self.leaf(types, step, test);
+        if let Some(key) = name.strip_prefix("_has").filter(|key| key.starts_with(':')) {
+            let found = self.referred(types, key, |criteria, source, name| {
+                criteria.onward(&[source], name, (step, rest), test).map_err(Refusal::Faulty)
+            });
+            return found.map_err(at);
         }
-        let found = self.follow(types, step.name, |criteria, target| {
+        if rest.is_empty() {
+            return self.leaf(types, (step, name), test);
+        }
+        if step.filter.is_some()
+            && let Ok(parameter) = Parameter::find(self.context.extractor, types, name)
+            && parameter.search_type == SearchType::Composite
+        {
+            return self.parts(&parameter, (step, rest), test);
+        }
+        let found = self.follow(types, name, |criteria, target| {
             criteria.both(target, step, rest, test).map_err(Refusal::Faulty)
         });
         found.map_err(at)
@@ -101,17 +127,17 @@ impl Criteria<'_> {
     fn leaf(
         &mut self,
         types: &[ResourceType],
-        step: &Step<'_>,
+        (step, name): (&Step<'_>, &str),
         test: &Test<'_>,
     ) -> Result<Filter, Vec<Reason>> {
-        if step.name.contains(':') {
+        if name.contains(':') {
             let why = "there are no modifiers here; the operator says how is compared";
             return Err(located(step.column, Reason::name(why).into()));
         }
-        if let Some(found) = self.common_leaf(types, step.name, test) {
+        if let Some(found) = self.common_leaf(types, name, test) {
             return found.map_err(|refusal| located(test.value_column, refusal));
         }
-        let parameter = Parameter::find(self.context.extractor, types, step.name)
+        let parameter = Parameter::find(self.context.extractor, types, name)
             .map_err(|refusal| located(step.column, refusal))?;
         self.compared(&parameter, test)
     }
@@ -124,9 +150,17 @@ impl Criteria<'_> {
         test: &Test<'_>,
     ) -> Option<Result<Filter, Refusal>> {
         let operator = test.operator;
+        if operator == Operator::Pr && matches!(code, "_id" | "_lastUpdated") {
+            let is_missing = match &*test.value {
+                "true" => "false",
+                "false" => "true",
+                other => return Some(Err(Reason::value(other, 1, "true or false").into())),
+            };
+            return self.common(types, code, Some("missing"), is_missing);
+        }
         let is_known = match code {
             "_id" | "_list" | "_type" => matches!(operator, Operator::Eq | Operator::Ne),
-            "_lastUpdated" => is_ordering(operator),
+            "_lastUpdated" => is_ordering(operator) || operator == Operator::Po,
             "_content" | "_text" => matches!(operator, Operator::Co | Operator::Eq),
             "_filter" | "_query" => false,
             _ => return None,
@@ -136,6 +170,8 @@ impl Criteria<'_> {
         }
         let value = match code {
             "_content" | "_text" => test.value.clone(),
+            // A moment overlaps with what it is in.
+            "_lastUpdated" if operator == Operator::Po => "eq".to_owned() + &test.value,
             "_lastUpdated" => operator.as_str().to_owned() + &test.value,
             _ => match (Raw { text: &test.value, place: 1 }.plain()) {
                 Ok(plain) => Escaped(&plain).to_string(),
@@ -162,10 +198,7 @@ impl Criteria<'_> {
                 _ => Err(located(test.value_column, raw.wrong("true or false").into())),
             };
         }
-        let is_measure = matches!(
-            parameter.search_type,
-            SearchType::Date | SearchType::Number | SearchType::Quantity
-        );
+        let is_measure = is_measure(parameter.search_type);
         let prefixed = operator.as_str().to_owned() + raw.text;
         let found = match (parameter.search_type, operator) {
             (_, _) if is_measure && is_ordering(operator) => {
@@ -228,6 +261,11 @@ impl Criteria<'_> {
             (other, _, _) => Err(unfit(operator, other.as_str())),
         }
     }
+}
+
+/// Whether values of this type have an order.
+fn is_measure(of: SearchType) -> bool {
+    matches!(of, SearchType::Date | SearchType::Number | SearchType::Quantity)
 }
 
 /// Whether the operator is one of the prefixes too.

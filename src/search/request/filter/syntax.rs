@@ -4,7 +4,8 @@
 //! expression  = conjunction ("or" conjunction)*
 //! conjunction = term ("and" term)*
 //! term        = "not" "(" expression ")" | "(" expression ")" | path operator value
-//! path        = name ("[" expression "]")? ("." path)?
+//! path        = has? name ("[" expression "]")? ("." path)?
+//! has         = "_has:" type ":" name ":" has?
 //! ```
 //!
 //! Spec: <https://hl7.org/fhir/R4/search_filter.html> (rest 4.173, 4.174)

@@ -35,6 +35,10 @@ fn expressions_are_what_prefixes_and_modifiers_say() {
         ("Patient", "_id eq a", "_id a"),
         ("Patient", "_id ne a", "!_id a"),
         ("Patient", "_lastUpdated ge 2020", "_lastUpdated ge 2020-01-01~2021-01-01"),
+        ("Patient", "_lastUpdated po 2020", "_lastUpdated eq 2020-01-01~2021-01-01"),
+        ("Patient", "_lastUpdated pr true", "()"),
+        ("Patient", "_id pr true and name eq a", "(() & name a)"),
+        ("Patient", "not(_id pr false)", "!()"),
         ("Patient", "_list eq 42", "_list [_id 42]"),
         ("", "_type eq Patient", "_type Patient"),
         ("Patient", r#"_content co "a b""#, "Content has a b"),
@@ -82,8 +86,94 @@ fn paths_lead_on() {
     ] {
         assert_eq!(filters(&format!("Observation?{}", expression(text))), expected, "{text}");
     }
+    for (text, expected) in [
+        ("_has:Observation:patient:code eq a", "<Observation.patient[code a/a^]"),
+        ("not(_has:Observation:patient:code eq a)", "!<Observation.patient[code a/a^]"),
+        (
+            "_has:Observation:patient:_has:DiagnosticReport:result:status eq final and active eq true",
+            "(<Observation.patient[<DiagnosticReport.result[status final]] & active true)",
+        ),
+        (
+            "_has:Observation:patient:encounter:Encounter[status eq planned].date ge 2020",
+            "<Observation.patient[encounter>[Encounter: (status planned & date ge 2020-01-01~2021-01-01)]]",
+        ),
+        (
+            "general-practitioner:Organization._has:Patient:organization:name eq b",
+            "general-practitioner>[Organization: <Patient.organization[name b]]",
+        ),
+    ] {
+        assert_eq!(filters(&format!("Patient?{}", expression(text))), expected, "{text}");
+    }
     let both = format!("Observation?patient._filter={}", &expression("name eq a")[8..]);
     assert_eq!(filters(&both), "patient>[Patient: name a]");
+}
+
+#[test]
+fn brackets_behind_a_composite_hold_its_parts_on_one_element() {
+    for (of, text, same) in [
+        (
+            "DocumentReference",
+            r#"relationship[relation eq "replaces"].relatesto re DocumentReference/4"#,
+            "relationship=replaces$DocumentReference/4",
+        ),
+        (
+            "DocumentReference",
+            "relationship[relatesto eq DocumentReference/4].relation eq replaces",
+            "relationship=replaces$DocumentReference/4",
+        ),
+        (
+            "Observation",
+            "component-code-value-quantity[component-code eq s|c].component-value-quantity gt 5.4|s|u",
+            "component-code-value-quantity=s|c$gt5.4|s|u",
+        ),
+        ("Observation", "code-value-date[value-date eq 2012].code eq x", "code-value-date=x$2012"),
+        ("Observation", "code-value-string[code eq x].value-string sw y", "code-value-string=x$y"),
+        (
+            "MolecularSequence",
+            "chromosome-variant-coordinate[chromosome eq 1 and variant-start ge 2].variant-end lt 3",
+            "chromosome-variant-coordinate=1$ge2$lt3",
+        ),
+    ] {
+        let expected = filters(&format!("{of}?{}", same.replace('|', "%7C")));
+        assert_eq!(filters(&format!("{of}?{}", expression(text))), expected, "{text}");
+    }
+    // A dollar in a value of its own parts nothing.
+    let text = "code-value-string[code eq s|a$b].value-string sw y";
+    let found = filters(&format!("Observation?{}", expression(text)));
+    assert_eq!(found, filters(r"Observation?code-value-string=s%7Ca\$b$y"));
+    let each = "each part of code-value-quantity is asked for once: code, value-quantity";
+    for (text, expected) in [
+        ("code-value-quantity[code eq a].code eq b", format!("column 1: {each}")),
+        ("code-value-quantity[code eq a].nope eq b", format!("column 1: {each}")),
+        ("code-value-quantity[code eq a].value-quantity.x eq b", format!("column 1: {each}")),
+        (
+            "code-value-quantity[code eq a or code eq b].value-quantity eq 1",
+            format!("column 1: {each}"),
+        ),
+        (
+            "code-value-quantity[code eq a and value-quantity gt 1].value-quantity lt 2",
+            format!("column 1: {each}"),
+        ),
+        (
+            "code-value-quantity[code ne a].value-quantity eq 1",
+            "column 26: ne does not apply to a part that is a token".to_owned(),
+        ),
+        (
+            "code-value-quantity[code eq a].value-quantity pr true",
+            "column 47: pr does not apply to a part that is a quantity".to_owned(),
+        ),
+        (
+            "code-value-quantity[code eq a].value-quantity gt x",
+            "column 50: value 1, \"gtx\", is not".to_owned(),
+        ),
+        (
+            "code-value-quantity.code eq a",
+            "column 1: code-value-quantity is a composite, no reference".to_owned(),
+        ),
+    ] {
+        let found = faults(&format!("Observation?{}", expression(text)), &context());
+        assert!(found[0].starts_with(&format!("_filter: {expected}")), "{text}: {found:?}");
+    }
 }
 
 #[test]
@@ -111,7 +201,23 @@ fn what_is_wrong_has_its_column() {
         ("gender.name eq a", "column 1: gender is a token, no reference"),
         ("organization[name eq a] eq b", "column 24: . and the name of a parameter is expected"),
         ("name pr maybe", "column 9: value 1, \"maybe\", is not true or false"),
-        ("_has:Observation:patient:code eq a", "column 1: there are no modifiers here"),
+        ("_has:Observation:patient:code:not eq a", "column 1: there are no modifiers here"),
+        (
+            "_has:Observation:patient eq a",
+            "column 1: is not of the form _has:Type:reference:parameter",
+        ),
+        ("_has:Nope:patient:code eq a", "column 1: \"Nope\" is no type of resource"),
+        (
+            "name eq a and _has:Observation:encounter:code eq a",
+            "column 15: Observation.encounter does not lead",
+        ),
+        (
+            "_has:Observation:patient:nope eq a",
+            "column 1: Observation has no search parameter \"nope\"",
+        ),
+        ("_has:Observation:patient:code xx a", "column 31: an operator"),
+        ("_id pr maybe", "column 8: value 1, \"maybe\", is not true or false"),
+        ("_lastUpdated po ge2020", "column 17: value 1, \"eqge2020\", is not a date"),
         ("_filter eq a", "column 12: eq does not apply to _filter"),
     ] {
         let found = faults(&format!("Patient?{}", expression(text)), &context());

@@ -200,10 +200,13 @@ pub(in crate::store::search) fn resources(
 /// The rows of such a page in the order of its keys, which the last column tells.
 pub(in crate::store::search) fn in_order(rows: Vec<Row>) -> Result<Vec<Row>, Error> {
     let place = |row: &Row| row.try_get::<_, i64>(row.len().saturating_sub(1));
-    let mut placed = Vec::with_capacity(rows.len());
-    for row in rows {
-        placed.push((place(&row).map_err(failure::error)?, row));
+    let places: Result<Vec<i64>, _> = rows.iter().map(place).collect();
+    let places = places.map_err(failure::error)?;
+    // They mostly come so.
+    if places.is_sorted() {
+        return Ok(rows);
     }
+    let mut placed: Vec<(i64, Row)> = places.into_iter().zip(rows).collect();
     placed.sort_by_key(|(place, _)| *place);
     Ok(placed.into_iter().map(|(_, row)| row).collect())
 }
