@@ -9,7 +9,7 @@
 
 use crate::access::interaction::Kind;
 use crate::error::Error;
-use crate::fhir::ResourceType;
+use crate::fhir::{LogicalId, ResourceType};
 use crate::store::TENANT;
 
 use super::super::compile::{Compiler, Row};
@@ -51,7 +51,7 @@ pub(super) fn is_visible(
 /// of these patients which the caller may not read.
 pub(super) fn is_kept_back(
     compiler: &mut Compiler<'_, '_>,
-    patients: &[i64],
+    (patients, _): (&[i64], &[LogicalId]),
     row: &Row<'_>,
 ) -> Result<Cond, Error> {
     let types = attaching();
