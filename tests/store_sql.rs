@@ -6,6 +6,9 @@ use std::collections::BTreeSet;
 
 use kiln::app::postgres::Private;
 use kiln::config::Config;
+use kiln::fhir::ResourceType;
+use kiln::fhir::schema::{Schema, TypeId};
+use kiln::spec::Spec;
 use kiln::store::{Address, Tenant, migrate, statements};
 
 use crate::harness::database::{Database, connect};
@@ -156,23 +159,101 @@ async fn the_functions_of_indexes_cost_a_write_little_and_say_what_is_attached()
     let rows = client.query(IN_SQL, &[]).await.expect("functions");
     let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(names, ["kiln_patients", "kiln_time"]);
-    let attached = "SELECT kiln_attached($1::text::jsonb)";
-    for (body, expected) in [
-        (r#"{"status": "final"}"#, &[][..]),
-        (r#"{"content": [{"attachment": {"url": "Binary/a"}}]}"#, &["Binary/a"]),
+    let attached = "SELECT kiln_attached($1::smallint, $2::text::jsonb)";
+    for (of, body, expected) in [
+        ("DocumentReference", r#"{"status": "current"}"#, &[][..]),
         (
-            r#"{"content": [{"attachment": {"url": "Binary/a/_history/2"}}, {"format": {}},
-                {"attachment": {"url": "http://example.org/fhir/Binary/b"}}]}"#,
-            &["Binary/a", "http://example.org/fhir/Binary/b"],
+            "DocumentReference",
+            r#"{"content": [{"attachment": {"url": "Binary/a"}}]}"#,
+            &["Binary/a"],
         ),
         (
+            "DocumentReference",
+            r#"{"content": [{"attachment": {"url": "Binary/a/_history/2"}}, {"format": {}},
+                {"attachment": {"url": "http://example.org/fhir/Binary/b"}}]}"#,
+            &["Binary/a", "example.org/fhir/Binary/b"],
+        ),
+        (
+            "DiagnosticReport",
             r#"{"presentedForm": [{"url": "Binary/c"}, {"url": "http://example.org/d.pdf"}]}"#,
             &["Binary/c"],
         ),
-        (r#"{"content": {"url": "Binary/e"}}"#, &["Binary/e"]),
-        (r#"{"content": {"data": "AA=="}}"#, &[]),
+        ("Media", r#"{"content": {"url": "Binary/e#x"}}"#, &["Binary/e"]),
+        ("Media", r#"{"content": {"data": "AA=="}}"#, &[]),
+        ("List", r#"{"entry": [{"item": {"reference": "Binary/f"}}]}"#, &["Binary/f"]),
+        ("Observation", r#"{"content": {"url": "Binary/e"}}"#, &[]),
     ] {
-        let row = client.query_one(attached, &[&body]).await.expect(body);
-        assert_eq!(row.get::<_, Vec<String>>(0), expected, "{body}");
+        let of: ResourceType = of.parse().expect(of);
+        let row = client.query_one(attached, &[&of.code(), &body]).await.expect(body);
+        assert_eq!(row.get::<_, Vec<String>>(0), expected, "{of}: {body}");
+    }
+}
+
+/// What says whose a Binary is by an Attachment does so wherever a resource may have one, but for samples of
+/// values in definitions.
+///
+/// Covers in part: security E8.
+#[tokio::test]
+async fn every_attachment_of_the_definitions_is_in_the_index() {
+    let database = Database::migrated().await;
+    let client = connect(&database.app).await;
+    let spec = Spec::r4().expect("the definitions");
+    let mut count = 0;
+    for of in ResourceType::all().filter(|of| !SAMPLES.contains(&of.as_str())) {
+        let whole = spec.schema.by_name(of.as_str()).expect("a type");
+        let mut walk = Walk { schema: &spec.schema, path: Vec::new(), found: Vec::new() };
+        walk.follow(whole, &mut vec![whole]);
+        for body in &walk.found {
+            let attached = "SELECT kiln_attached($1::smallint, $2::text::jsonb)";
+            let row = client.query_one(attached, &[&of.code(), body]).await.expect(body);
+            assert_eq!(row.get::<_, Vec<String>>(0), ["Binary/x"], "{of}: {body}");
+            count += 1;
+        }
+    }
+    assert!(count > 50, "{count} places");
+}
+
+/// The types that have an Attachment as a sample alone.
+const SAMPLES: [&str; 2] = ["StructureDefinition", "StructureMap"];
+
+/// Looks for Attachments in the elements of a type.
+struct Walk<'s> {
+    schema: &'s Schema,
+    path: Vec<(&'s str, bool)>,
+    /// For each a resource with it alone.
+    found: Vec<String>,
+}
+
+impl<'s> Walk<'s> {
+    fn follow(&mut self, at: TypeId, above: &mut Vec<TypeId>) {
+        let schema = self.schema;
+        let inherited = ["contained", "extension", "meta", "modifierExtension", "text"];
+        for field in schema.get(at).fields.iter().filter(|it| !inherited.contains(&&*it.name)) {
+            for of in &field.types {
+                self.path.push((&of.key, field.is_array()));
+                let def = schema.get(of.type_id);
+                if &*def.name == "Attachment" {
+                    self.found.push(self.sample());
+                } else if !def.is_abstract
+                    && above.iter().filter(|it| **it == of.type_id).count() < 2
+                {
+                    above.push(of.type_id);
+                    self.follow(of.type_id, above);
+                    above.pop();
+                }
+                self.path.pop();
+            }
+        }
+    }
+
+    fn sample(&self) -> String {
+        let attachment = r#"{"url":"Binary/x"}"#.to_owned();
+        self.path.iter().rev().fold(attachment, |inner, (key, is_array)| {
+            if *is_array {
+                format!(r#"{{"{key}":[{inner}]}}"#)
+            } else {
+                format!(r#"{{"{key}":{inner}}}"#)
+            }
+        })
     }
 }

@@ -8,7 +8,7 @@ use kiln::fhir::query::Query;
 use kiln::fhir::{Instant, ResourceType};
 use kiln::search::extract::{Extractor, Settings};
 use kiln::search::request::{
-    Context, InvalidSearch, Limits, Reason, SearchRequest, SearchTarget, parse,
+    Context, InvalidSearch, Limits, Reason, SearchRequest, SearchTarget, Strictness, parse,
 };
 use kiln::search::values::quantity::Ucum;
 use kiln::spec::codes::Codes;
@@ -41,7 +41,7 @@ fn read(
     let context = Context {
         extractor: &EXTRACTOR,
         now: Instant::from_micros(0),
-        is_strict: false,
+        strictness: Strictness::Lenient,
         dates_overlap,
         limits: Limits { filter_nodes: 500, ..Limits::default() },
     };

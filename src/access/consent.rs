@@ -133,6 +133,8 @@ impl Act {
 pub struct Denial {
     /// The patient, as a hash of the store.
     pub patient: i64,
+    /// The same as references name the patient, who need not be stored.
+    pub id: LogicalId,
     /// What must not be done.
     pub act: Act,
     /// With which of the patient's resources.

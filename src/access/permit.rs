@@ -95,6 +95,11 @@ impl<'gate> Permit<'gate> {
         self.interaction.resource_type.ok_or_else(missing)
     }
 
+    /// Whose it is.
+    pub(crate) fn caller(&self) -> &'gate Caller {
+        self.caller
+    }
+
     /// Whose it is, as the ledger names the party.
     pub fn actor(&self) -> &str {
         self.caller.principal.actor()

@@ -8,7 +8,7 @@ mod rule;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::fhir::ResourceType;
+use crate::fhir::{LogicalId, ResourceType};
 use crate::search::extract::Extractor;
 use crate::search::request::compare::{AskedToken, Comparison};
 use crate::search::request::{Filter, ParameterKey, Test};
@@ -51,9 +51,14 @@ pub(super) struct Policy {
 #[derive(Debug)]
 struct Denied {
     patients: Arc<[i64]>,
+    /// The same by their ids, each at the place of its hash.
+    ids: Arc<[LogicalId]>,
     act: Act,
     of: Expression,
 }
+
+/// A patient, by hash and id.
+type Who<'d> = (i64, &'d LogicalId);
 
 /// The type that apps keep state as.
 const BASIC: &str = "Basic";
@@ -265,7 +270,7 @@ impl Policy {
         let mut all: Vec<Withheld> = labels
             .map(|filter| {
                 let (patients, told_by, within) = (None, Belonging::Compartment, None);
-                Withheld { patients, told_by, filter, within }
+                Withheld { patients, ids: Arc::default(), told_by, filter, within }
             })
             .collect();
         all.extend(self.denied(of, |act| act.hides_from(kind)));
@@ -281,13 +286,13 @@ impl Policy {
         self.denied.iter().filter(move |denied| is_meant(denied.act)).filter_map(move |denied| {
             let filter = denied.of.filter(of, &self.extractor, true);
             let told_by = Belonging::of(of, &self.extractor);
-            let patients = Some(denied.patients.clone());
+            let (patients, ids) = (Some(denied.patients.clone()), denied.ids.clone());
             let within = (told_by == Belonging::Parts).then(|| Arc::new(denied.of.clone()));
             // A Binary goes with what it is attached to, whatever is said of Binaries, and a Bundle with what is
             // in it.
             let is_some =
                 filter != constant(false) || told_by == Belonging::Attachment || within.is_some();
-            is_some.then(|| Withheld { patients, told_by, filter: Arc::new(filter), within })
+            is_some.then(|| Withheld { patients, ids, told_by, filter: Arc::new(filter), within })
         })
     }
 }
@@ -396,18 +401,19 @@ fn grouped(act: Act, denials: &[&Denial]) -> Vec<Denied> {
     for Denial { patient, of, .. } in denials.iter().filter(|denial| denial.act == act) {
         *conditions.entry(*patient).or_default() += of.conditions();
     }
-    let (mut groups, mut beyond) = (Vec::<(Vec<i64>, &Expression)>::new(), Vec::new());
-    for Denial { patient, of, .. } in denials.iter().filter(|denial| denial.act == act) {
+    let (mut groups, mut beyond) = (Vec::<(Vec<Who<'_>>, &Expression)>::new(), Vec::new());
+    for Denial { patient, id, of, .. } in denials.iter().filter(|denial| denial.act == act) {
+        let who = (*patient, id);
         if conditions.get(patient).is_some_and(|all| *all > MOST_CONDITIONS) {
-            beyond.push(*patient);
+            beyond.push(who);
             continue;
         }
         let may_be_more = groups.len() < MOST_DENIED;
         match groups.iter_mut().find(|(_, known)| *known == of) {
-            Some((patients, _)) => patients.push(*patient),
-            None if may_be_more => groups.push((vec![*patient], of)),
+            Some((patients, _)) => patients.push(who),
+            None if may_be_more => groups.push((vec![who], of)),
             // Each is a condition of each statement: of what is beyond, all is kept back.
-            None => beyond.push(*patient),
+            None => beyond.push(who),
         }
     }
     if !beyond.is_empty() {
@@ -416,7 +422,9 @@ fn grouped(act: Act, denials: &[&Denial]) -> Vec<Denied> {
     let sorted = groups.into_iter().map(|(mut patients, of)| {
         patients.sort_unstable();
         patients.dedup();
-        Denied { patients: patients.into(), act, of: of.clone() }
+        let (patients, ids): (Vec<i64>, Vec<LogicalId>) =
+            patients.into_iter().map(|(patient, id)| (patient, id.clone())).unzip();
+        Denied { patients: patients.into(), ids: ids.into(), act, of: of.clone() }
     });
     sorted.collect()
 }

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use crate::fhir::ResourceType;
+use crate::fhir::{LogicalId, ResourceType};
 use crate::search::extract::Extractor;
 use crate::search::request::Filter;
 
@@ -73,6 +73,9 @@ pub enum Members {
 pub struct Withheld {
     /// Of one of these patients, in the order of their hashes; `None`: of anybody.
     pub patients: Option<Arc<[i64]>>,
+    /// The same as references name them, each at the place of its hash: of who is not stored nothing but
+    /// references tells.
+    pub ids: Arc<[LogicalId]>,
     /// What says whose it is.
     pub told_by: Belonging,
     /// What holds for it.
@@ -100,8 +103,12 @@ pub enum Belonging {
 }
 
 impl Belonging {
+    /// How many references lead from a resource to what tells whose it is, at most: to a Task for which
+    /// another one is done, that is about something of a patient.
+    pub const STEPS: usize = 5;
+
     /// What says it of resources of a type.
-    pub(super) fn of(of: ResourceType, known: &Extractor) -> Self {
+    pub fn of(of: ResourceType, known: &Extractor) -> Self {
         match of {
             ResourceType::BINARY => Self::Attachment,
             ResourceType::BUNDLE | ResourceType::PARAMETERS => Self::Parts,
@@ -173,9 +180,12 @@ fn within_reach(clauses: &[Clause], withheld: Vec<Withheld>) -> Vec<Withheld> {
     reached.sort_unstable();
     let narrowed = withheld.into_iter().filter_map(|withheld| {
         let Some(patients) = &withheld.patients else { return Some(withheld) };
-        let both: Arc<[i64]> =
-            patients.iter().copied().filter(|it| reached.binary_search(it).is_ok()).collect();
-        (!both.is_empty()).then_some(Withheld { patients: Some(both), ..withheld })
+        let is_reached = |it: &i64| reached.binary_search(it).is_ok();
+        let places = (0..).zip(&**patients).filter(|(_, it)| is_reached(it)).map(|(at, _)| at);
+        let places: Vec<usize> = places.collect();
+        let both: Arc<[i64]> = patients.iter().copied().filter(is_reached).collect();
+        let ids = places.iter().filter_map(|at| withheld.ids.get(*at).cloned()).collect();
+        (!both.is_empty()).then_some(Withheld { patients: Some(both), ids, ..withheld })
     });
     narrowed.collect()
 }
@@ -226,14 +236,18 @@ impl Limits {
         self.withheld.iter().map(|it| it.told_by).find(|told_by| told_by.is_by_others())
     }
 
-    /// Who keeps something of what is theirs back with which a Binary goes that is attached to it.
-    pub fn denied_by_attachment(&self) -> Vec<i64> {
-        let all = self.withheld.iter().filter(|it| it.told_by == Belonging::Attachment);
-        let mut all: Vec<i64> =
-            all.filter_map(|it| it.patients.as_deref()).flatten().copied().collect();
-        all.sort_unstable();
-        all.dedup();
-        all
+    /// Who keeps something of what is theirs back with which a Binary goes that is attached to it: hashes, and
+    /// ids.
+    pub fn denied_by_attachment(&self) -> (Vec<i64>, Vec<LogicalId>) {
+        let all = || self.withheld.iter().filter(|it| it.told_by == Belonging::Attachment);
+        let mut patients: Vec<i64> =
+            all().filter_map(|it| it.patients.as_deref()).flatten().copied().collect();
+        patients.sort_unstable();
+        patients.dedup();
+        let mut ids: Vec<LogicalId> = all().flat_map(|it| it.ids.iter().cloned()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        (patients, ids)
     }
 
     /// Of whom something may be withheld, beside what is withheld of anybody.

@@ -12,7 +12,7 @@ use crate::audit::query::{Condition, Reader};
 use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType};
-use crate::search::request::SearchTarget;
+use crate::search::request::{SearchTarget, Strictness};
 use crate::store::search::{Match, SearchPage};
 use crate::store::{EventsPage, EventsRequest, WriteTx};
 
@@ -93,7 +93,7 @@ impl Engine {
             shown.push((name.into(), value.into()));
         }
         let target = SearchTarget::Type(ResourceType::AUDIT_EVENT);
-        let request = self.parse_search(&target, &inner, true)?;
+        let request = self.parse_search(&target, &inner, Strictness::Criteria)?;
         let hash = |id: &LogicalId| self.store.hasher().patient(id);
         let reader = Reader { base: &self.settings.base, hash: &hash };
         let dates = reader.read_all(&request.filters).map_err(|it| Error::internal(it.0))?;

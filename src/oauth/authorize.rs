@@ -53,6 +53,12 @@ pub enum Code {
     InvalidScope,
     /// The user has to log in first.
     LoginRequired,
+    /// The client would register itself with the request.
+    RegistrationNotSupported,
+    /// What is asked for stands in a request object.
+    RequestNotSupported,
+    /// The same, at an address.
+    RequestUriNotSupported,
     /// The client may not ask for codes.
     UnauthorizedClient,
     /// It asks for something else than a code.
@@ -69,6 +75,9 @@ impl Code {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidScope => "invalid_scope",
             Self::LoginRequired => "login_required",
+            Self::RegistrationNotSupported => "registration_not_supported",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedResponseType => "unsupported_response_type",
         }
@@ -239,8 +248,15 @@ fn check_form(
     if !matches!(one(query, "response_mode"), None | Some("query")) {
         return invalid("response_mode must be query");
     }
-    if query.iter().any(|(name, _)| name == "request" || name == "request_uri") {
-        return invalid("request objects are not read");
+    // OpenID Connect Core sections 3.1.2.6, 6.1, 6.2 and 7.2.1.
+    for (name, code) in [
+        ("request", Code::RequestNotSupported),
+        ("request_uri", Code::RequestUriNotSupported),
+        ("registration", Code::RegistrationNotSupported),
+    ] {
+        if query.iter().any(|(found, _)| found == name) {
+            return Err((code, "what is asked for is read from the parameters of the request"));
+        }
     }
     if state.is_none_or(str::is_empty) {
         return invalid("state is missing");

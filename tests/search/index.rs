@@ -251,6 +251,27 @@ async fn a_build_takes_away_rows_that_belong_to_nothing() {
     server.stop().await;
 }
 
+/// As a program before might have left it that did not know each form of a reference.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_finds_out_whose_a_resource_is() {
+    let server = TestServer::start().await;
+    write(&server.client).await;
+    let at = observation("place", "a#x", "", "1", "5");
+    server.client.put("/Observation/place", at).await.expect(201);
+    let found =
+        server.client.get("/Observation?patient=a&_id=place&_summary=count").await.expect(200);
+    assert_eq!(found.at("total").as_deref(), Some("1"));
+    let known =
+        "SELECT sum(hashtextextended(pats::text, 0) % 1000000007)::bigint FROM res WHERE op <> 'D'";
+    let (patients, written) = (server.database.number(known).await, digest(&server).await);
+    server.database.run("DELETE FROM comp").await;
+    server.database.run("UPDATE res SET pats = '{}' WHERE op <> 'D'").await;
+    build_index(server.store(), true, |_| ()).await.expect("builds");
+    assert_eq!(server.database.number(known).await, patients);
+    assert_eq!(digest(&server).await, written);
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_ends_when_another_program_begins_one_of_its_own() {
     let server = TestServer::start().await;

@@ -174,6 +174,7 @@ fn restrictions(of: ResourceType) -> Vec<Restriction> {
     let labelled = || Arc::new(token(of, "_security", "R"));
     let everybodys = Withheld {
         patients: None,
+        ids: Arc::default(),
         told_by: Belonging::Compartment,
         filter: labelled(),
         within: None,
@@ -182,6 +183,7 @@ fn restrictions(of: ResourceType) -> Vec<Restriction> {
     let shared = Filter::All(vec![known.clone(), Filter::Unshared]);
     let theirs = Withheld {
         patients: Some(mine.clone()),
+        ids: Arc::default(),
         told_by: Belonging::Compartment,
         filter: Arc::new(shared),
         within: None,

@@ -239,6 +239,7 @@ fn of_what_is_cut_the_whole_tells_what_is_withheld() {
         let denied: Arc<[i64]> = [i64::from(whose)].into();
         let withheld = Withheld {
             patients: Some(denied),
+            ids: Arc::default(),
             told_by: Belonging::Compartment,
             filter: Arc::new(filter.clone()),
             within: None,
@@ -264,7 +265,7 @@ fn a_property_is_looked_at_once_and_all_of_them_where_much_is_withheld() {
     let decisive = |count: usize| {
         let withheld = |_| {
             let (patients, told_by, within) = (None, Belonging::Compartment, None);
-            Withheld { patients, told_by, filter: Arc::new(code()), within }
+            Withheld { patients, ids: Arc::default(), told_by, filter: Arc::new(code()), within }
         };
         let withheld = (0..count).map(withheld).collect();
         let limits = Limits { clauses: Vec::new(), withheld };
@@ -356,7 +357,7 @@ fn what_is_named_is_of_whom_the_store_says() {
         let always =
             if within.is_none() { Filter::All(Vec::new()) } else { Filter::Any(Vec::new()) };
         let (patients, filter) = (Some(Arc::from([a])), Arc::new(always));
-        let withheld = vec![Withheld { patients, told_by, filter, within }];
+        let withheld = vec![Withheld { patients, ids: Arc::default(), told_by, filter, within }];
         let clause = Clause { members: Members::Everyone, criteria: Arc::default() };
         let limits = Limits { clauses: vec![clause], withheld };
         let restriction = Restriction::Limited(Arc::new(limits));

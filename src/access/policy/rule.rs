@@ -158,7 +158,7 @@ impl Compiled {
         let context = request::Context {
             extractor,
             now: Instant::from_micros(0),
-            is_strict: true,
+            strictness: request::Strictness::Criteria,
             // Who may see what does not hang on how searches are set.
             dates_overlap: false,
             limits: SearchLimits {

@@ -202,15 +202,16 @@ fn scopes_of_a_context_need_it() {
     }
 }
 
+/// What the patient of a number, who is called so too, denies.
+fn denial(patient: i64, act: Act, of: Expression) -> Denial {
+    let id = patient.to_string().parse().expect("an id");
+    Denial { patient, id, act, of, is_binding: false }
+}
+
 #[test]
 fn nobody_is_denied_ones_own() {
-    let denial = |patient| Denial {
-        patient,
-        act: Act::Read,
-        of: Expression::All(Vec::new()),
-        is_binding: false,
-    };
-    let denials: Arc<[Denial]> = Arc::new([denial(7), denial(8)]);
+    let all = |patient| denial(patient, Act::Read, Expression::All(Vec::new()));
+    let denials: Arc<[Denial]> = Arc::new([all(7), all(8)]);
     for (scopes, role, kept) in [
         ("patient/*.rs", None, 1),
         ("user/*.rs", Some("patient"), 1),
@@ -231,7 +232,6 @@ fn who_denies_by_too_much_is_kept_back_whole() {
         let code = |at: usize| Expression::Code { system: None, code: at.to_string().into() };
         Expression::All(vec![Expression::Any((0..count).map(code).collect())])
     };
-    let denial = |(patient, of)| Denial { patient, act: Act::Read, of, is_binding: false };
     for (counts, whole) in [
         (&[(8, 100)][..], &[][..]),
         (&[(8, 101)], &[8]),
@@ -240,7 +240,7 @@ fn who_denies_by_too_much_is_kept_back_whole() {
         (&[(8, 60), (8, 41), (9, 100)], &[8]),
         (&[(8, 101), (9, 101)], &[8, 9]),
     ] {
-        let all = counts.iter().map(|(patient, count)| denial((*patient, named(*count))));
+        let all = counts.iter().map(|(patient, count)| denial(*patient, Act::Read, named(*count)));
         let grant = Grant { denials: all.collect(), ..grant("user/*.rs", Some("practitioner")) };
         let policy = Policy::of(&grant, &ROLES).expect("a policy");
         let denied = policy.denied.iter();
@@ -255,8 +255,7 @@ fn who_denies_by_too_much_is_kept_back_whole() {
 #[test]
 fn who_keeps_consents_and_the_record_is_denied_nothing() {
     let of = Expression::All(Vec::new());
-    let denials: Arc<[Denial]> =
-        Arc::new([Denial { patient: 8, act: Act::Read, of, is_binding: false }]);
+    let denials: Arc<[Denial]> = Arc::new([denial(8, Act::Read, of)]);
     for (roles, count) in
         [(&["privacy"][..], 0), (&["auditor", "privacy"], 0), (&["privacy", "practitioner"], 1)]
     {
@@ -270,14 +269,9 @@ fn who_keeps_consents_and_the_record_is_denied_nothing() {
 
 #[test]
 fn what_is_forbidden_in_an_emergency_too_counts_in_it() {
-    let denial = |is_binding| Denial {
-        patient: 7,
-        act: Act::Read,
-        of: Expression::All(Vec::new()),
-        is_binding,
-    };
+    let all = || denial(7, Act::Read, Expression::All(Vec::new()));
     for (is_emergency, is_binding, count) in [(true, false, 0), (true, true, 1), (false, true, 0)] {
-        let denials: Arc<[Denial]> = Arc::new([denial(is_binding)]);
+        let denials: Arc<[Denial]> = Arc::new([Denial { is_binding, ..all() }]);
         let grant = Grant { is_emergency, denials, ..grant("patient/*.rs", None) };
         let policy = Policy::of(&grant, &ROLES).expect("a policy");
         assert_eq!(policy.denied.len(), count, "{is_emergency} {is_binding}");
@@ -286,9 +280,8 @@ fn what_is_forbidden_in_an_emergency_too_counts_in_it() {
 
 #[test]
 fn what_is_denied_to_writers_alone_hides_nothing_from_readers() {
-    let denial =
-        |act| Denial { patient: 8, act, of: Expression::All(Vec::new()), is_binding: false };
-    let denials: Arc<[Denial]> = Arc::new([denial(Act::Collect), denial(Act::Correct)]);
+    let all = |act| denial(8, act, Expression::All(Vec::new()));
+    let denials: Arc<[Denial]> = Arc::new([all(Act::Collect), all(Act::Correct)]);
     let grant = Grant { denials, ..grant("user/*.cruds", Some("practitioner")) };
     let policy = Policy::of(&grant, &ROLES).expect("a policy");
     let of: ResourceType = "Observation".parse().expect("a type");
@@ -320,19 +313,20 @@ fn what_is_denied_to_writers_alone_hides_nothing_from_readers() {
 
 #[test]
 fn what_others_deny_costs_nothing_where_they_are_not_reached() {
-    let denial = |patient| Denial {
-        patient,
-        act: Act::Read,
-        of: Expression::All(Vec::new()),
-        is_binding: false,
-    };
-    let denials: Arc<[Denial]> = Arc::new([denial(7), denial(8)]);
+    let all = |patient| denial(patient, Act::Read, Expression::All(Vec::new()));
+    let denials: Arc<[Denial]> = Arc::new([all(7), all(8)]);
     let withheld = |role, of: &str| {
         let grant = Grant { denials: denials.clone(), ..grant("patient/*.rs", role) };
         let policy = Policy::of(&grant, &ROLES).expect("a policy");
         let of: ResourceType = of.parse().expect(of);
         let limits = policy.reach(Kind::Read.of(of)).expect("a reach").limits().cloned();
-        limits.map_or_else(Vec::new, |limits| limits.denied().collect::<Vec<_>>())
+        let limits = limits.unwrap_or_default();
+        for one in &limits.withheld {
+            let named: Vec<i64> =
+                one.ids.iter().filter_map(|id| id.as_str().parse().ok()).collect();
+            assert_eq!(one.patients.as_deref().unwrap_or_default(), named, "{of}");
+        }
+        limits.denied().collect::<Vec<_>>()
     };
     assert!(withheld(None, "Observation").is_empty());
     assert_eq!(withheld(Some("practitioner"), "Observation"), [7]);
@@ -493,7 +487,7 @@ fn a_denial_of_writing_takes_no_administration() {
         [(Act::Read, "refused"), (Act::Collect, "everything"), (Act::Correct, "everything")]
     {
         let of = Expression::Unknown;
-        let denials: Arc<[Denial]> = Arc::new([Denial { patient: 8, act, of, is_binding: false }]);
+        let denials: Arc<[Denial]> = Arc::new([denial(8, act, of)]);
         let grant = Grant { denials, ..grant("user/*.cruds", Some("administrator")) };
         assert_eq!(reach(&grant, Kind::Reindex, ""), expected, "{act:?}");
     }

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::fhir::{Identity, IssueCode, ResourceType};
-use crate::search::request::{Filter, SearchRequest};
+use crate::search::request::{Filter, SearchRequest, Strictness};
 use crate::store::{Current, WriteTx};
 
 use super::{SearchTarget, traverse};
@@ -60,7 +60,7 @@ impl Engine {
     ) -> Result<Criteria, Error> {
         refuse_of_results(query)?;
         let target = SearchTarget::Type(resource_type);
-        let mut request = self.parse_search(&target, query, true)?;
+        let mut request = self.parse_search(&target, query, Strictness::Criteria)?;
         if request.filters.is_empty() {
             let text = "criteria need a parameter with a value: without one they match everything";
             return Err(Error::invalid(IssueCode::Required, text));

@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::fhir::{Issue, IssueCode, ResourceType, Severity};
 use crate::search::request::{
-    AlongLimits, ContainedMode, Context, Filter, Limits, SearchRequest, parse,
+    AlongLimits, ContainedMode, Context, Filter, Limits, SearchRequest, Strictness, parse,
 };
 use crate::store::search::{Explanation, Paging, SearchPage};
 use crate::store::{EventsRequest, WriteTx};
@@ -240,7 +240,7 @@ impl Engine {
         {
             return Err(Error::NotFound(format!("a compartment of {code}")));
         }
-        let mut request = self.parse_search(target, query, is_strict)?;
+        let mut request = self.parse_search(target, query, Strictness::of_search(is_strict))?;
         let mut issues: Vec<Issue> = Vec::new();
         without_includes_of_texts(&mut request, query, is_strict, &mut issues)?;
         let told = request.notices.iter().map(|notice| notice.issue(Severity::Warning));
@@ -315,7 +315,8 @@ impl Engine {
     ) -> Result<Filter, Error> {
         let query = Query::parse(text)?;
         self.lookups.refresh(&query).await?;
-        let mut request = self.parse_search(&SearchTarget::Type(of), &query, true)?;
+        let target = SearchTarget::Type(of);
+        let mut request = self.parse_search(&target, &query, Strictness::Criteria)?;
         let is_more = !request.sort.is_empty()
             || !request.includes.is_empty()
             || !request.ambiguous.is_empty()
@@ -342,13 +343,13 @@ impl Engine {
         &self,
         target: &SearchTarget,
         query: &Query,
-        is_strict: bool,
+        strictness: Strictness,
     ) -> Result<SearchRequest, Error> {
         let parameters = self.store.parameters()?;
         let context = Context {
             extractor: &parameters.extractor,
             now: self.clock.now(),
-            is_strict,
+            strictness,
             dates_overlap: self.settings.dates_overlap,
             limits: self.settings.searches,
         };

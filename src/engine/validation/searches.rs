@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;
 use crate::fhir::{Issue, IssueCode, ResourceType, Severity};
+use crate::search::request::Strictness;
 use crate::spec::search_parameter::{SearchParameters, SearchType};
 
 use super::channel;
@@ -74,7 +75,8 @@ impl Engine {
     fn check_criteria(&self, resource_type: ResourceType, query: &str) -> Result<(), Error> {
         let query = Query::parse(query)?;
         refuse_of_results(&query)?;
-        self.parse_search(&SearchTarget::Type(resource_type), &query, true).map(drop)
+        let target = SearchTarget::Type(resource_type);
+        self.parse_search(&target, &query, Strictness::Criteria).map(drop)
     }
 }
 

@@ -21,6 +21,24 @@ pub enum SearchTarget {
     Type(ResourceType),
 }
 
+/// How much of a query must mean something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Strictness {
+    /// All of it: criteria that something hangs on would otherwise reach further than they say (rest 2.39).
+    Criteria,
+    /// As much as can be understood; the rest is passed over.
+    Lenient,
+    /// All of it (`handling=strict`), but what has no value, which asks for nothing (rest 4.13).
+    Strict,
+}
+
+impl Strictness {
+    /// How a search is read whose client wants to hear of what is not understood, or does not.
+    pub fn of_search(is_strict: bool) -> Self {
+        if is_strict { Self::Strict } else { Self::Lenient }
+    }
+}
+
 /// What the reading of a query depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'c> {
@@ -28,9 +46,8 @@ pub struct Context<'c> {
     pub extractor: &'c Extractor,
     /// What `ap` measures from.
     pub now: Instant,
-    /// Whether what would be passed over is refused (`handling=strict`; always for criteria of
-    /// conditional interactions, rest 2.39).
-    pub is_strict: bool,
+    /// What becomes of what would be passed over.
+    pub strictness: Strictness,
     /// Whether a date that is asked for without a prefix, or by `eq`, finds whatever overlaps it, not
     /// what lies within it alone.
     pub dates_overlap: bool,

@@ -20,7 +20,7 @@ impl Draft<'_> {
             return self.fault(name, unfit(modifier, ":iterate"));
         }
         if value.is_empty() {
-            return self.ignore(name, "has no value");
+            return self.ignore_empty(name);
         }
         if self.request.contained != ContainedMode::Outside {
             let text = "nothing comes along where contained resources are searched";

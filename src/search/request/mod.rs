@@ -55,7 +55,7 @@ use crate::spec::search_parameter::SearchType;
 use compare::Comparison;
 use prefix::Prefix;
 
-pub use context::{AlongLimits, Context, Limits, SearchTarget};
+pub use context::{AlongLimits, Context, Limits, SearchTarget, Strictness};
 pub use fault::{Fault, InvalidSearch, Notice, Reason};
 pub use parse::parse;
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use crate::fhir::query::Query;
 
-use super::context::{Context, SearchTarget};
+use super::context::{Context, SearchTarget, Strictness};
 use super::criterion::{Criteria, Refusal, unfit};
 use super::fault::{Fault, InvalidSearch, Notice, Reason, clip};
 use super::list;
@@ -99,9 +99,25 @@ impl<'c> Draft<'c> {
 
     /// What is passed over, or refused where handling is strict.
     pub(super) fn ignore(&mut self, name: &str, reason: impl Into<Cow<'static, str>>) {
-        if self.context().is_strict {
+        if self.context().strictness == Strictness::Lenient {
+            self.pass_over(name, reason);
+        } else {
             self.fault(name, Reason::NotSupported(reason.into()));
-        } else if self.request.notices.len() < MAX_TOLD {
+        }
+    }
+
+    /// What has no value is passed over wherever a client searches (rest 4.13).
+    pub(super) fn ignore_empty(&mut self, name: &str) {
+        let reason = "has no value";
+        if self.context().strictness == Strictness::Criteria {
+            self.fault(name, Reason::NotSupported(reason.into()));
+        } else {
+            self.pass_over(name, reason);
+        }
+    }
+
+    fn pass_over(&mut self, name: &str, reason: impl Into<Cow<'static, str>>) {
+        if self.request.notices.len() < MAX_TOLD {
             self.request.notices.push(Notice::ignored(name, reason));
         }
     }
@@ -134,7 +150,7 @@ impl<'c> Draft<'c> {
                 self.request.filters.push(filter);
                 self.show(name, value);
             }
-            Err(Refusal::Empty) => self.ignore(name, "has no value"),
+            Err(Refusal::Empty) => self.ignore_empty(name),
             Err(Refusal::Partial(reason)) if self.scope.is_listed => {
                 self.fault(name, Reason::NotSupported(reason));
             }

@@ -25,7 +25,7 @@ impl Draft<'_> {
     /// Takes a parameter about the result, which has no modifier.
     pub(super) fn result(&mut self, name: &str, value: &str) {
         if value.is_empty() {
-            return self.ignore(name, "has no value");
+            return self.ignore_empty(name);
         }
         if name == "_sort" {
             return self.sort(name, value);

@@ -79,7 +79,7 @@ impl Draft<'_> {
             return self.fault(name, unfit(modifier, ":not"));
         }
         if value.is_empty() {
-            return self.ignore(name, "has no value");
+            return self.ignore_empty(name);
         }
         let (count, limit) = (value.split(',').count(), self.context().limits.values);
         if count > limit {

@@ -97,7 +97,8 @@ impl Compartment {
     ///
     /// A resource of the compartment's own type is in its own, by the `id` it has. `base` is
     /// the server's public FHIR base without a trailing slash: absolute references under it
-    /// count. References by identifier alone, to contained resources and to other servers do not.
+    /// count, and so does what names a version or a place in the resource. References by identifier
+    /// alone, to contained resources and to other servers do not.
     pub fn ids(
         &self,
         resource_type: ResourceType,
@@ -112,8 +113,7 @@ impl Compartment {
         for path in paths {
             path.walk(value, &mut |reference| {
                 let text = reference.str_at("reference").unwrap_or_default();
-                if let Target::Local { resource_type, id, fragment: None, .. } =
-                    Target::parse(text, base)
+                if let Target::Local { resource_type, id, .. } = Target::parse(text, base)
                     && resource_type == self.code
                 {
                     ids.push(id);

@@ -35,6 +35,17 @@ fn a_resource_is_in_the_compartments_that_its_references_name() {
             r#"{"resourceType":"Observation","subject":{"reference":"https://other.org/fhir/Patient/p1"}}"#,
             vec![],
         ),
+        // What follows is a place in the resource that is named.
+        (r#"{"resourceType":"Observation","subject":{"reference":"Patient/p1#x"}}"#, vec!["p1"]),
+        (
+            r#"{"resourceType":"Observation","subject":{"reference":"https://example.org/fhir/Patient/p1/_history/3#x"}}"#,
+            vec!["p1"],
+        ),
+        (
+            r#"{"resourceType":"Observation","subject":{"reference":"https://other.org/fhir/Patient/p1#x"}}"#,
+            vec![],
+        ),
+        (r#"{"resourceType":"Observation","subject":{"reference":"Patient/p1#x?y"}}"#, vec![]),
         (r##"{"resourceType":"Observation","subject":{"reference":"#p1"}}"##, vec![]),
         (r#"{"resourceType":"Observation","subject":{"reference":"urn:uuid:p1"}}"#, vec![]),
         (r#"{"resourceType":"Observation","subject":{"reference":"Group/p1"}}"#, vec![]),

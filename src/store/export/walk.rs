@@ -17,14 +17,14 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Row};
 
 use crate::access::interaction::Kind;
-use crate::access::{Disclosed, Permit, Restriction, Unaudited};
+use crate::access::{Disclosed, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Instant, ResourceType, Version};
 use crate::search::request::Filter;
 use crate::store::connection::Reader;
 use crate::store::rows::{self, Timestamptz};
 use crate::store::search::bulk::{self, BulkWalk, NEWEST, REFERRING, Since, Whose};
-use crate::store::{Store, TENANT, failure};
+use crate::store::{Store, TENANT, Tripwire, failure};
 
 use super::output::Output;
 use super::references::{references, with_addresses};
@@ -88,7 +88,7 @@ impl Store {
             time: transaction_time,
             members: None,
             wanted: Wanted::new(plan),
-            reaches: HashMap::new(),
+            tripwire: self.tripwire(Kind::SearchType, permit.caller())?,
             output: Output::new(self, own, plan.lines_of_file),
             notices: plan.notices.clone(),
         };
@@ -180,7 +180,7 @@ pub(super) struct Walker<'w, 'gate> {
     /// The patients, where they are not all; in order.
     pub(super) members: Option<Vec<i64>>,
     wanted: Wanted,
-    reaches: HashMap<ResourceType, Restriction>,
+    tripwire: Tripwire<'w>,
     pub(super) output: Output<'w>,
     /// OperationOutcomes for the file of errors.
     pub(super) notices: Vec<String>,
@@ -311,7 +311,8 @@ impl Walker<'_, '_> {
         let version = rows::version(row, 2, rows::identity(row, 8)?)?;
         let found = (version, patients);
         let (mut version, patients) = self.store.cut_by(found, Kind::SearchType, self.permit)?;
-        if !self.shows(&version)? {
+        // What the store decided, once more by the document.
+        if !self.tripwire.lets_by(&version)? {
             tracing::error!("a resource out of reach was about to be exported, and was left out");
             return Ok(());
         }
@@ -326,17 +327,6 @@ impl Walker<'_, '_> {
         let of = version.identity.resource_type;
         let text = (self.plan.line)(&version)?;
         self.output.line((ExportKind::Output, of), &text, &patients).await
-    }
-
-    /// What the store decided, once more by the document.
-    fn shows(&mut self, version: &Version) -> Result<bool, Error> {
-        let of = version.identity.resource_type;
-        if !self.reaches.contains_key(&of) {
-            let permit = self.permit.derive(Kind::SearchType, of)?;
-            self.reaches.insert(of, permit.restriction().clone());
-        }
-        let reach = self.reaches.get(&of).ok_or_else(|| Error::internal("no reach"))?;
-        self.store.shows(version, reach)
     }
 
     fn note(

@@ -236,7 +236,7 @@ impl Parameters {
     }
 
     /// [`Parameters::rows_of_parts`] that are made anew, to take the place of those that are stored:
-    /// what cannot be extracted is told again.
+    /// what cannot be extracted is told again. Beside them the patients in whose compartments it lies.
     ///
     /// # Errors
     /// [`Error::Internal`] when what is stored is no JSON.
@@ -245,8 +245,12 @@ impl Parameters {
         identity: &Identity,
         meta: Option<&[u8]>,
         body: &[u8],
-    ) -> Result<IndexRows, Error> {
-        Ok(self.rows(identity.resource_type, &resource(identity, meta, body)?))
+    ) -> Result<(IndexRows, Vec<i64>), Error> {
+        let value = resource(identity, meta, body)?;
+        let (of, extractor) = (identity.resource_type, &self.extractor);
+        let found = extractor.spec().patient_compartment(of, &value, extractor.base());
+        let patients = found.iter().map(|id| self.hasher.patient(id)).collect();
+        Ok((self.rows(of, &value), patients))
     }
 
     /// The rows of a resource that is stored in two parts.

@@ -60,6 +60,9 @@ pub(super) const ONE: &str = "SELECT r.rid, r.rt, r.id, r.pats, r.meta, r.body F
 
 const TOUCH: &str = "UPDATE res SET xid = pg_current_xact_id() WHERE rid = ANY($1) AND dk = $2";
 
+/// The patients of one resource, where a program before this one did not know all of them.
+const SET_PATIENTS: &str = "UPDATE res SET pats = $3::bigint[] WHERE rid = $1 AND dk = $2";
+
 /// The keys of what resources contain.
 const CONTAINED: &str = concat!(
     "SELECT c.rid FROM unnest($1::bigint[]) k(rid) CROSS JOIN LATERAL (SELECT x.rid FROM srow x WHERE ",
@@ -80,8 +83,19 @@ const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY(
      DELETE FROM srow WHERE rid = ANY($1) AND dk = $2";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] =
-    &[ROOM_OF_BODIES, BEGIN, POSITION, MOVE, WINDOW, NEXT, ONE, TOUCH, CONTAINED, CLEAR];
+pub(super) const STATEMENTS: &[&str] = &[
+    ROOM_OF_BODIES,
+    BEGIN,
+    POSITION,
+    MOVE,
+    WINDOW,
+    NEXT,
+    ONE,
+    TOUCH,
+    SET_PATIENTS,
+    CONTAINED,
+    CLEAR,
+];
 
 /// Brings the search index to the search parameters in force, from the beginning with `again`.
 /// `progress` hears how many resources are done, now and then.
@@ -182,6 +196,10 @@ async fn put(
         all.push(row.try_get(0).map_err(failure::error)?);
     }
     transaction.run(CLEAR, &[&all, &BUCKET]).await?;
+    // What is cleared goes by the patients of before.
+    for (stored, _) in rows.iter().filter(|(stored, _)| stored.is_of_others) {
+        transaction.run(SET_PATIENTS, &[&stored.rid, &BUCKET, &stored.patients]).await?;
+    }
     let indexed: Vec<Indexed<'_>> =
         rows.iter().map(|(stored, rows)| stored.indexed(rows, store)).collect();
     write::reindex(store, transaction, &indexed, epoch).await.map_err(fault)
@@ -197,6 +215,8 @@ struct Stored {
     rid: i64,
     identity: Identity,
     patients: Vec<i64>,
+    /// Whether other patients are stored with it.
+    is_of_others: bool,
 }
 
 impl Stored {
@@ -223,9 +243,10 @@ fn stored(row: &Row, parameters: &Parameters) -> Result<Option<(Stored, IndexRow
     let identity = Identity { resource_type, id: id.parse().map_err(Error::internal)? };
     let meta: Option<JsonText<'_>> = row.try_get(4).map_err(failure::error)?;
     let body: JsonText<'_> = row.try_get(5).map_err(failure::error)?;
-    let rows = parameters.rows_made_anew(&identity, meta.map(|meta| meta.0), body.0)?;
-    let patients = row.try_get(3).map_err(failure::error)?;
-    Ok(Some((Stored { rid: row.try_get(0).map_err(failure::error)?, identity, patients }, rows)))
+    let (rows, patients) = parameters.rows_made_anew(&identity, meta.map(|meta| meta.0), body.0)?;
+    let known: Vec<i64> = row.try_get(3).map_err(failure::error)?;
+    let (rid, is_of_others) = (row.try_get(0).map_err(failure::error)?, known != patients);
+    Ok(Some((Stored { rid, identity, patients, is_of_others }, rows)))
 }
 
 pub(super) async fn commit(transaction: Transaction) -> Result<(), Error> {

@@ -98,7 +98,10 @@ impl Store {
         let hasher = self.hasher();
         let denied = all.values().flat_map(|directive| {
             let patient = hasher.patient(&directive.patient);
-            let denial = move |act, is_binding| move |of| Denial { patient, act, of, is_binding };
+            let id = &directive.patient;
+            let denial = move |act, is_binding| {
+                move |of| Denial { patient, id: id.clone(), act, of, is_binding }
+            };
             let read = directive.denies(Act::Read, asker, now);
             // What may not be seen may not be written anyway.
             let more =

@@ -60,7 +60,7 @@ pub use definitions::Definitions;
 pub(super) use existing::readable_among;
 pub(super) use page::seal;
 pub(super) use probe::Counts;
-pub(in crate::store) use reach::ATTACHING;
+pub(in crate::store) use reach::{ATTACHING, followed};
 pub(super) use reach::{looked_in_vain, reached, reached_of};
 pub(in crate::store) use source::bulk;
 

@@ -9,6 +9,7 @@ mod named;
 pub(super) mod shared;
 
 pub(in crate::store) use attached::ATTACHING;
+pub(in crate::store) use named::followed;
 
 use std::collections::HashSet;
 
@@ -157,9 +158,9 @@ impl Compiler<'_, '_> {
         for withheld in &limits.withheld {
             all.push(self.is_withheld(withheld, row)?.not());
         }
-        let deniers = limits.denied_by_attachment();
+        let (deniers, ids) = limits.denied_by_attachment();
         if !deniers.is_empty() {
-            all.push(attached::is_kept_back(self, &deniers, row)?.not());
+            all.push(attached::is_kept_back(self, (&deniers, &ids), row)?.not());
         }
         Ok(Cond::all(all))
     }
@@ -174,19 +175,20 @@ impl Compiler<'_, '_> {
 
     fn is_withheld(&mut self, withheld: &Withheld, row: &Row<'_>) -> Result<Cond, Error> {
         let filter = self.filter(&withheld.filter, row)?;
+        let ids = &*withheld.ids;
         let theirs = match withheld.patients.as_deref() {
             None => Cond::True,
             Some(patients) => match withheld.told_by {
                 // What it is attached to is asked of all of them at once.
                 Belonging::Attachment => {
-                    self.refers_to_denier("{}.body#>>'{securityContext,reference}'", patients, row)
+                    self.refers_to_denier("{}.body#>>'{securityContext,reference}'", ids, row)
                 }
                 Belonging::Compartment => self.is_of_one(patients, row),
                 Belonging::Patient => {
-                    self.refers_to_denier("{}.body#>>'{patient,reference}'", patients, row)
+                    self.refers_to_denier("{}.body#>>'{patient,reference}'", ids, row)
                 }
                 told_by @ (Belonging::Parts | Belonging::References | Belonging::Targets) => {
-                    self.names_one(told_by, patients, row)
+                    self.names_one(told_by, (patients, ids), row)
                 }
             },
         };

@@ -17,7 +17,7 @@ use crate::fhir::datetime::Zone;
 use crate::fhir::query::Query;
 use crate::fhir::{Instant, ResourceType};
 use crate::search::extract::{Extractor, Settings};
-use crate::search::request::{Context, Limits, SearchRequest, SearchTarget, parse};
+use crate::search::request::{Context, Limits, SearchRequest, SearchTarget, Strictness, parse};
 use crate::search::values::quantity::Ucum;
 use crate::spec::codes::Codes;
 use crate::spec::package::Pack;
@@ -97,8 +97,8 @@ fn try_request(url: &str) -> Result<SearchRequest, String> {
     let now = Instant::parse("2020-01-01T00:00:00Z").expect("an instant");
     let extractor = &WORLD.parameters.extractor;
     let limits = Limits { chain_depth: 8, ..Limits::default() };
-    let (is_strict, dates_overlap) = (true, false);
-    let context = Context { extractor, now, is_strict, dates_overlap, limits };
+    let (strictness, dates_overlap) = (Strictness::Strict, false);
+    let context = Context { extractor, now, strictness, dates_overlap, limits };
     let query = Query::parse(query).expect("a query string");
     parse(&target, &query, &context).map_err(|fault| format!("{fault:?}"))
 }

@@ -83,12 +83,16 @@ fn names(store: &Store, of: ResourceType, body: &[u8]) -> Result<Vec<(Identity, 
     let links = store.integrity().links(of, &value, &base).into_iter();
     let mut all: Vec<_> = links.map(|link| (link.target, link.place)).collect();
     if is_attaching {
-        attached(&value, &base, of.as_str(), &mut all);
+        let mut found = Vec::new();
+        attached(&value, &base, of.as_str(), &mut found);
+        // Where references must lead somewhere, those are among the links.
+        found.retain(|it| !all.contains(it));
+        all.extend(found);
     }
     Ok(all)
 }
 
-/// The Binaries that a URL in the value names.
+/// The Binaries that a URL or a reference in the value names.
 fn attached(value: &Value<'_>, base: &str, place: &str, found: &mut Vec<(Identity, String)>) {
     match value {
         Value::Array(items) => {
@@ -98,8 +102,9 @@ fn attached(value: &Value<'_>, base: &str, place: &str, found: &mut Vec<(Identit
         }
         Value::Object(object) => {
             for (key, value) in object.iter() {
-                let place = format!("{place}.{key}");
-                if key == "url"
+                let is_reference = key == "reference";
+                let place = if is_reference { place.to_owned() } else { format!("{place}.{key}") };
+                if (is_reference || key == "url")
                     && let Some(text) = value.as_str()
                     && let Target::Local { resource_type: ResourceType::BINARY, id, .. } =
                         Target::parse(text, base)
@@ -120,7 +125,7 @@ mod tests {
 
     #[test]
     fn urls_of_binaries_here_are_found_with_their_places() {
-        let text = r#"{"content":[{"attachment":{"url":"Binary/a/_history/2"}},{"attachment":{"url":"http://x/fhir/Binary/b"}},{"attachment":{"url":"http://other/Binary/c"}}],"extension":[{"url":"Binary"}]}"#;
+        let text = r#"{"content":[{"attachment":{"url":"Binary/a/_history/2"}},{"attachment":{"url":"http://x/fhir/Binary/b"}},{"attachment":{"url":"http://other/Binary/c"}}],"extension":[{"url":"Binary"}],"entry":[{"item":{"reference":"Binary/d"}},{"item":{"reference":"Media/e"}}]}"#;
         let value = json::parse(text.as_bytes()).expect("JSON");
         let mut found = Vec::new();
         attached(&value, "http://x/fhir", "DocumentReference", &mut found);
@@ -130,7 +135,8 @@ mod tests {
             found,
             [
                 "Binary/a at DocumentReference.content[0].attachment.url",
-                "Binary/b at DocumentReference.content[1].attachment.url"
+                "Binary/b at DocumentReference.content[1].attachment.url",
+                "Binary/d at DocumentReference.entry[0].item",
             ]
         );
     }

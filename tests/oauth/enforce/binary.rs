@@ -3,7 +3,7 @@
 //! Covers: security E24.
 //! Covers: security E8.
 
-use super::super::world::{asked, body};
+use super::super::world::{asked, body, fresh};
 use super::consent::{consent, doctor_with};
 use crate::harness::grants::Token;
 use crate::harness::server::TestServer;
@@ -125,5 +125,80 @@ async fn a_binary_is_kept_back_with_what_it_is_attached_to() {
     let (own, _stop) = Token::new(&server, "patient/*.rs").patient("a").client().await;
     own.get("/Binary/of-a").await.expect(200);
     own.get("/Binary/doc").await.expect(200);
+    server.stop().await;
+}
+
+/// Resources of a patient, each with a Binary in an element of its own.
+async fn with_attachments(server: &TestServer) {
+    let paper = consent(r#"{"type":"permit"}"#).replace("active", "inactive");
+    let subject = r#""subject":{"reference":"Patient/a"}"#;
+    for (path, content) in [
+        ("Patient/a", r#""photo":[{"url":"Binary/face#top"}]"#.to_owned()),
+        (
+            "Communication/a",
+            format!(
+                r#""status":"completed",{subject},"payload":[{{"contentAttachment":{{"url":"Binary/note"}}}},{{"contentReference":{{"reference":"Binary/letter/_history/1"}}}}]"#
+            ),
+        ),
+        ("Consent/paper", format!(r#"{paper},"sourceAttachment":{{"url":"Binary/paper"}}"#)),
+        (
+            "Contract/a",
+            r#""subject":[{"reference":"Patient/a"}],"friendly":[{"contentAttachment":{"url":"Binary/contract"}}]"#.to_owned(),
+        ),
+        (
+            "List/a",
+            format!(
+                r#""status":"current","mode":"working",{subject},"entry":[{{"item":{{"reference":"Binary/listed"}}}}]"#
+            ),
+        ),
+        (
+            "QuestionnaireResponse/a",
+            format!(
+                r#""status":"completed",{subject},"item":[{{"linkId":"1","item":[{{"linkId":"2","answer":[{{"valueAttachment":{{"url":"Binary/answer"}}}}]}}]}}]"#
+            ),
+        ),
+    ] {
+        server.client.put(&format!("/{path}"), body(path, &content)).await.expect(201);
+    }
+}
+
+/// Each element that may name a Binary opens it to whose it is, and takes it along where that is denied.
+///
+/// Covers in part: security E8, S4.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_attachment_counts() {
+    let server = TestServer::start().await;
+    let names = ["answer", "contract", "face", "letter", "listed", "loose", "note", "paper"];
+    for name in names {
+        let path = format!("Binary/{name}");
+        server.client.put(&format!("/{path}"), body(&path, LOOSE)).await.expect(201);
+    }
+    with_attachments(&server).await;
+    let all: Vec<String> = names.iter().map(|name| format!("Binary/{name}")).collect();
+    let (own, _stop) = Token::new(&server, "patient/*.rs").patient("a").client().await;
+    let (other, _stop) = Token::new(&server, "patient/*.rs").patient("b").client().await;
+    let (before, _stop) = doctor_with(&server, Token::new(&server, "user/*.rs")).await;
+    let deny = consent(r#"{"type":"deny"}"#);
+    server.client.put("/Consent/c", body("Consent/c", &deny)).await.expect(201);
+    let (doctor, _stop) = doctor_with(&server, Token::new(&server, "user/*.rs")).await;
+    let is_loose = |path: &&String| *path == "Binary/loose";
+    // Contracts are in no compartment, so patients are not shown theirs.
+    let is_own = |path: &&String| !["Binary/contract", "Binary/loose"].contains(&path.as_str());
+    for (client, seen) in [
+        (&own, all.iter().filter(is_own).collect::<Vec<_>>()),
+        (&other, Vec::new()),
+        (&before, all.iter().collect()),
+        (&doctor, all.iter().filter(is_loose).collect()),
+    ] {
+        for path in &all {
+            let status = if seen.contains(&path) { 200 } else { 404 };
+            client.get(&format!("/{path}")).await.expect(status);
+        }
+        assert_eq!(asked(client, "/Binary").await.iter().collect::<Vec<_>>(), seen);
+    }
+    // Nobody claims one by listing it.
+    let (writer, _stop) = Token::new(&server, "patient/*.cruds").patient("b").client().await;
+    let listed = r#""status":"current","mode":"working","subject":{"reference":"Patient/b"},"entry":[{"item":{"reference":"Binary/listed"}}]"#;
+    writer.post("/List", fresh("List", listed)).await.expect(422);
     server.stop().await;
 }

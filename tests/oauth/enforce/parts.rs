@@ -324,5 +324,78 @@ async fn who_was_never_stored_denies_too() {
             assert_eq!(asked(&doctor, &format!("/{of}?_id={id}")).await.len(), found, "{path}");
         }
     }
+    // Who was let in while the consent was there is, for as long as that is remembered, let in by it.
+    let denial = consent(r#"{"type":"deny"}"#).replace("Patient/a", "Patient/never");
+    let (doctor, _stop) = under(&server, &denial).await;
+    server.client.delete("/Consent/c").await.expect(204);
+    are_seen(&doctor, "Task", &all[..1], &all, "a consent that is gone").await;
+    for path in ["Binary/n-scan", "Device/n-cuff", "Device/n-pump", "Provenance/n"] {
+        doctor.get(&format!("/{path}")).await.expect(404);
+        let (of, id) = path.split_once('/').unwrap();
+        assert!(asked(&doctor, &format!("/{of}?_id={id}")).await.is_empty(), "{path}");
+    }
+    server.stop().await;
+}
+
+/// What is done for something that is done for a patient is of the patient too, as far as it is followed.
+///
+/// Covers in part: security S4.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_along_with_it_is_of_it_too() {
+    let along = |element: &str, task: &str| {
+        format!(r#"{TASK},"{element}":[{{"reference":"Task/{task}"}}]"#)
+    };
+    let of_task = |id: &str| {
+        format!(
+            r#""target":[{{"reference":"Task/{id}"}}],"recorded":"2020-01-01T00:00:00Z","agent":[{{"who":{{"reference":"Practitioner/doc"}}}}]"#
+        )
+    };
+    let server = stored(&[
+        ("Task/a-1", about("focus", "Observation/a-lab")),
+        ("Task/a-2", about("focus", "Task/a-1")),
+        ("Task/a-3", along("partOf", "a-2")),
+        ("Task/a-4", along("basedOn", "a-3/_history/1")),
+        ("Task/a-5", about("focus", "Task/a-4")),
+        ("Task/a-6", about("focus", "Task/a-5")),
+        ("Task/b-1", about("focus", "Observation/b-lab")),
+        ("Task/b-2", about("focus", "Task/b-1")),
+        ("Task/n-1", about("for", "Patient/never")),
+        ("Task/n-2", along("partOf", "n-1")),
+        ("Task/ring-1", about("focus", "Task/ring-2")),
+        ("Task/ring-2", along("partOf", "ring-1")),
+        ("Provenance/a-task", of_task("a-2")),
+        ("Provenance/b-task", of_task("b-2")),
+    ])
+    .await;
+    let all = [
+        "Task/a-1",
+        "Task/a-2",
+        "Task/a-3",
+        "Task/a-4",
+        "Task/a-5",
+        "Task/a-6",
+        "Task/b-1",
+        "Task/b-2",
+        "Task/n-1",
+        "Task/n-2",
+        "Task/ring-1",
+        "Task/ring-2",
+    ];
+    let signed = ["Provenance/a-task", "Provenance/b-task"];
+    let deny = consent(r#"{"type":"deny"}"#);
+    let (doctor, _stop) = under(&server, &deny).await;
+    are_seen(&doctor, "Task", &all[5..], &all, &deny).await;
+    for (path, status) in [(signed[0], 404), (signed[1], 200)] {
+        doctor.get(&format!("/{path}")).await.expect(status);
+    }
+    let found = asked(&doctor, "/Provenance?_id=a-task,b-task").await;
+    assert_eq!(found, signed[1..], "{deny}");
+    // Nor is anything made beside it.
+    let denial = deny.replace("Patient/a", "Patient/never");
+    let (_reader, _stop) = under(&server, &denial).await;
+    let (doctor, _stop) = doctor_with(&server, Token::new(&server, "user/*.cruds")).await;
+    let seen: Vec<&str> = all.iter().copied().filter(|path| !path.starts_with("Task/n-")).collect();
+    are_seen(&doctor, "Task", &seen, &all, &denial).await;
+    doctor.delete("/Task/b-2").await.expect(204);
     server.stop().await;
 }

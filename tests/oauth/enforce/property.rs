@@ -13,7 +13,7 @@ mod world;
 use std::collections::BTreeMap;
 
 use kiln::access::consent::{Act, Denial, Expression};
-use kiln::fhir::ResourceType;
+use kiln::fhir::{LogicalId, ResourceType};
 use tokio::sync::watch::Sender;
 
 use crate::harness::client::Client;
@@ -133,10 +133,17 @@ async fn seats(full: &TestServer, all: &[Made]) -> Vec<Seat> {
         !is_granted || !made.is_of("p2", all)
     };
     seats.push(Seat::new(("laboratory of p2", token), all, is_hidden).await);
-    let patient = full.store().hasher().patient(&"p1".parse().expect("an id"));
+    let id: LogicalId = "p1".parse().expect("an id");
+    let patient = full.store().hasher().patient(&id);
     let denied = |of: Expression| {
         let token = Token::new(full, "user/*.rs").user("Practitioner/d", &["practitioner"]);
-        token.denials(vec![Denial { patient, act: Act::Read, of, is_binding: false }])
+        token.denials(vec![Denial {
+            patient,
+            id: id.clone(),
+            act: Act::Read,
+            of,
+            is_binding: false,
+        }])
     };
     let is_hidden = |made: &Made| {
         let is_theirs = !made.patients.is_empty() && made.patients.iter().all(|it| *it == "p1");

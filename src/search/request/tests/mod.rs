@@ -34,7 +34,7 @@ fn context() -> Context<'static> {
     Context {
         extractor: &R4,
         now,
-        is_strict: false,
+        strictness: Strictness::Lenient,
         dates_overlap: false,
         limits: Limits::default(),
     }

@@ -213,12 +213,12 @@ fn everything_that_is_wrong_is_told() {
 
 #[test]
 fn strict_handling_refuses_what_lenient_passes_over() {
-    let strict = Context { is_strict: true, ..context() };
+    let strict = Context { strictness: Strictness::Strict, ..context() };
+    let criteria = Context { strictness: Strictness::Criteria, ..context() };
     for url in [
         "Patient?bonkers=foobar",
         "Patient?Birthdate=2000",
         "Patient?bonkers.name=x",
-        "Patient?name=",
         "Patient?_sort=foo",
         "?_type=Nope",
         "?name=x",
@@ -228,6 +228,21 @@ fn strict_handling_refuses_what_lenient_passes_over() {
         let Err(InvalidSearch(found)) = read(url, &strict) else { panic!("{url} is read") };
         let is_named = matches!(found[..], [Fault { reason: Reason::NotSupported(_), .. }]);
         assert!(is_named, "{url}: {found:?}");
+        assert!(read(url, &criteria).is_err(), "{url}");
+    }
+    // What has no value asks for nothing, but criteria without it are others.
+    for url in [
+        "Patient?name=",
+        "Patient?_sort=",
+        "?_type=",
+        "Patient?_include=",
+        "Patient?organization.name=",
+        "Patient?name=,",
+    ] {
+        assert!(!request(url).notices.is_empty(), "{url}");
+        let found = read(url, &strict).unwrap_or_else(|found| panic!("{url}: {found:?}"));
+        assert!(found.filters.is_empty(), "{url}");
+        assert!(read(url, &criteria).is_err(), "{url}");
     }
     let fine = "Patient?name=x&_sort=-name&_count=5&_format=json&_elements=id";
     assert!(read(fine, &strict).is_ok(), "{fine}");

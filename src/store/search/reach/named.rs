@@ -3,11 +3,12 @@
 //!
 //! `access::judge` says the same of a document, and reads texts alike; but what is named there is not at
 //! hand, so that only patients count who are named themselves.
-//! Those count who are not here too: there is no row of theirs to look up, but a Consent that names them.
+//! Those count who are not here too: there is no row of theirs to look up, but they are known by their ids.
 
 use crate::access::consent::Expression;
 use crate::access::restriction::Belonging;
 use crate::fhir::{LogicalId, ResourceType};
+use crate::search::extract::Extractor;
 use crate::store::search::compile::{Compiler, Row};
 use crate::store::search::sql::{Bind, Cond};
 
@@ -17,48 +18,46 @@ const PARTS: &str = "'$.**.resource ? (exists (@.resourceType))'::jsonpath";
 /// The id of a patient in a reference without a base.
 const PATIENT: &str = "'^Patient/([A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]+)?(?:#[^?]*)?$'";
 
-/// What asks for patients who are not here, as SQL.
-struct Missing {
-    /// Whether there are some.
-    are_some: String,
-    /// Whether it is one of them.
-    is_one: String,
-}
-
 impl Compiler<'_, '_> {
-    /// The condition that something which the row names is of one of the patients: the patient, a Device of
-    /// the patient's, or what is in the patient's compartment or was.
+    /// The condition that something which the row names is of one of the patients, by hashes and ids: the
+    /// patient, a Device of the patient's, or what is in the patient's compartment or was. Where no compartment
+    /// tells whose that is either, what it names in turn does.
     pub(super) fn names_one(
         &mut self,
         told_by: Belonging,
-        patients: &[i64],
+        (patients, ids): (&[i64], &[LogicalId]),
         row: &Row<'_>,
     ) -> Cond {
-        let (name, target, own) = (self.alias(), self.alias(), self.alias());
-        let (from, identified) = self.identified(&format!("{name}.t"));
+        let (led, name, along, via, target) =
+            (self.alias(), self.alias(), self.alias(), self.alias(), self.alias());
+        let text = format!("{led}.t");
+        let (onward, is_onward) = self.identified(&text);
+        let (to, is_to) = self.identified(&text);
         let theirs = self.binds.longs(patients.iter().copied());
-        let of_device = self.is_device_of(&target, &theirs);
-        let in_compartment = format!("({target}.pats && {theirs} OR {of_device})");
+        let ids = self.ids(ids);
+        let is_named = self.is_patient_of(&text, &ids);
+        let followed = self.followed(&via);
+        let of_device = self.is_device_of(&target, &ids);
+        let code = self.binds.add(Bind::Short(ResourceType::PATIENT.code()));
         // Who is linked with a patient is in that patient's compartment, and is another one all the same.
-        let is_theirs = if told_by == Belonging::Targets {
-            in_compartment
-        } else {
-            let code = self.binds.add(Bind::Short(ResourceType::PATIENT.code()));
-            format!(
-                "CASE WHEN {target}.rt = {code} AND {target}.op <> 'D' THEN EXISTS (\
-                 SELECT FROM srow {own} WHERE {own}.rid = {target}.rid \
-                 AND {own}.idh = ANY ({theirs}) OFFSET 0) ELSE {in_compartment} END"
-            )
+        let is_another = format!("{target}.rt = {code} AND {target}.op <> 'D'");
+        let is_another = match told_by {
+            Belonging::Targets => format!("({is_another} AND {led}.far > 1)"),
+            _ => format!("({is_another})"),
         };
-        let is_missing = self.is_of_missing(&format!("{name}.t"), &theirs);
+        let onward_names = names_along(&via);
+        let most = Belonging::STEPS;
         self.resource_holds(row, |res| {
             let names = names(told_by, res);
             format!(
-                "(EXISTS (SELECT FROM ({names}) {name}(t), {from} \
+                "EXISTS (WITH RECURSIVE {led}(t, far) AS (\
+                 SELECT {name}.t, 1 FROM ({names}) {name}(t) \
+                 UNION SELECT {along}.t, {led}.far + 1 FROM {led}, {onward} \
+                 JOIN res {via} ON {via}.rid = i.rid, LATERAL ({onward_names}) {along}(t) \
+                 WHERE {led}.far < {most} AND {is_onward} AND {followed}) \
+                 SELECT FROM {led} WHERE {is_named} OR EXISTS (SELECT FROM {to} \
                  JOIN res {target} ON {target}.rid = i.rid \
-                 WHERE {identified} AND {is_theirs} OFFSET 0) \
-                 OR {} AND EXISTS (SELECT FROM ({names}) {name}(t) WHERE {} OFFSET 0))",
-                is_missing.are_some, is_missing.is_one
+                 WHERE {is_to} AND (NOT {is_another} AND {target}.pats && {theirs} OR {of_device}) OFFSET 0))"
             )
         })
     }
@@ -68,58 +67,42 @@ impl Compiler<'_, '_> {
     pub(super) fn refers_to_denier(
         &mut self,
         reference: &str,
-        patients: &[i64],
+        ids: &[LogicalId],
         row: &Row<'_>,
     ) -> Cond {
-        if patients.is_empty() {
+        if ids.is_empty() {
             return Cond::False;
         }
-        let text = self.alias();
-        let theirs = self.binds.longs(patients.iter().copied());
-        let is_missing = self.is_of_missing(&format!("{text}.t"), &theirs);
-        let missing = self.resource_holds(row, |res| {
-            let reference = reference.replacen("{}", res, 1);
-            format!(
-                "{} AND EXISTS (SELECT FROM (SELECT {reference}) {text}(t) WHERE {} OFFSET 0)",
-                is_missing.are_some, is_missing.is_one
-            )
-        });
-        Cond::any([self.refers_to(reference, patients, row), missing])
+        let ids = self.ids(ids);
+        let is_one = self.is_patient_of(&format!("({reference})"), &ids);
+        self.resource_holds(row, |res| is_one.replace("{}", res))
     }
 
-    /// That a reference in SQL is to one of the patients who is not here: the Consents by which something of
-    /// theirs is withheld say who that is. It is the same for each row, and so is looked up once.
-    fn is_of_missing(&mut self, reference: &str, theirs: &str) -> Missing {
-        let (member, consent, own) = (self.alias(), self.alias(), self.alias());
-        let whose = self.relative(&format!("({consent}.body#>>'{{patient,reference}}')"));
+    /// Ids of patients, bound.
+    fn ids(&mut self, ids: &[LogicalId]) -> String {
+        let texts = ids.iter().map(|id| id.as_str().to_owned()).collect();
+        self.binds.add(Bind::Texts(texts))
+    }
+
+    /// That a reference in SQL is to one of the patients, be they here or not.
+    fn is_patient_of(&mut self, reference: &str, ids: &str) -> String {
         let named = self.relative(reference);
-        let code = self.binds.add(Bind::Short(ResourceType::CONSENT.code()));
-        let ids = format!(
-            "ARRAY(SELECT substring({whose} FROM {PATIENT}) FROM comp {member} \
-             JOIN res {consent} ON {consent}.rid = {member}.rid \
-             WHERE {member}.pat = ANY ({theirs}) AND {member}.rt = {code} \
-             AND NOT EXISTS (SELECT FROM srow {own} WHERE {own}.idh = {member}.pat))"
-        );
-        Missing {
-            are_some: format!("cardinality({ids}) > 0"),
-            is_one: format!("substring({named} FROM {PATIENT}) = ANY ({ids})"),
-        }
+        format!("substring({named} FROM {PATIENT}) = ANY ({ids})")
     }
 
     /// That a row of `res` is a Device of one of the patients: no compartment has it.
-    fn is_device_of(&mut self, target: &str, theirs: &str) -> String {
-        let own = self.alias();
-        let (from, identified) =
-            self.identified(&format!("({target}.body#>>'{{patient,reference}}')"));
+    fn is_device_of(&mut self, target: &str, ids: &str) -> String {
+        let is_theirs =
+            self.is_patient_of(&format!("({target}.body#>>'{{patient,reference}}')"), ids);
         let code = self.binds.add(Bind::Short(ResourceType::DEVICE.code()));
-        let is_missing =
-            self.is_of_missing(&format!("({target}.body#>>'{{patient,reference}}')"), theirs);
-        format!(
-            "{target}.rt = {code} AND (EXISTS (SELECT FROM {from} \
-             JOIN srow {own} ON {own}.rid = i.rid \
-             WHERE {identified} AND {own}.idh = ANY ({theirs}) OFFSET 0) OR {})",
-            is_missing.is_one
-        )
+        format!("{target}.rt = {code} AND {is_theirs}")
+    }
+
+    /// That what a row of `res` names tells whose it is.
+    fn followed(&mut self, via: &str) -> String {
+        let codes = followed(&self.parameters.extractor);
+        let is_followed = self.binds.is_type(&format!("{via}.rt"), &codes);
+        format!("{is_followed} AND {via}.op <> 'D'")
     }
 
     /// The condition that a denial may hold for one of the resources that the row is made of.
@@ -200,6 +183,32 @@ impl Compiler<'_, '_> {
              WHERE lower(({found}.v->>'code') COLLATE \"C\") = lower({code} COLLATE \"C\"){system} OFFSET 0)"
         ))
     }
+}
+
+/// The types of which what they name tells whose they are, where something else names them.
+pub(in crate::store) fn followed(known: &Extractor) -> Vec<i16> {
+    let is_followed = |of: &ResourceType| Belonging::of(*of, known).is_by_others();
+    ResourceType::all().filter(is_followed).map(ResourceType::code).collect()
+}
+
+/// The texts of a row of `res`, of whichever type, that name what tells whose it is, as SQL.
+fn names_along(via: &str) -> String {
+    let [bundle, parameters, provenance] =
+        [ResourceType::BUNDLE, ResourceType::PARAMETERS, ResourceType::PROVENANCE]
+            .map(ResourceType::code);
+    let of = |told_by: Belonging, condition: &str| {
+        let body = format!("(SELECT CASE WHEN {condition} THEN {via}.body END AS body)");
+        format!(
+            "SELECT named.t FROM {body} part CROSS JOIN LATERAL ({}) named(t)",
+            names(told_by, "part")
+        )
+    };
+    let is_made_of_parts = format!("{via}.rt IN ({bundle}, {parameters})");
+    let parts = of(Belonging::Parts, &is_made_of_parts);
+    let targets = of(Belonging::Targets, &format!("{via}.rt = {provenance}"));
+    let others = format!("{via}.rt NOT IN ({bundle}, {parameters}, {provenance})");
+    let references = of(Belonging::References, &others);
+    format!("{parts} UNION ALL {targets} UNION ALL {references}")
 }
 
 /// The texts of a row of `res` that name what tells whose it is, as SQL.
