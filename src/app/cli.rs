@@ -13,6 +13,8 @@ use secrecy::ExposeSecret as _;
 use crate::clock::{Clock, IdSource, SystemClock, SystemIds};
 use crate::config::{AuthMode, Config};
 use crate::engine::Engine;
+#[cfg(feature = "bench-without-ledger")]
+use crate::store::keep_none;
 use crate::store::maintenance;
 
 use super::audit;
@@ -118,6 +120,10 @@ enum Command {
         /// Load demo data first, when the database is empty.
         #[arg(long)]
         demo: bool,
+        /// Keep no ledger. Only builds for `kiln bench audit` have this, to measure what the ledger costs.
+        #[cfg(feature = "bench-without-ledger")]
+        #[arg(long)]
+        without_ledger: bool,
     },
     /// Make and manage tenants: organizations that share a server and nothing else.
     #[command(subcommand)]
@@ -265,7 +271,17 @@ fn execute(cli: Cli) -> Outcome {
             Command::Reindex { fulltext: false } => {
                 unless_interrupted(reindex::search(&config)).await
             }
-            Command::Serve { demo } => serve(config, demo, telemetry.is_pretty()).await,
+            Command::Serve {
+                demo,
+                #[cfg(feature = "bench-without-ledger")]
+                without_ledger,
+            } => {
+                #[cfg(feature = "bench-without-ledger")]
+                if without_ledger {
+                    keep_none();
+                }
+                serve(config, demo, telemetry.is_pretty()).await
+            }
             Command::Tenant(it) => unless_interrupted(done(tenants::execute(it, &config))).await,
             Command::Terminology(command) => {
                 unless_interrupted(release::run(command, &config)).await
