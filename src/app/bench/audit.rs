@@ -1,11 +1,11 @@
 //! *audit*: what the ledger costs, and what it holds.
 //!
 //! Beside the server stands one without a ledger, which only a build with the feature `bench-without-ledger`
-//! can be (`kiln serve --without-ledger`), on a database of its own with the same data; both are asked in turn. With `--database` the ledger of the first is
-//! then filled with copies of its own rows, at other times and of many users, and its events are
-//! compared with its seal as `kiln audit verify` does, searched for as a client does, and asked for as
-//! `kiln audit who` does, in the database that the settings name. `--only` names some of cost, seal, search
-//! and who.
+//! can be (`kiln serve --without-ledger`), on a database of its own with the same data; both are asked in
+//! turn. With `--database` the ledger of the first is then filled with copies of its own rows, at other times
+//! and of many users, and its events are compared with its seal as `kiln audit verify` does, searched for as
+//! a client does, and asked for as `kiln audit who` does, in the database that the settings name. `--only`
+//! names some of cost, seal, search and who.
 
 pub(super) mod cost;
 mod held;
