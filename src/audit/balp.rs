@@ -322,7 +322,7 @@ impl Entry {
         };
         match self.kind {
             Kind::ConsentDecision => return self.decision_entities(patient),
-            Kind::Token => return self.token_entities(asked()),
+            Kind::Token => return vec![self.with_issued(asked())],
             _ => {}
         }
         let mut entities = Vec::new();
@@ -411,11 +411,11 @@ pub(super) fn reason(code: &str) -> Value {
     coding("http://terminology.hl7.org/CodeSystem/v3-ActReason", code)
 }
 
-pub(super) fn object(code: &str) -> Value {
+fn object(code: &str) -> Value {
     coding("http://terminology.hl7.org/CodeSystem/audit-entity-type", code)
 }
 
-pub(super) fn role(code: &str) -> Value {
+fn role(code: &str) -> Value {
     coding("http://terminology.hl7.org/CodeSystem/object-role", code)
 }
 

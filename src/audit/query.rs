@@ -14,7 +14,6 @@ use crate::search::values::string::fold;
 
 use super::balp::{Entry, TOKENS, first_id, place_of};
 use super::form::Form;
-use super::token::issued;
 
 /// The system of the types of resources.
 const RESOURCE_TYPES: &str = "http://hl7.org/fhir/resource-types";
@@ -282,7 +281,6 @@ impl Reader<'_> {
                     when(is_token(asked, system, "1"), Condition::HasPatient),
                     when(is_token(asked, system, "4"), about_data()),
                     when(is_token(asked, system, "24"), shows_request()),
-                    when(is_token(asked, system, "13"), issued()),
                 ])
             }
             "site" => Condition::constant(is_token(asked, "", self.base)),

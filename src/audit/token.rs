@@ -1,38 +1,25 @@
 //! Tokens that were asked for, as BALP's pattern of ITI-71 has it.
 //!
+//! What was issued is told with what was asked: the pattern names an entity for the answer, too, and then allows
+//! one entity in all.
+//!
 //! Spec: <https://profiles.ihe.net/ITI/BALP/StructureDefinition-IHE.IUA.71.html>
 
 use serde_json::{Value, json};
 
-use super::balp::{Entry, TOKENS, object, role};
-use super::query::Condition;
-use crate::access::interaction::Kind;
-
-/// Events that show what was issued.
-pub(super) fn issued() -> Condition {
-    Condition::All(vec![Condition::Kinds(vec![Kind::Token]), Condition::Outcomes(vec![0])])
-}
+use super::balp::{Entry, TOKENS};
 
 impl Entry {
-    /// What was asked, and what was issued: the name of the token, never the token.
-    pub(super) fn token_entities(&self, asked: Value) -> Vec<Value> {
-        let mut entities = vec![asked];
-        if self.outcome != 0 {
-            return entities;
+    /// What was asked, with the names of the token and the grant that came of it, never the token.
+    pub(super) fn with_issued(&self, mut asked: Value) -> Value {
+        let told = self.entities.first().filter(|_| self.outcome == 0);
+        if let Some((Some(token), Some(grant))) = told.map(|told| parts(told)) {
+            asked["detail"] = json!([
+                { "type": "token", "valueString": format!("{TOKENS}{token}") },
+                { "type": "grant", "valueString": grant },
+            ]);
         }
-        let told = self.entities.first().map_or("", String::as_str);
-        let (token, grant) = parts(told);
-        let what = match token {
-            Some(token) => json!({ "identifier": { "value": format!("{TOKENS}{token}") } }),
-            None => json!({ "display": "a token" }),
-        };
-        entities.push(json!({
-            "what": what,
-            "type": object("2"),
-            "role": role("13"),
-            "detail": [{ "type": "grant", "valueString": grant.unwrap_or("unknown") }],
-        }));
-        entities
+        asked
     }
 }
 
