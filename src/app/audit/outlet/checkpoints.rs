@@ -128,7 +128,8 @@ impl Bucket {
     async fn put(&self, checkpoints: &[Signed]) -> Result<(), OutletError> {
         let Some(name) = object(checkpoints) else { return Ok(()) };
         let url = format!("{}/{name}", self.address.trim_end_matches('/'));
-        let lines: String = checkpoints.iter().map(|it| format!("{}\n", it.to_json())).collect();
+        let lines = checkpoints.iter().map(|it| format!("{}\n", it.to_json()));
+        let lines: String = lines.collect();
         let time = basic_time(&SystemClock.now().to_string());
         let signed = (self.keys.as_ref(), time.as_str());
         let answer = self.outbound.put_new(&url, signed, lines, ANSWER_BYTES).await?;
