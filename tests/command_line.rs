@@ -85,3 +85,29 @@ fn the_smart_suite_fails_without_a_server_and_says_so_in_both_forms() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && text.contains("Cargo.toml: "), "{text}");
 }
+
+/// Only a build for the bench can serve without a ledger.
+#[test]
+fn no_server_can_be_told_to_keep_no_ledger() {
+    let output = kiln(&["serve", "--without-ledger"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("unexpected argument '--without-ledger'"), "{told}");
+}
+
+/// A part of a measurement that there is not is refused, with those that there are, before a server is asked.
+#[test]
+fn a_bench_names_its_parts_where_one_is_not_known() {
+    for (arguments, expected) in [
+        (&["audit", "--only", "TYPO"][..], "it is one of: cost; seal; search; who"),
+        (&["audit", "--only", "who"], "--only who needs --database"),
+        (&["audit", "--only", "cost"], "--only cost needs --without"),
+        (&["v2", "--only", "stor"], "it is one of: store; paced; visit; result"),
+        (&["v2", "--messages", "1", "--only", "store"], "it is one of: visit; result"),
+        (&["read", "--only", "x"], "read is measured as a whole"),
+    ] {
+        let output = kiln(&[&["bench"], arguments].concat());
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.contains(expected), "{arguments:?}: {told}");
+    }
+}

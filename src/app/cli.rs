@@ -114,11 +114,7 @@ enum Command {
     },
     /// Serve FHIR until interrupted.
     #[command(after_help = "Example:\n  KILN_AUTH__MODE=off kiln serve --demo")]
-    Serve {
-        /// Load demo data first, when the database is empty.
-        #[arg(long)]
-        demo: bool,
-    },
+    Serve(ServeArgs),
     /// Make and manage tenants: organizations that share a server and nothing else.
     #[command(subcommand)]
     Tenant(tenants::Command),
@@ -137,6 +133,18 @@ enum Command {
     /// Read, convert, send, take in and look for messages of HL7 version 2.
     #[command(subcommand)]
     V2(v2::Command),
+}
+
+/// `kiln serve`: how.
+#[derive(Debug, clap::Args)]
+struct ServeArgs {
+    /// Load demo data first, when the database is empty.
+    #[arg(long)]
+    demo: bool,
+    /// Keep no ledger. Only builds for `kiln bench audit` have this, to measure what the ledger costs.
+    #[cfg(feature = "bench-without-ledger")]
+    #[arg(long)]
+    without_ledger: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -265,7 +273,7 @@ fn execute(cli: Cli) -> Outcome {
             Command::Reindex { fulltext: false } => {
                 unless_interrupted(reindex::search(&config)).await
             }
-            Command::Serve { demo } => serve(config, demo, telemetry.is_pretty()).await,
+            Command::Serve(args) => serve(config, &args, telemetry.is_pretty()).await,
             Command::Tenant(it) => unless_interrupted(done(tenants::execute(it, &config))).await,
             Command::Terminology(command) => {
                 unless_interrupted(release::run(command, &config)).await
@@ -304,7 +312,12 @@ async fn unless_interrupted(command: impl Future<Output = Outcome>) -> Outcome {
     }
 }
 
-async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
+async fn serve(config: Config, args: &ServeArgs, for_people: bool) -> Outcome {
+    #[cfg(feature = "bench-without-ledger")]
+    if args.without_ledger {
+        crate::store::keep_none();
+    }
+    let demo = args.demo;
     if config.has_tenants() {
         return done(Box::pin(tenants::serve(config, demo))).await;
     }

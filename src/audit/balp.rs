@@ -205,14 +205,13 @@ impl Entry {
             let whose = if is_of_patient { "Patient" } else { "" };
             let pattern = form.pattern.map(|name| format!("{BALP}/IHE.BasicAudit.{whose}{name}"));
             profiles.extend(pattern);
-            let token = match (self.token.is_some(), self.user().is_some()) {
-                (true, true) => Some("Minimal"),
-                (true, false) | (false, _) => None,
-            };
-            let is_whole = self.token.is_some() && self.client.is_some();
-            let token = if is_whole { Some("Comprehensive") } else { token };
-            profiles
-                .extend(token.map(|it| format!("{BALP}/IHE.BasicAudit.OAUTHaccessTokenUse.{it}")));
+            // Opaque is for who cannot tell the name of a token: here each has one.
+            let tokens =
+                [("Minimal", self.user().is_some()), ("Comprehensive", self.client.is_some())];
+            let tokens = tokens.into_iter().filter(|(_, fits)| *fits && self.token.is_some());
+            profiles.extend(
+                tokens.map(|(it, _)| format!("{BALP}/IHE.BasicAudit.OAUTHaccessTokenUse.{it}")),
+            );
         }
         if self.kind == Kind::ConsentDecision && self.is_whole_decision() {
             profiles.push(format!("{BALP}/IHE.BasicAudit.AuthZconsent"));
@@ -323,7 +322,7 @@ impl Entry {
         };
         match self.kind {
             Kind::ConsentDecision => return self.decision_entities(patient),
-            Kind::Token => return vec![asked()],
+            Kind::Token => return vec![self.with_issued(asked())],
             _ => {}
         }
         let mut entities = Vec::new();

@@ -30,6 +30,7 @@ pub mod proof;
 pub mod query;
 pub mod retirement;
 pub mod syslog;
+mod token;
 
 pub use checkpoint::{Checkpoint, PublicKey, Signed, SigningKey};
 pub use compare::{Finding, Sealed, compare, month_text};

@@ -179,12 +179,8 @@ impl Config {
                 );
             }
         }
-        let has_port = |place: &String| {
-            place
-                .rsplit_once(':')
-                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-        };
-        if !atna.syslog.as_ref().is_none_or(has_port) {
+        self.check_checkpoints()?;
+        if !atna.syslog.as_deref().is_none_or(has_port) {
             return rule("atna.syslog", "is a host and a port, such as syslog.example.org:6514");
         }
         if !self.alerts.webhook.as_deref().is_none_or(is_sent_to) {
@@ -260,12 +256,19 @@ pub(super) fn pair(name: &'static str, is_whole: bool) -> Result<(), ConfigError
 const MAX_CODE_SECONDS: u32 = 60;
 
 /// Whether the server sends data to an address: by TLS, or to this machine.
-fn is_sent_to(url: &str) -> bool {
+pub(super) fn is_sent_to(url: &str) -> bool {
     let here = |rest: &str| {
         let host = rest.split(['/', ':']).next().unwrap_or_default();
         host == "localhost" || host.starts_with("127.") || rest.starts_with("[::1]")
     };
     url.starts_with("https://") || url.strip_prefix("http://").is_some_and(here)
+}
+
+/// Whether a text is a host and a port.
+pub(super) fn has_port(place: &str) -> bool {
+    place
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 /// Says why `base` cannot be a FHIR base.

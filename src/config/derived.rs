@@ -30,10 +30,17 @@ impl Config {
         source::load(file, source::environment(), flags)
     }
 
-    /// The SHA-256 of all settings as they are in force. What is secret counts as set or not set: nobody
-    /// can tell by it whether a secret was guessed.
+    /// The SHA-256 of all settings as they are in force, and of what stands in the files by which it is decided who
+    /// may do what. What is secret counts as set or not set: nobody can tell by it whether a secret was guessed.
     pub fn digest(&self) -> [u8; 32] {
-        Sha256::digest(format!("{self:?}")).into()
+        let mut sum = Sha256::new_with_prefix(format!("{self:?}"));
+        let authorities = [&self.tls.client_authorities, &self.hl7v2.client_authorities];
+        let files = [&self.auth.roles, &self.auth.labels].into_iter().chain(authorities);
+        for file in files.flatten() {
+            // One that cannot be read keeps the server from starting, or is as good as empty.
+            sum.update(Sha256::digest(std::fs::read(file).unwrap_or_default()));
+        }
+        sum.finalize().into()
     }
 
     /// The text of `examples/kiln.toml`.

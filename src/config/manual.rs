@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use super::Preset::{Flag, List, Number, Secret, Text, Unset};
-use super::named::{TenantSettings, Trusted};
+use super::named::{CheckpointPlace, TenantSettings, Trusted};
 use super::setting::configuration;
 use super::{
     AckWhen, AuthMode, ClientSource, Ids, LogFormat, MessageReading, Network, OnFailure,
@@ -431,8 +431,7 @@ configuration! {
     /// Where the events of the ledger go besides, each at least once and in their order (IHE ATNA,
     /// ITI-20): those from the first start with the setting on. What cannot be sent is tried again.
     [atna] Atna {
-        /// FHIR base of a repository that takes AuditEvents. One in a private network is called only
-        /// where auth.outbound_networks has it.
+        /// FHIR base of a repository of AuditEvents, in a private network only where auth.outbound_networks has it.
         repository: Option<String> = Unset("https://audit.example.org/fhir"),
         /// The bearer token for it. KILN_ATNA__TOKEN_FILE names a file that holds it.
         token: Option<SecretString> = Secret("a long random text"),
@@ -454,8 +453,7 @@ configuration! {
     /// What in the ledger somebody should look at. Each rule is off unless it is set; what it finds is
     /// in the log, without names, and where the settings say so.
     [alerts] Alerts {
-        /// A user or client has had access to the data of more patients than this within
-        /// patients_minutes. 0: no rule.
+        /// A user or client has had access to the data of more patients than this within patients_minutes. 0: no rule.
         patients: u32 = Number(0),
         /// The time in which patients are counted.
         patients_minutes: NonZeroU32 = Number(10),
@@ -492,6 +490,8 @@ configuration! {
     }
 
     many {
+        /// Where checkpoints of the ledger go besides the file, by names of the operator's choice.
+        checkpoints: CheckpointPlace,
         /// What is otherwise for one tenant, by its name.
         tenants: TenantSettings,
         /// Outside authorization servers whose access tokens count here, by names of the operator's choice.

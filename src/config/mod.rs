@@ -6,6 +6,7 @@
 
 mod auth;
 mod check;
+mod checkpoints;
 mod choice;
 mod derived;
 mod error;
@@ -29,7 +30,7 @@ pub use manual::{
     FullText, Hl7v2, Http, IntegrityRules, Limits, Log, Otel, Search, Tenancy, Tls, Upstream,
     Validation,
 };
-pub use named::{TenantSettings, Trusted};
+pub use named::{CheckpointPlace, TenantSettings, Trusted};
 pub use network::Network;
 pub use setting::{Preset, Section, Setting};
 pub use validation::{ProfilePolicy, ValidationLevel};

@@ -12,6 +12,27 @@ use super::{Network, Section, Setting};
 
 section! {
     true
+    /// Where each signed checkpoint of the ledger goes besides the file in audit.folder, each place under a name
+    /// of the operator's choice: out of reach of who administers the database, so that nobody can cut the
+    /// record off or write it anew unseen. A place is a bucket or a syslog server.
+    [checkpoints] CheckpointPlace {
+        /// Address of a bucket of an object store (S3 and its like), with or without a prefix. What is added is an
+        /// object of its own (`LOG/FIRST-LAST-ROOT.jsonl`) and never written over. In a private network it
+        /// is called only where auth.outbound_networks has it.
+        store: Option<String> = Unset("https://s3.eu-west-1.amazonaws.com/kiln-checkpoints"),
+        /// The region that requests to it are signed for. Default: us-east-1.
+        region: Option<String> = Unset("eu-west-1"),
+        /// The id of the key that they are signed with (AWS Signature Version 4). Default: they are not.
+        key_id: Option<String> = Unset("kiln"),
+        /// That key. KILN_CHECKPOINTS__NAME__SECRET_FILE names a file that holds it.
+        secret: Option<SecretString> = Secret("a long random text"),
+        /// Host and port of a syslog server that gets them over TLS (RFC 5425), by the certificates of `[atna]`.
+        syslog: Option<String> = Unset("syslog.example.org:6514"),
+    }
+}
+
+section! {
+    true
     /// What is otherwise for one tenant: NAME is its name. A limit of 0 is that of `[limits]`.
     [tenants] TenantSettings {
         /// Address of its own MLLP listener, which is as `[hl7v2]` says. Default: there is none.

@@ -49,6 +49,25 @@ fn the_digest_tells_each_change_and_nothing_of_secrets() {
     }
 }
 
+/// Roles are changed in their file, by the same name.
+///
+/// Covers in part: security A7.
+#[test]
+fn the_digest_tells_what_stands_in_the_files_that_decide_who_may_do_what() {
+    let file = std::env::temp_dir().join(format!("kiln-roles-{}.toml", std::process::id()));
+    let path = file.display().to_string();
+    for key in ["auth.roles", "auth.labels", "tls.client_authorities", "hl7v2.client_authorities"] {
+        let of = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            with(&[(key, &path)]).digest()
+        };
+        let kept = of("[nurse]\n");
+        assert_eq!(kept, of("[nurse]\n"), "{key}");
+        assert_ne!(kept, of("[nurse]\nscopes = [\"user/*.rs\"]\n"), "{key}");
+    }
+    std::fs::remove_file(file).unwrap();
+}
+
 #[test]
 fn the_base_is_the_listener_unless_one_is_set() {
     let bound = "127.0.0.1:4711".parse().unwrap();

@@ -10,6 +10,7 @@
 
 mod line;
 mod reach;
+mod signed;
 mod trust;
 
 use std::net::SocketAddr;
@@ -20,7 +21,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue,
+    IF_NONE_MATCH, USER_AGENT,
 };
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
@@ -35,6 +37,8 @@ use crate::config::Network;
 
 pub use line::{Line, secured};
 use reach::Reach;
+pub use signed::Keys;
+use signed::{Signed, sha256};
 pub use trust::{Trust, TrustError, authorities, client};
 
 /// Longest time for one request, from the name to the last byte.
@@ -127,6 +131,45 @@ impl Outbound {
         limit: usize,
     ) -> Result<Fetched, OutboundError> {
         self.send(Method::POST, url, headers, body.into(), limit).await
+    }
+
+    /// PUT of lines of JSON as an object that is not there yet (else it is 412), signed where there are keys;
+    /// `time` is now, as `20260102T030405Z`. For an answer of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// Each [`OutboundError`].
+    pub async fn put_new(
+        &self,
+        url: &str,
+        (keys, time): (Option<&Keys>, &str),
+        lines: String,
+        limit: usize,
+    ) -> Result<Fetched, OutboundError> {
+        let Target { authority, path, .. } = Target::parse(url)?;
+        let body = sha256(lines.as_bytes());
+        let mut headers = vec![
+            (CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")),
+            (IF_NONE_MATCH, HeaderValue::from_static("*")),
+        ];
+        if let Some(keys) = keys {
+            let signed = [
+                ("host", authority.as_str()),
+                ("x-amz-content-sha256", body.as_str()),
+                ("x-amz-date", time),
+            ];
+            let it = Signed { method: "PUT", path: &path, headers: &signed, body: &body, time };
+            let authorization = keys.authorization(&it);
+            for (name, value) in [
+                (HeaderName::from_static("x-amz-content-sha256"), body.as_str()),
+                (HeaderName::from_static("x-amz-date"), time),
+                (AUTHORIZATION, authorization.as_str()),
+            ] {
+                let value = HeaderValue::try_from(value);
+                let value = value.map_err(|_| OutboundError::Url("keys are no text".to_owned()))?;
+                headers.push((name, value));
+            }
+        }
+        self.send(Method::PUT, url, &headers, lines.into(), limit).await
     }
 
     async fn send(

@@ -24,7 +24,7 @@ const BATCH: usize = 256;
 const LANES: usize = 1;
 
 /// Ends each statement that adds to the ledger. In a build for `kiln bench audit` alone, which measures
-/// what the ledger costs, it adds nothing.
+/// what the ledger costs, the connection says whether it adds anything (see [`keep_none`]).
 #[cfg(not(feature = "bench-without-ledger"))]
 macro_rules! if_kept {
     ($word:literal) => {
@@ -34,10 +34,37 @@ macro_rules! if_kept {
 #[cfg(feature = "bench-without-ledger")]
 macro_rules! if_kept {
     ($word:literal) => {
-        concat!($word, " false")
+        concat!($word, " current_setting('kiln.ledger', true) IS DISTINCT FROM 'off'")
     };
 }
 pub(super) use if_kept;
+
+/// Whether this process keeps no ledger.
+#[cfg(feature = "bench-without-ledger")]
+static KEEPS_NONE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Has this process add nothing to the ledger, on connections that are opened from now on. For
+/// `kiln bench audit` alone: no other build has it, so that no server can be told to.
+#[cfg(feature = "bench-without-ledger")]
+pub fn keep_none() {
+    tracing::warn!("nothing is recorded: this is for a measurement alone");
+    KEEPS_NONE.store(true, std::sync::atomic::Ordering::Release);
+}
+
+#[cfg(feature = "bench-without-ledger")]
+fn keeps_none() -> bool {
+    KEEPS_NONE.load(std::sync::atomic::Ordering::Acquire)
+}
+
+/// What connections are told of it, beside their other settings.
+#[cfg(feature = "bench-without-ledger")]
+pub(super) fn setting() -> &'static str {
+    if keeps_none() { " -c kiln.ledger=off" } else { "" }
+}
+#[cfg(not(feature = "bench-without-ledger"))]
+pub(super) const fn setting() -> &'static str {
+    ""
+}
 
 /// Adds ledger rows. `$1` is the tenant, `$2` to `$19` are the columns of [`Columns`]; for `one` row
 /// the first of each array is taken, which costs half of `unnest`.
@@ -234,10 +261,11 @@ impl LedgerWriter {
     }
 
     /// Makes `rows` durable.
-    #[cfg_attr(feature = "bench-without-ledger", expect(unreachable_code))]
     pub(super) async fn record(&self, rows: Vec<LedgerRow>) -> Result<(), Error> {
         #[cfg(feature = "bench-without-ledger")]
-        return Ok(drop(rows));
+        if keeps_none() {
+            return Ok(());
+        }
         self.queue.submit(self, rows).await.map_err(|error| match error {
             Error::Unavailable(cause) | Error::Internal(cause) => Error::Unavailable(cause),
             other => Error::Unavailable(other.to_string().into()),
@@ -287,6 +315,17 @@ impl Together for LedgerWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Only a build for the bench can leave a row out: no statement of this one asks a setting, no connection
+    /// says one, and nothing but that build has a word for it.
+    #[cfg(not(feature = "bench-without-ledger"))]
+    #[test]
+    fn no_setting_keeps_a_row_out_of_the_ledger() {
+        assert_eq!((if_kept!(" WHERE"), setting()), ("", ""));
+        for sql in crate::store::statements() {
+            assert!(!sql.contains("kiln.ledger"), "{sql}");
+        }
+    }
 
     #[test]
     fn only_what_is_written_back_as_it_was_is_kept_as_a_uuid() {

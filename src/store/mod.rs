@@ -59,6 +59,8 @@ pub use history::{HistoryPage, HistoryRequest, HistoryScope};
 pub use index::{IndexRows, Parameters, Stored};
 pub use integrity::{Integrity, Ties};
 pub use judge::Tripwire;
+#[cfg(feature = "bench-without-ledger")]
+pub use ledger::keep_none;
 pub use meta::{MetaList, MetaScope, MetaUse};
 pub use migrate::{MigrateError, check as check_schema, migrate};
 pub use reindex::{Build, BuildScope};

@@ -15,8 +15,8 @@ use crate::error::Error;
 use crate::fhir::IssueCode;
 
 use super::connection::{Address, CONNECT_TIMEOUT, Flush, Target};
-use super::failure;
 use super::tls::AddressError;
+use super::{failure, ledger};
 
 const LIST: &str = "SELECT id, name, ready_at IS NOT NULL, disabled_at IS NOT NULL FROM tenant \
      ORDER BY name";
@@ -157,8 +157,9 @@ impl Realm {
                  -c max_parallel_workers_per_gather=0 -c synchronous_commit={} \
                  -c timezone=UTC -c datestyle=ISO -c extra_float_digits=1 \
                  -c idle_in_transaction_session_timeout=60s \
-                 -c statement_timeout={statement_timeout_ms}{own}{more}",
-            flush.setting()
+                 -c statement_timeout={statement_timeout_ms}{own}{}{more}",
+            flush.setting(),
+            ledger::setting()
         ));
         config.ssl_mode(tls.mode());
         let tls = tls.connector().map_err(Error::internal)?;

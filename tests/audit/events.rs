@@ -79,6 +79,7 @@ fn entries() -> Vec<Entry> {
                         vec!["Consent/c".to_owned(), "Organization/g".to_owned()]
                     }
                     Kind::ConsentDecision => vec!["Consent/c".to_owned(), "Consent/d".to_owned()],
+                    Kind::Token => vec!["grant g token t".to_owned()],
                     _ => vec!["Observation/o/_history/2".to_owned(), "a text".to_owned()],
                 },
             });
@@ -122,6 +123,7 @@ async fn the_event_of_every_kind_is_valid_by_its_pattern() {
         "PatientUpdate",
         "PatientDelete",
         "PatientQuery",
+        "Minimal",
         "Comprehensive",
         "AuthZconsent",
         "Source",

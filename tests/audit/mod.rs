@@ -13,6 +13,7 @@ mod order;
 mod outlets;
 mod pace;
 mod parties;
+mod places;
 mod receiver;
 mod record;
 mod retire;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
+use kiln::audit::Signed;
+
 use crate::harness::database::temporary;
 use crate::harness::server::TestServer;
 
@@ -119,6 +121,7 @@ async fn server_of(rsyslog: &Rsyslog, name: &str) -> TestServer {
         ("atna.authorities", &rsyslog.file("authority.pem")),
         ("atna.certificate", &rsyslog.file(&format!("{name}.pem"))),
         ("atna.key", &rsyslog.file(&format!("{name}.key"))),
+        ("checkpoints.rsyslog.syslog", &format!("localhost:{}", rsyslog.port)),
     ])
     .await
 }
@@ -151,9 +154,47 @@ async fn a_syslog_server_gets_each_event_whatever_becomes_of_it() {
     ask(&server, "after-it").await;
     let all = ["before-it-runs", "while-it-runs", "while-it-is-away", "after-it"];
     let messages = rsyslog.until(&all).await;
+    let events = messages.iter().filter(|it| !it.contains(" kiln-checkpoint "));
     let whole: BTreeSet<bool> =
-        messages.iter().map(|it| it.trim_end().ends_with("</AuditMessage>")).collect();
+        events.map(|it| it.trim_end().ends_with("</AuditMessage>")).collect();
     assert_eq!(whole, BTreeSet::from([true]));
+    server.stop().await;
+}
+
+/// A checkpoint leaves the machine by syslog too, as it stands in the file.
+///
+/// Covers: security A11.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_syslog_server_gets_each_checkpoint() {
+    let mut rsyslog = Rsyslog::make();
+    let server = server_of(&rsyslog, "client").await;
+    ask(&server, "sealed-while-it-is-away").await;
+    let began = Instant::now();
+    let sealed = loop {
+        match server.database.number("SELECT count(*) FROM seal").await {
+            0 => assert!(began.elapsed() < Duration::from_mins(1), "nothing is sealed"),
+            sealed => break sealed,
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    rsyslog.start();
+    let told = loop {
+        let messages = rsyslog.messages();
+        let of_checkpoints =
+            messages.iter().filter_map(|it| it.strip_prefix("85 kiln kiln-checkpoint "));
+        let told: Vec<Signed> = of_checkpoints
+            .map(|it| Signed::from_json(&serde_json::from_str(it.trim()).unwrap()).unwrap())
+            .collect();
+        if told.len() as i64 >= sealed {
+            break told;
+        }
+        assert!(began.elapsed() < Duration::from_mins(2), "{messages:#?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    for (at, signed) in (1..).zip(&told) {
+        assert_eq!(signed.checkpoint.size, at, "in their order");
+        assert!(signed.is_signed_by(&[signed.key]), "{signed:?}");
+    }
     server.stop().await;
 }
 

@@ -143,6 +143,35 @@ impl Folder {
         Ok(path)
     }
 
+    /// How far a place of checkpoints has come by what was noted last: the size of the newest that it has.
+    ///
+    /// # Errors
+    /// [`FolderError`], also where the note is no number.
+    pub fn reached(&self, place: &str) -> Result<u64, FolderError> {
+        let path = self.note_of(place);
+        match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().map_err(|_| FolderError::Unreadable { path, line: 1 }),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(cause) => Err(FolderError::File { path, cause }),
+        }
+    }
+
+    /// Notes how far a place has come.
+    ///
+    /// # Errors
+    /// [`FolderError::File`]
+    pub fn note_reached(&self, place: &str, size: u64) -> Result<(), FolderError> {
+        let path = self.note_of(place);
+        // Whole or as it was: a place that is taken to be further than it is would miss some.
+        let new = self.0.join(format!("checkpoints.new-{place}.{}", std::process::id()));
+        let written = fs::write(&new, format!("{size}\n")).and_then(|()| fs::rename(&new, &path));
+        written.map_err(|cause| FolderError::File { path, cause })
+    }
+
+    fn note_of(&self, place: &str) -> PathBuf {
+        self.0.join(format!("checkpoints.at-{place}"))
+    }
+
     /// Puts checkpoints behind those that are here, on the disk.
     ///
     /// # Errors
@@ -213,6 +242,22 @@ mod tests {
         fs::write(path.join(KEY), "no key").unwrap();
         fs::set_permissions(path.join(KEY), fs::Permissions::from_mode(0o600)).unwrap();
         assert!(matches!(folder.signing_key(), Err(FolderError::NoKey(_))));
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn how_far_a_place_has_come_is_noted_for_each() {
+        let path = temporary("reached");
+        fs::create_dir_all(&path).unwrap();
+        let folder = Folder(path.clone());
+        assert_eq!(folder.reached("a").unwrap(), 0);
+        folder.note_reached("a", 7).unwrap();
+        folder.note_reached("a", 9).unwrap();
+        folder.note_reached("b", 2).unwrap();
+        assert_eq!([folder.reached("a").unwrap(), folder.reached("b").unwrap()], [9, 2]);
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 2, "nothing is left over");
+        fs::write(path.join("checkpoints.at-a"), "x").unwrap();
+        assert!(matches!(folder.reached("a"), Err(FolderError::Unreadable { line: 1, .. })));
         fs::remove_dir_all(path).unwrap();
     }
 

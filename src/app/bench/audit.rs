@@ -1,10 +1,11 @@
 //! *audit*: what the ledger costs, and what it holds.
 //!
-//! Beside the server stands one that was built with the feature `bench-without-ledger`, on a database of
-//! its own with the same data; both are asked in turn. With `--database` the ledger of the first is
-//! then filled with copies of its own rows, at other times and of many users, and its events are
-//! compared with its seal as `kiln audit verify` does, searched for as a client does, and asked for as
-//! `kiln audit who` does, in the database that the settings name. `--only` names some of seal, search and who.
+//! Beside the server stands one without a ledger, which only a build with the feature `bench-without-ledger`
+//! can be (`kiln serve --without-ledger`), on a database of its own with the same data; both are asked in
+//! turn. With `--database` the ledger of the first is then filled with copies of its own rows, at other times
+//! and of many users, and its events are compared with its seal as `kiln audit verify` does, searched for as
+//! a client does, and asked for as `kiln audit who` does, in the database that the settings name. `--only`
+//! names some of cost, seal, search and who.
 
 pub(super) mod cost;
 mod held;
@@ -16,7 +17,7 @@ use super::connection::Connection;
 use super::load::{Interaction, Measured, Notes, measure, scattered};
 use super::process::Meter;
 use super::target::Target;
-use super::{Bench, BenchError, Origin, read};
+use super::{Bench, BenchError, Only, Origin, read};
 use crate::config::Config;
 use cost::{Budget, Round, Sums, tell};
 
@@ -28,14 +29,19 @@ const READ_P50_MS: f64 = 1.5;
 /// A load that both servers can bear, and what it may cost there.
 const PACE: u64 = 1_000;
 const PACED: Budget = Budget { loss: 10.0, later_ms: Some(READ_P50_MS), is_firm: true };
+/// Its parts: what needs `--without`, and what needs `--database`.
+const COST: &str = "cost";
+const HELD: [&str; 3] = [held::SEAL, held::SEARCH, held::WHO];
 /// Times that each is measured: the order changes, so that what changes meanwhile hits both.
 const ROUNDS: usize = 3;
 
 pub(super) async fn run(bench: &mut Bench, settings: (&Config, &Origin)) -> Result<(), BenchError> {
+    let only = asked(bench)?;
     let with = bench.target.clone();
     let (paths, bodies) = read::load(bench).await?;
-    if let Some(without) = &bench.args.without {
-        let without = Target::parse(without, &bench.args.header).map_err(BenchError::Arguments)?;
+    let without = bench.args.without.clone().filter(|_| only.wants(COST));
+    if let Some(without) = without {
+        let without = Target::parse(&without, &bench.args.header).map_err(BenchError::Arguments)?;
         bench.target = without.clone();
         read::load(bench).await?;
         let targets = [with.clone(), without];
@@ -45,13 +51,28 @@ pub(super) async fn run(bench: &mut Bench, settings: (&Config, &Origin)) -> Resu
         }
         paced(bench, &targets, &paths).await;
         bench.target = with;
-    } else {
+    } else if only.wants(COST) {
         bench.report.note("no --without: what the ledger costs was not measured");
     }
-    if bench.floor.is_some() {
-        Box::pin(held::run(bench, &paths, settings)).await?;
+    if bench.floor.is_some() && HELD.iter().any(|name| only.wants(name)) {
+        Box::pin(held::run(bench, &paths, &only, settings)).await?;
     }
     Ok(())
+}
+
+/// The parts that are asked for, before anything is loaded for them.
+fn asked(bench: &Bench) -> Result<Only, BenchError> {
+    let known: Vec<&str> = [COST].into_iter().chain(HELD).collect();
+    let only = Only::of(&bench.args.only, &known)?;
+    let lacks =
+        |name: &str, option| Err(BenchError::Arguments(format!("--only {name} needs {option}")));
+    if only.names(COST) && bench.args.without.is_none() {
+        return lacks(COST, "--without");
+    }
+    match HELD.into_iter().find(|name| only.names(name)) {
+        Some(name) if bench.floor.is_none() => lacks(name, "--database"),
+        _ => Ok(only),
+    }
 }
 
 /// Two ways to be served that are measured in turn.

@@ -20,6 +20,7 @@ mod figures;
 mod floor;
 mod linked;
 mod load;
+mod only;
 mod process;
 mod read;
 mod report;
@@ -44,6 +45,7 @@ use super::release::generate::snomed;
 use crate::config::Config;
 use connection::Answer;
 use floor::Floor;
+use only::Only;
 use process::Meter;
 use report::Report;
 use smart::{LIMITS, Own};
@@ -84,6 +86,24 @@ pub enum Work {
     Validate,
 }
 
+impl Work {
+    /// What it is called on the command line and in results.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Audit => "audit",
+            Self::Checks => "checks",
+            Self::Crud => "crud",
+            Self::Import => "import",
+            Self::Read => "read",
+            Self::Search => "search",
+            Self::Smart => "smart",
+            Self::Terminology => "terminology",
+            Self::V2 => "v2",
+            Self::Validate => "validate",
+        }
+    }
+}
+
 /// `kiln bench`: what to measure and where.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BenchArgs {
@@ -99,7 +119,8 @@ pub struct BenchArgs {
     /// Seconds for each measurement; an import runs until everything is in.
     #[arg(long, default_value_t = 5)]
     pub seconds: u64,
-    /// audit: FHIR base of a server built with the feature bench-without-ledger, on data of its own.
+    /// audit: FHIR base of a server without a ledger, on data of its own: a build with the feature
+    /// bench-without-ledger, started by `kiln serve --without-ledger`.
     #[arg(long, value_name = "URL")]
     pub without: Option<String>,
     /// audit: fail where the ledger costs reads at 1,000 a second more than it may, or anything far more.
@@ -151,7 +172,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME=N,..", value_delimiter = ',', value_parser = v2::quiet_floor)]
     pub quiet_floor: Vec<(String, f64)>,
     /// search, terminology: the one kind to measure, by its name in the results; several may be
-    /// named. v2: store, paced, visit, result. audit, with --database: seal, search, who.
+    /// named. v2: store, paced, visit, result. audit: cost (with --without); seal, search, who (with --database).
     #[arg(long, value_name = "NAME")]
     pub only: Vec<String>,
     /// A header to send with each request ("Authorization: Bearer ..").
@@ -242,6 +263,7 @@ struct Bench {
 /// # Errors
 /// [`BenchError`]; requests that fail during a measurement are counted, not errors.
 pub async fn run(args: BenchArgs, config: &Config, origin: &Origin) -> Result<(), BenchError> {
+    only::refuse_without_parts(&args.only, args.work)?;
     if args.work == Work::Validate {
         return validate::run(&args);
     }

@@ -74,18 +74,6 @@ pub(super) struct SearchRow {
 
 impl Report {
     pub(super) fn new(work: Work, base: &str, database: Option<String>, meter: &Meter) -> Self {
-        let work = match work {
-            Work::Audit => "audit",
-            Work::Checks => "checks",
-            Work::Crud => "crud",
-            Work::Import => "import",
-            Work::Read => "read",
-            Work::Search => "search",
-            Work::Smart => "smart",
-            Work::Terminology => "terminology",
-            Work::V2 => "v2",
-            Work::Validate => "validate",
-        };
         let mut notes = Vec::new();
         if database.is_none() {
             notes.push("no --database: no floor was measured".to_owned());
@@ -97,7 +85,7 @@ impl Report {
             notes.push("PostgreSQL's process was not found: name its --database".to_owned());
         }
         Self {
-            work,
+            work: work.name(),
             base: base.to_owned(),
             database,
             processors: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::load::{Interaction, Measured, Notes, measure};
-use super::{Bench, BenchError};
+use super::{Bench, BenchError, Only};
 use crate::fhir::json::{Value, parse};
 
 use floor::{Floors, Least};
@@ -47,10 +47,12 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
     queries.push(deep(bench).await?);
     queries.extend(kinds::queries(&known));
     queries.extend(mix::without_totals(&queries));
-    let (beside, only): (Vec<String>, Vec<String>) =
-        bench.args.only.clone().into_iter().partition(|name| name == beside::NAME);
+    let known = queries.iter().map(|query| query.name).chain([beside::NAME]);
+    let only = Only::of(&bench.args.only, &known.collect::<Vec<_>>())?;
     // What is costly is found among all.
-    let queries = chosen(queries, if beside.is_empty() { &only } else { &[] })?;
+    if !only.wants(beside::NAME) {
+        queries.retain(|query| only.names(query.name));
+    }
     let mut connection = Connection::new(&bench.target);
     let (mut all, mut bodies) = (Vec::new(), BTreeMap::new());
     for query in queries {
@@ -60,11 +62,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
         }
         all.push(ask(&mut connection, query, &mut bodies).await);
     }
-    let is_measured = |asked: &&Asked| {
-        let is_named = only.iter().any(|name| asked.query.name == name);
-        bench.args.only.is_empty() || is_named
-    };
-    let measured: Vec<&Asked> = all.iter().filter(is_measured).collect();
+    let measured: Vec<&Asked> = all.iter().filter(|asked| only.wants(asked.query.name)).collect();
     let counted = all.iter().map(|asked| match asked.least {
         Least::Count(number) => number,
         Least::Fetch { .. } => 0,
@@ -85,22 +83,10 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
             bench.report.note(line);
         }
     }
-    if bench.args.only.is_empty() || !beside.is_empty() {
+    if only.wants(beside::NAME) {
         beside::run(bench, &all, &mix).await;
     }
     Ok(())
-}
-
-/// The queries of these names, or all.
-fn chosen(queries: Vec<Query>, only: &[String]) -> Result<Vec<Query>, BenchError> {
-    let unknown = only.iter().find(|name| queries.iter().all(|query| query.name != *name));
-    if let Some(name) = unknown {
-        let names: Vec<&str> = queries.iter().map(|query| query.name).collect();
-        let text = format!("--only {name}: it is one of: {}", names.join("; "));
-        return Err(BenchError::Arguments(text));
-    }
-    let is_chosen = |query: &Query| only.is_empty() || only.iter().any(|name| query.name == name);
-    Ok(queries.into_iter().filter(is_chosen).collect())
 }
 
 /// Pages far from the first, found by following the links.
@@ -256,15 +242,6 @@ async fn ask_until(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_known_names_are_chosen() {
-        let queries = || vec![Query::one("a", "/a"), Query::one("b", "/b")];
-        assert_eq!(chosen(queries(), &[]).unwrap().len(), 2);
-        assert_eq!(chosen(queries(), &["b".to_owned()]).unwrap()[0].name, "b");
-        let refused = chosen(queries(), &["c".to_owned()]).unwrap_err().to_string();
-        assert!(refused.contains("a; b"), "{refused}");
-    }
 
     #[test]
     fn bodies_of_several_types_are_kept_under_the_name() {

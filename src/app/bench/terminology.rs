@@ -7,7 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::connection::Connection;
 use super::load::{Interaction, scattered};
-use super::{Bench, BenchError};
+use super::{Bench, BenchError, Only};
 use crate::app::release::generate::snomed::{Plan, code};
 
 const SYSTEM: &str = "http://snomed.info/sct";
@@ -28,6 +28,8 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
     let plan = Plan::new(bench.args.concepts, bench.args.seed);
     let (questions, size) = questions(&plan, bench.args.concepts);
     bench.report.note(format!("{} concepts; {size} in the expansion", bench.args.concepts));
+    let known: Vec<&str> = questions.iter().map(|it| it.name).collect();
+    let only = Only::of(&bench.args.only, &known)?;
     let mut connection = Connection::new(&bench.target);
     let probe = connection.send("GET", &questions[0].paths[0], None).await;
     let probe = probe.map_err(BenchError::io(bench.base.clone()))?;
@@ -36,9 +38,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
         let hint = "load what `kiln terminology generate snomed` makes first";
         return Err(BenchError::Arguments(format!("{hint}: {reason}")));
     }
-    let only = bench.args.only.clone();
-    let is_wanted = |it: &&Question| only.is_empty() || only.iter().any(|name| name == it.name);
-    for question in questions.iter().filter(is_wanted) {
+    for question in questions.iter().filter(|it| only.wants(it.name)) {
         for count in bench.clients.clone() {
             ask(bench, question, count).await;
         }

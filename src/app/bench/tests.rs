@@ -138,7 +138,12 @@ async fn results(work: Work) -> Value<'static> {
         feed: ([127, 0, 0, 1], 2575).into(),
         messages: None,
         quiet_floor: Vec::new(),
-        only: ["code sorted, popular", "count of a token", "token:not"].map(str::to_owned).into(),
+        only: match work {
+            Work::Search => {
+                ["code sorted, popular", "count of a token", "token:not"].map(str::to_owned).into()
+            }
+            _ => Vec::new(),
+        },
         header: Vec::new(),
         json: Some(path.clone()),
     };

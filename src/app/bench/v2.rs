@@ -27,7 +27,7 @@ use tokio_util::codec::Decoder as _;
 use super::connection::Connection;
 use super::load::{Interaction, Measured, Notes, measure};
 use super::target::Target;
-use super::{Bench, BenchError};
+use super::{Bench, BenchError, Only};
 use crate::hl7v2::charset::Charset;
 use crate::hl7v2::er7::{Message, Reading};
 use crate::hl7v2::frame::{Frame, Frames, framed};
@@ -61,6 +61,10 @@ const ANSWER: Duration = Duration::from_mins(1);
 const DRAINED: Duration = Duration::from_mins(10);
 /// Largest answer.
 const LARGEST: usize = 1024 * 1024;
+
+/// Its parts for `--only`, beside the kinds of messages.
+const STORE: &str = "store";
+const PACED: &str = "paced";
 
 /// What messages are about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -100,31 +104,34 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
     let maps = Maps::base(&spec.schema).map_err(|faults| {
         BenchError::Arguments(faults.first().map(ToString::to_string).unwrap_or_default())
     })?;
+    let kinds = [Kind::Visit, Kind::Result];
+    let known: Vec<&str> = match bench.args.messages {
+        Some(_) => kinds.map(Kind::name).into(),
+        None => [STORE, PACED].into_iter().chain(kinds.map(Kind::name)).collect(),
+    };
+    let only = Only::of(&bench.args.only, &known)?;
     let run = Numbers::new(bench.args.seed);
-    let is_wanted =
-        |name: &str, only: &[String]| only.is_empty() || only.iter().any(|it| it == name);
     let counts = |usual: usize, given: &[usize]| {
         if given.is_empty() { vec![usual] } else { given.to_vec() }
     };
-    let only = bench.args.only.clone();
     if let Some(count) = bench.args.messages {
-        let is_result = only.iter().any(|name| name == "result");
+        let is_result = only.names(Kind::Result.name());
         let kind = if is_result { Kind::Result } else { Kind::Visit };
         let clients = bench.args.clients.first().copied();
         return steady::run(bench, (kind, count), clients, &run).await;
     }
-    if is_wanted("store", &only) {
+    if only.wants(STORE) {
         for count in counts(STORING, &bench.args.clients) {
             store(bench, count, &run).await?;
         }
     }
-    if is_wanted("paced", &only) {
+    if only.wants(PACED) {
         for count in counts(STORING, &bench.args.clients) {
             paced::run(bench, count, &run).await?;
         }
     }
-    for kind in [Kind::Visit, Kind::Result] {
-        if is_wanted(kind.name(), &only) {
+    for kind in kinds {
+        if only.wants(kind.name()) {
             for count in counts(WORKING, &bench.args.clients) {
                 both(bench, kind, count, &maps, &run).await?;
             }

@@ -129,5 +129,22 @@ async fn events_say_by_which_token_something_was_done_and_not_what_it_is() {
     );
     assert_eq!(server.database.number(&named).await, 1, "{token}");
     assert!(!events.text().contains(&reader[ACCESS.len()..]), "{events:?}");
+    issued_tokens_are_named(&server, &auditor, policies[0]).await;
     server.stop().await;
+}
+
+/// What was issued is told by the names of the tokens: with ITI-71, the newest last, and without what was sent.
+async fn issued_tokens_are_named(server: &TestServer, auditor: &str, policy: &str) {
+    let url = "/AuditEvent?subtype=ITI-71&_sort=date";
+    let call = server.client.call("GET", url);
+    let call = call.header("Authorization", &format!("Bearer {auditor}"));
+    let events = call.send().await.expect(200);
+    let shown: Value = serde_json::from_slice(&events.body).unwrap();
+    let entries = shown["entry"].as_array().unwrap().iter();
+    let details =
+        entries.flat_map(|it| it["resource"]["entity"][0]["detail"].as_array().unwrap().iter());
+    let tokens = details.filter(|detail| detail["type"] == "token");
+    let named: Vec<_> = tokens.map(|detail| detail["valueString"].as_str().unwrap()).collect();
+    assert_eq!((named.len(), named[0]), (2, policy), "{events:?}");
+    assert!(!events.text().contains(SECRET), "{events:?}");
 }

@@ -1,11 +1,12 @@
 //! Who gets all of the ledger: outside destinations, which get its events, and rules, which make alerts.
 //!
 //! Each has a place in the order of the ledger, noted in the database after what comes before it has
-//! been taken, request by request. So a server that is killed between the two sends again what it had
+//! been taken, request by request (of checkpoints: in the folder of the seal). So a server that is killed between the two sends again what it had
 //! sent last, and leaves nothing out. One node sends at a time. What cannot be sent waits in the ledger,
 //! and is tried again after ever longer pauses.
 
 mod alerts;
+mod checkpoints;
 mod repository;
 mod syslog;
 mod turn;
@@ -28,6 +29,7 @@ use crate::store::maintenance::{self, Most, Reached};
 
 use super::super::database::StartError;
 use alerts::Alerts;
+use checkpoints::Checkpoints;
 use repository::Repository;
 use syslog::Syslog;
 use turn::{Events, Turn};
@@ -117,6 +119,7 @@ struct Feed {
 pub(in crate::app) struct Outlets {
     feeds: Vec<Feed>,
     alerts: Option<Alerts>,
+    checkpoints: Vec<Checkpoints>,
 }
 
 impl Outlets {
@@ -131,8 +134,9 @@ impl Outlets {
         base: &str,
     ) -> Result<Self, StartError> {
         let node = SystemIds::default().ordered();
-        let destinations = destinations(config);
-        let destinations = destinations.map_err(|error| StartError::Outlets(error.to_string()))?;
+        let unfit = |error: TrustError| StartError::Outlets(error.to_string());
+        let destinations = destinations(config).map_err(unfit)?;
+        let checkpoints = Checkpoints::all(config, store).map_err(unfit)?;
         let feed =
             |destination| Feed { store: store.clone(), destination, base: base.to_owned(), node };
         let feeds: Vec<Feed> = destinations.into_iter().map(feed).collect();
@@ -142,7 +146,7 @@ impl Outlets {
             let added = maintenance::add_outlet(store, name).await;
             added.map_err(|error| StartError::Store(root_cause(&error)))?;
         }
-        Ok(Self { feeds, alerts })
+        Ok(Self { feeds, alerts, checkpoints })
     }
 
     /// Sends as long as the server runs.
@@ -153,7 +157,8 @@ impl Outlets {
                 Box::pin(alerts.run()).await;
             }
         };
-        tokio::join!(feeds, alerts);
+        let checkpoints = self.checkpoints.into_iter().map(Checkpoints::run);
+        tokio::join!(feeds, alerts, futures_util::future::join_all(checkpoints));
     }
 }
 
@@ -225,7 +230,7 @@ impl Tries {
         match outcome {
             Ok(pass) => {
                 if self.failed > 0 {
-                    tracing::info!(outlet = name, "events of the ledger go out again");
+                    tracing::info!(outlet = name, "what goes out of the ledger goes out again");
                 }
                 self.failed = 0;
                 if pass == Pass::More { Duration::ZERO } else { PAUSE }
@@ -236,7 +241,7 @@ impl Tries {
                 let pause = after_failure(self.failed);
                 self.failed += 1;
                 let seconds = pause.as_secs();
-                tracing::warn!(outlet = name, %error, seconds, "events of the ledger wait");
+                tracing::warn!(outlet = name, %error, seconds, "what goes out of the ledger waits");
                 pause
             }
         }

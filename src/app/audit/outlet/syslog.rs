@@ -1,12 +1,12 @@
-//! A syslog server that gets events as DICOM audit messages, over TLS.
+//! A syslog server that gets events as DICOM audit messages, or checkpoints, over TLS.
 //!
-//! A connection takes many events: syslog has no answers, so only its end tells that the other
+//! A connection takes many of them: syslog has no answers, so only its end tells that the other
 //! side has read them.
 //!
 //! Spec: RFC 5424, RFC 5425, IHE ITI TF-2 3.20
 
 use crate::audit::balp::Event;
-use crate::audit::{dicom, syslog};
+use crate::audit::{Signed, dicom, syslog};
 use crate::outbound::{Line, Trust};
 
 use super::OutletError;
@@ -30,7 +30,8 @@ impl Syslog {
         let process = std::process::id();
         for event in events {
             let message = dicom::message(&event.body);
-            bytes.extend(syslog::frame(event.recorded, &self.host, process, &message));
+            let sender = (self.host.as_str(), process);
+            bytes.extend(syslog::frame(event.recorded, sender, syslog::EVENT, &message));
             if bytes.len() >= WRITE_BYTES {
                 line.say(&bytes).await?;
                 bytes.clear();
@@ -39,5 +40,16 @@ impl Syslog {
         line.say(&bytes).await?;
         line.end().await?;
         Ok(events.len())
+    }
+
+    /// Sends checkpoints on one connection, each as the line of JSON that it is in the file.
+    pub(super) async fn tell(&self, checkpoints: &[Signed]) -> Result<(), OutletError> {
+        let mut line = Line::open(&self.place, &self.trust).await?;
+        let sender = (self.host.as_str(), std::process::id());
+        for signed in checkpoints {
+            let (at, message) = (signed.checkpoint.at, signed.to_json().to_string());
+            line.say(&syslog::frame(at, sender, syslog::CHECKPOINT, &message)).await?;
+        }
+        Ok(line.end().await?)
     }
 }

@@ -155,7 +155,7 @@ mod tests {
     }
 
     /// At a thousand a second half of the reads may take 1.5 ms longer and a tenth may be lost, which each
-    /// run of `.ci/bench` measures by two builds: what costs more fails it, one bad round does not.
+    /// run of `.ci/bench` measures by two servers: what costs more fails it, one bad round does not.
     ///
     /// Covers in part: security A10.
     #[test]
@@ -182,9 +182,13 @@ mod tests {
         }
         assert_eq!(PACE, 1_000);
         let bench = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/bench"));
-        for needed in
-            ["--features bench-without-ledger\n", " bench audit ", " --without ", " --bounded "]
-        {
+        for needed in [
+            "--features bench-without-ledger\n",
+            " --without-ledger\n",
+            " bench audit ",
+            " --without ",
+            " --bounded ",
+        ] {
             assert!(bench.contains(needed), "{needed}: {bench}");
         }
     }

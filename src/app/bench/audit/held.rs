@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::connection::Connection;
 use super::super::figures::{Bound, Figure};
 use super::super::load::{Interaction, Notes};
-use super::super::{Bench, BenchError, Origin};
+use super::super::{Bench, BenchError, Only, Origin};
 use super::who;
 use crate::app::audit::folder::Folder;
 use crate::app::audit::sealer::log_name;
@@ -16,6 +16,10 @@ use crate::config::Config;
 use crate::error::{Error, root_cause};
 use crate::store::{Store, maintenance};
 
+/// Its parts for `--only`.
+pub(super) const SEAL: &str = "seal";
+pub(super) const SEARCH: &str = "search";
+pub(super) const WHO: &str = "who";
 /// What a row may weigh with its part of the indexes, beside its query and eight bytes a patient.
 const ROW_BYTES: f64 = 220.0;
 /// How long a search of events may take.
@@ -44,20 +48,19 @@ const DAYS: &str = "SELECT 'date=' || to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD
 pub(super) async fn run(
     bench: &mut Bench,
     paths: &[String],
+    only: &Only,
     settings: (&Config, &Origin),
 ) -> Result<(), BenchError> {
-    let only = bench.args.only.clone();
-    let is_asked = |name: &str| only.is_empty() || only.iter().any(|it| it == name);
     weigh(bench, "as they are").await?;
     fill(bench).await?;
     let rows = weigh(bench, "filled up").await?;
-    if is_asked("seal") {
+    if only.wants(SEAL) {
         Box::pin(compare(bench, rows, settings.0)).await?;
     }
-    if is_asked("search") {
+    if only.wants(SEARCH) {
         search(bench, paths).await?;
     }
-    if is_asked("who") {
+    if only.wants(WHO) {
         Box::pin(who::run(bench, paths, settings)).await?;
     }
     Ok(())
