@@ -73,10 +73,16 @@ async fn two_thousand_connections_stay_open_and_one_more_is_answered() {
         "http.max_connections=200",
     ])
     .await;
-    // What all feeds need is there before it is measured.
-    let mut first = connected(feed).await;
-    for n in 0..20 {
-        send(&mut first, &format!("warm-{n}")).await;
+    // What all feeds need, and the work on as many messages, is there before it is measured.
+    let mut first = Vec::new();
+    while first.len() < AT_ONCE {
+        first.push(connected(feed).await);
+    }
+    for round in 0..MANY / SHARE / AT_ONCE {
+        let sent = first.iter_mut().enumerate().map(|(at, sender)| async move {
+            send(sender, &format!("warm-{round}-{at}")).await;
+        });
+        join_all(sent).await;
     }
     drop(first);
     until_counted(&process, 0).await;
