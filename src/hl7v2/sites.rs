@@ -3,8 +3,8 @@
 //! Every node looks often whether there is a new version, and loads it beside those in use; what a
 //! message began with stays with it. A message that waited in line is never read by older profiles than
 //! those that were there when it was taken up, so what is replayed after a change has the change. A
-//! profile that this program cannot use keeps its sender's messages waiting, and says why in the log:
-//! without it they would become something else. One with rules that can have no effect is used without them.
+//! profile that this program cannot use keeps its sender's messages waiting, and says why in the log, on the
+//! page of messages and among the metrics: without it they would become something else. One with rules that can have no effect is used without them.
 //!
 //! Spec: v2 P2, P3
 
@@ -104,11 +104,22 @@ struct Loaded {
     sites: Vec<Loading>,
 }
 
-/// A profile; `None` for one that cannot be used.
+/// A profile, or why it cannot be used.
 struct Loading {
     version: SiteVersion,
     matching: Matching,
-    maps: Option<Arc<Maps>>,
+    maps: Result<Arc<Maps>, String>,
+}
+
+/// A profile that is installed and cannot be used: the messages of its senders wait.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Broken {
+    /// The site.
+    pub id: String,
+    /// The version.
+    pub version: i32,
+    /// Why, a fault a line, most with the name of the profile and the version.
+    pub fault: String,
 }
 
 impl Sites {
@@ -135,7 +146,7 @@ impl Sites {
     pub fn of(&self, sender: &Sender<'_>) -> Result<Arc<Maps>, Unusable> {
         match self.loaded().best(sender) {
             None => Ok(self.base.clone()),
-            Some(site) => site.maps.clone().ok_or(Unusable),
+            Some(site) => site.maps.clone().map_err(|_| Unusable),
         }
     }
 
@@ -143,7 +154,18 @@ impl Sites {
     pub fn named(&self, id: &str) -> Option<Arc<Maps>> {
         let loaded = self.loaded();
         let site = loaded.sites.iter().find(|site| site.version.id == id);
-        site.and_then(|site| site.maps.clone())
+        site.and_then(|site| site.maps.clone().ok())
+    }
+
+    /// The profiles that cannot be used.
+    pub fn broken(&self) -> Vec<Broken> {
+        let loaded = self.loaded();
+        let all = loaded.sites.iter().filter_map(|site| {
+            let fault = site.maps.as_ref().err()?.clone();
+            let SiteVersion { id, version, .. } = &site.version;
+            Some(Broken { id: id.clone(), version: *version, fault })
+        });
+        all.collect()
     }
 
     /// The version of the profile for a sender.
@@ -154,7 +176,7 @@ impl Sites {
     /// How the messages of a sender are taken in.
     pub fn wishes(&self, sender: &Sender<'_>) -> Wishes {
         let loaded = self.loaded();
-        let maps = loaded.best(sender).and_then(|site| site.maps.as_ref());
+        let maps = loaded.best(sender).and_then(|site| site.maps.as_ref().ok());
         maps.map(|maps| maps.site().wishes).unwrap_or_default()
     }
 
@@ -216,22 +238,24 @@ impl Sites {
         tracing::info!(profiles = sites.len(), mark = found.mark, "profiles of senders are loaded");
         let loaded = Arc::new(Loaded { mark: found.mark, sites });
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        let labels = self.store.labels();
+        metrics::gauge!("kiln_v2_profiles_unusable", &labels).set(self.broken().len() as f64);
         Ok(())
     }
 
     /// A profile as it is used. One that cannot be used still says for whom it is.
-    fn compiled(&self, version: &SiteVersion, toml: &str) -> (Matching, Option<Arc<Maps>>) {
+    fn compiled(&self, version: &SiteVersion, toml: &str) -> (Matching, Result<Arc<Maps>, String>) {
         let file = format!("{} {}", version.id, version.version);
         match installed(&self.base, toml, &file, &self.spec) {
             Ok((maps, idle)) => {
                 for fault in idle {
                     tracing::warn!(profile = file, %fault, "a rule of a profile has no effect");
                 }
-                (maps.site().matching.clone(), Some(maps))
+                (maps.site().matching.clone(), Ok(maps))
             }
             Err(fault) => {
                 tracing::error!(profile = file, %fault, "a profile cannot be used: its messages wait");
-                (edit::matching(toml), None)
+                (edit::matching(toml), Err(fault.to_string()))
             }
         }
     }

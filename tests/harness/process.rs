@@ -143,10 +143,15 @@ impl Process {
         }
     }
 
-    /// Kills the server with SIGKILL and starts it again; its PostgreSQL lives on.
-    pub(crate) fn kill_and_restart(&mut self) {
+    /// Kills the server with SIGKILL; its PostgreSQL lives on.
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// The same, and starts it again.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.kill();
         self.restart();
     }
 

@@ -28,7 +28,7 @@ const BACK_WITHIN: Duration = Duration::from_secs(20);
 
 /// How a message is sent.
 #[derive(Clone)]
-enum Way {
+pub(super) enum Way {
     Http(Box<Client>),
     /// Over MLLP, with one answer.
     Original(SocketAddr),
@@ -38,14 +38,14 @@ enum Way {
 
 impl Way {
     /// What a message is to be answered with.
-    fn codes(&self) -> &'static [&'static str] {
+    pub(super) fn codes(&self) -> &'static [&'static str] {
         match self {
             Self::Http(_) | Self::Original(_) => &["AA"],
             Self::Enhanced(_) => &["CA", "AA"],
         }
     }
 
-    fn message(&self, id: &str) -> String {
+    pub(super) fn message(&self, id: &str) -> String {
         let message = adt("A28", id, id);
         match self {
             Self::Http(_) | Self::Original(_) => message,
@@ -84,7 +84,7 @@ impl Way {
     }
 
     /// Sends a message until it is accepted; its answers.
-    async fn deliver(&self, message: &str) -> Vec<Bytes> {
+    pub(super) async fn deliver(&self, message: &str) -> Vec<Bytes> {
         let mut receipt: Option<Bytes> = None;
         for _ in 0..400 {
             let answers = self.send(message).await;

@@ -465,8 +465,8 @@ fn each_message_that_is_asked_for_has_a_map() {
         "OMG^O19", "OMP^O09", "RDE^O11", "RDE^O25", "RDS^O13", "RAS^O17", "VXU^V04", "DFT^P03",
         "DFT^P11", "BAR^P01", "BAR^P02", "BAR^P05", "PPR^PC1", "PPR^PC2", "PPR^PC3", "ORU^R01",
     ];
-    // A19 and A20 ask and tell of beds, A56 to A59 were never used.
-    let adt = of("ADTA", 1..=62, &[19, 20, 56, 57, 58, 59]);
+    // A19 asks, by QRY, and is refused; A56 to A59 were never used.
+    let adt = of("ADTA", 1..=62, &[19, 56, 57, 58, 59]);
     let ranges = [of("SIUS", 12..=26, &[25]), of("MDMT", 1..=11, &[]), of("REFI", 12..=15, &[])];
     let wanted = adt.into_iter().chain(ranges.into_iter().flatten());
     let missing: Vec<_> = wanted
@@ -474,7 +474,8 @@ fn each_message_that_is_asked_for_has_a_map() {
         .filter(|(kind, event)| maps.rule(kind, event).is_none())
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
-    for (kind, event) in ["ADT^A99", "ORU^R99", "XYZ^Q01", "MDM^T12"].map(one) {
+    for (kind, event) in ["ADT^A19", "ADT^A99", "MDM^T12", "ORU^R99", "QRY^A19", "XYZ^Q01"].map(one)
+    {
         assert!(maps.rule(&kind, &event).is_none(), "{kind}^{event}");
     }
 }

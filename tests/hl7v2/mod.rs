@@ -25,3 +25,4 @@ mod secure;
 mod sites;
 mod stay;
 mod stories;
+mod strain;

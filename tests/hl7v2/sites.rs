@@ -334,9 +334,19 @@ async fn messages_wait_for_a_profile_that_cannot_be_used() {
         value(&other.send(&result("XRAY", "2", "K").replace("|12^", "|13^")).await, "MSA-1"),
         "AA"
     );
+    // Who looks after the feeds sees why they wait.
+    let shown = async |wanted: bool| {
+        let page = at(&server, "/v2").await.text();
+        let is_told = page.contains("<li>stm-lab 1:6: site.zone: ");
+        assert_eq!(is_told, wanted, "{page}");
+        let broken = server.messages().sites().broken();
+        assert_eq!(broken.iter().any(|one| one.id == "stm-lab"), wanted, "{broken:?}");
+    };
+    shown(true).await;
     install(&server, "stm-lab", Some(LAB)).await;
     assert_eq!(value(&sender.read().await.unwrap(), "MSA-1"), "AA");
     assert_eq!(total(observations(&server.client, "718-7").await).as_deref(), Some("1"));
+    shown(false).await;
 }
 
 /// An earlier program took rules that lead nowhere: the profile stays in use with all else that it has.

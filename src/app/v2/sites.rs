@@ -222,14 +222,20 @@ pub(super) async fn list(
 ) -> Result<ExitCode, Box<dyn Error>> {
     let opened = Opened::new(config).await?;
     let found = opened.engine.site_versions(name, &caller("map list")).await;
+    let spec = opened.engine.spec().clone();
     opened.close().await;
     let mut all = found?;
+    let base = hl7v2::base_maps(&config.hl7v2, &spec)?;
     if name.is_none() {
         // The newest of each stands first.
         all.dedup_by(|next, kept| next.id == kept.id);
     }
     for SiteVersion { id, version, toml, at, by, note } in all {
-        let state = if toml.is_some() { "" } else { "  withdrawn" };
+        let state = match &toml {
+            None => "  withdrawn",
+            Some(toml) if sites::installed(&base, toml, &id, &spec).is_err() => "  cannot be used",
+            Some(_) => "",
+        };
         let note = if note.is_empty() { note } else { format!("  {note}") };
         writeln!(out, "{id}  {version}  {at}  {by}{state}{note}")?;
     }

@@ -12,15 +12,14 @@
 //! | `copy` | messages as documents |
 //! | `find`, `keys` | keys -> resources; who a patient is |
 //! | `members` | results that belong to another |
-//! | `merge` | patients that become one or belong together |
-//! | `pairs` | what each MRG goes with |
+//! | `merge`, `pairs` | patients that become one or belong together; what each MRG goes with |
 //! | `partial` | what is left out because it is not valid |
 //! | `plan` | what is written, by what is stored |
 //! | `prune` | what a message made before and makes no longer |
 //! | `resolve` | what a message is about, for who only asks |
 //! | `settle` | what a merge has left behind |
 //! | `snapshot` | what a list of all there is ends |
-//! | `stale` | news that come late |
+//! | `stale`, `supply` | news that come late; what a message says nothing of |
 //! | `told` | which sender told of which number of a patient |
 //! | `unmerge` | merges that are taken back |
 //!
@@ -41,6 +40,7 @@ mod resolve;
 mod settle;
 mod snapshot;
 mod stale;
+mod supply;
 mod told;
 mod unmerge;
 

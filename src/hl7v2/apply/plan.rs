@@ -8,6 +8,7 @@ use super::change::{outdated, prior};
 use super::find::Found;
 use super::keys::{is_same, keys_of, numbers_of};
 use super::stale::{self, Stale, moves};
+use super::supply::supply;
 use super::{Applier, Case, Halt};
 use crate::fhir::json::{Object, Value};
 use crate::fhir::{Identity, ResourceType, VersionId};
@@ -193,7 +194,7 @@ impl Plan {
             None => amend::begun(said, &draft.parts),
         };
         person::keep_numbers(&mut now, others);
-        supply(&mut now, stored, of, case);
+        supply(&mut now, stored, stale, draft, case);
         let is_result = matches!(draft.resource_type.as_str(), "Observation" | "DiagnosticReport");
         if let Some(stored) = stored.filter(|_| is_result && stale::tells_results(case)) {
             let status = now.get("status").and_then(Value::as_str).unwrap_or_default();
@@ -344,21 +345,6 @@ impl Plan {
     }
 }
 
-/// What a resource has although the message says nothing of it: when it is new, or as it was.
-fn supply(now: &mut Json, stored: Option<&Json>, of: ResourceType, case: &Case<'_>) {
-    if of == ResourceType::PATIENT && stored.is_none() && !now.contains("gender") {
-        now.set("gender", "unknown");
-    }
-    let is_told = |path: &str| path.parse().is_ok_and(|path| case.message.get(&path).is_valued());
-    let kept = stored.and_then(|stored| stored.get("type"));
-    if let Some(kept) = kept.filter(|_| of.to_string() == "Encounter")
-        && !is_told("PV1-4")
-        && !is_told("PV1-18")
-    {
-        now.set("type", kept.clone());
-    }
-}
-
 /// A resource without what only the server writes.
 pub(super) fn bare(resource: &Json) -> Json {
     let mut body = resource.clone();
@@ -420,6 +406,7 @@ fn event<'a>(case: &'a Case<'_>, said: &'a Json) -> Event<'a> {
         ended: period("end"),
         place: place(&["active", "planned"]),
         prior: place(&["completed"]),
+        kept: place(&["reserved"]),
         habits: Habits {
             registers_arrivals: case.maps.site().has(Habit::RegistersArrivals),
             ends_by_data: case.maps.site().has(Habit::EndsByData),

@@ -2,7 +2,7 @@
 //!
 //! | thing | of when |
 //! |---|---|
-//! | data of a person or a visit, movements | the event (EVN-6, EVN-2), else MSH-7 |
+//! | data of a person, a visit, an appointment, a document or a bed, movements | the event (EVN-6, EVN-2), else MSH-7 |
 //! | a list of all there is | the same, for each list, sender and owner |
 //! | a result | when it was made or issued (OBX-19, OBR-22) where both tell, else MSH-7 |
 //!
@@ -41,6 +41,9 @@ impl Stale {
             "Patient" => vec![("demographics", self.data)],
             "Encounter" if moves(case) => vec![("data", self.data), ("movement", movement)],
             "Encounter" => vec![("data", self.data)],
+            // A bed as such: others tell of places in passing.
+            "Location" if case.draft.event.1 == "A20" => vec![("data", self.data)],
+            "Appointment" | "DocumentReference" | "Slot" => vec![("data", self.data)],
             "DiagnosticReport" | "Observation" if tells_results(case) => vec![("sent", self.sent)],
             _ => Vec::new(),
         }

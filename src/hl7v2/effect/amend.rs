@@ -140,9 +140,7 @@ fn take_out(now: &mut Json, removal: &Removal) {
 /// An extension is named by its url, and goes as a whole: `extension[http://..]`.
 fn remove(now: &mut Json, path: &str) {
     if let Some(url) = path.strip_prefix("extension[").and_then(|rest| rest.strip_suffix(']')) {
-        let mut all = list(now, "extension");
-        all.retain(|one| one.str_at("url") != Some(url));
-        set_list(now, "extension", all);
+        drop_extension(now, url);
         return;
     }
     let (first, rest) =
@@ -170,6 +168,13 @@ fn remove(now: &mut Json, path: &str) {
     if is_empty {
         now.remove(name);
     }
+}
+
+/// Takes out the extension that has this url.
+pub fn drop_extension(now: &mut Json, url: &str) {
+    let mut all = list(now, "extension");
+    all.retain(|one| one.str_at("url") != Some(url));
+    set_list(now, "extension", all);
 }
 
 /// Those of authorities that the message does not name, and its own; each stays in its place.

@@ -2,6 +2,7 @@
 //!
 //! Spec: v2 S22
 
+use super::places::is_kept;
 use super::visit::Event;
 use super::{Json, list, set_list};
 use crate::fhir::Instant;
@@ -99,7 +100,8 @@ fn place_status(visit: &mut Json, status: &str, at: &str, until: Option<&str>) {
 /// The visit has been at `place` since a time before other places.
 fn insert(visit: &mut Json, place: &Json, since: &str) {
     let Some(at) = instant(since) else { return };
-    let mut all = list(visit, "location");
+    // Where the patient may be next is not of the past.
+    let (kept, mut all): (Vec<_>, Vec<_>) = list(visit, "location").into_iter().partition(is_kept);
     let is_known = all.iter().any(|one| {
         one.get("location").and_then(Value::as_object) == Some(place)
             && start_of(one).and_then(instant) == Some(at)
@@ -127,6 +129,7 @@ fn insert(visit: &mut Json, place: &Json, since: &str) {
     let period = Json::new().with("start", since.to_owned()).with_some("end", end);
     let entry = Json::new().with("location", place.clone()).with("status", status);
     all.insert(index, Value::Object(entry.with("period", period)));
+    all.extend(kept);
     set_list(visit, "location", all);
 }
 
@@ -159,6 +162,7 @@ mod tests {
             ended: None,
             place: Some(place(to)),
             prior: None,
+            kept: None,
             habits: super::super::visit::Habits::default(),
         }
     }

@@ -7,6 +7,7 @@
 //! | `late` | visits by news that come late |
 //! | `part` | lists of which a message tells a part |
 //! | `person` | two patients that are one, or belong together |
+//! | `places` | where somebody is during a visit |
 //! | `result` | results by their status |
 //! | `visit` | visits by their events |
 //!
@@ -16,6 +17,7 @@ pub mod amend;
 pub mod late;
 pub mod part;
 pub mod person;
+mod places;
 pub mod result;
 pub mod visit;
 

@@ -82,7 +82,7 @@ impl Part {
                 // It was told of without a code before.
             } else if let Some(at) = plain.iter().position(|new| *new == one) {
                 all.push(plain.remove(at));
-            } else if !says_plain || is_silent(&one) {
+            } else if !(says_plain || self.is_all) || is_silent(&one) {
                 all.push(one);
             }
         }

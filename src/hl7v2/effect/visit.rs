@@ -1,11 +1,11 @@
-//! Visits by their events: status, period, places and classes, with their history.
+//! Visits by their events: status, period and classes, with their history; `places` has where somebody is.
 //!
 //! The events tell what happened, the stored visit what was known; a step that cannot follow is told
 //! and done as far as that is safe. An event about data (A08, A31) never changes the status.
 //!
 //! Spec: v2 E-A01 to E-A38
 
-use super::{Json, Remark, list, set_list, text_of};
+use super::{Json, Remark, list, places, set_list, text_of};
 use crate::fhir::json::Value;
 
 /// What happened.
@@ -23,6 +23,8 @@ pub struct Event<'a> {
     pub place: Option<Json>,
     /// Where the patient was (PV1-6).
     pub prior: Option<Json>,
+    /// Where a place is kept for the patient (PV1-42).
+    pub kept: Option<Json>,
     /// What the sender's profile says of events.
     pub habits: Habits,
 }
@@ -47,7 +49,7 @@ pub fn advanced(stored: Option<&Json>, now: &Json, event: &Event<'_>) -> (Json, 
     let status = next_status(before.as_deref(), event, &mut told);
     keep_class(stored, &mut visit, event);
     period(before.as_deref(), &mut visit, event);
-    places(&mut visit, event, &mut told);
+    places::after(&mut visit, event, &mut told);
     set_status(before.as_deref(), status, &mut visit, event);
     (visit, told)
 }
@@ -81,20 +83,24 @@ pub fn is_movement(event: &str) -> bool {
             | "A12"
             | "A13"
             | "A14"
+            | "A15"
             | "A17"
             | "A21"
             | "A22"
             | "A23"
+            | "A26"
             | "A27"
             | "A32"
             | "A33"
             | "A38"
+            | "A52"
+            | "A53"
     )
 }
 
-/// The status after an event.
-fn next_status(before: Option<&str>, event: &Event<'_>, told: &mut Vec<Remark>) -> &'static str {
-    let kept = |status: &str| match status {
+/// The status of before.
+fn kept(status: &str) -> &'static str {
+    match status {
         "planned" => "planned",
         "arrived" => "arrived",
         "triaged" => "triaged",
@@ -104,7 +110,11 @@ fn next_status(before: Option<&str>, event: &Event<'_>, told: &mut Vec<Remark>) 
         "cancelled" => "cancelled",
         "entered-in-error" => "entered-in-error",
         _ => "unknown",
-    };
+    }
+}
+
+/// The status after an event.
+fn next_status(before: Option<&str>, event: &Event<'_>, told: &mut Vec<Remark>) -> &'static str {
     let has_ended = matches!(before, Some("finished" | "cancelled" | "entered-in-error"));
     let mut unexpected = |is: bool| {
         if is {
@@ -139,6 +149,13 @@ fn next_status(before: Option<&str>, event: &Event<'_>, told: &mut Vec<Remark>) 
         }
         "A11" | "A38" | "A27" => "cancelled",
         "A21" => "onleave",
+        // What was told of a leave was wrong: the patient never left, or has not come back.
+        "A52" if before == Some("onleave") => "in-progress",
+        "A53" if before == Some("in-progress") => "onleave",
+        "A52" | "A53" => {
+            unexpected(true);
+            before.map_or("in-progress", kept)
+        }
         "A23" => "entered-in-error",
         "A02" | "A06" | "A07" | "A09" | "A10" | "A12" | "A17" | "A32" | "A33" => {
             unexpected(before.is_none() || has_ended);
@@ -229,108 +246,6 @@ fn period(before: Option<&str>, visit: &mut Json, event: &Event<'_>) {
     }
 }
 
-fn places(visit: &mut Json, event: &Event<'_>, told: &mut Vec<Remark>) {
-    let mut all = list(visit, "location");
-    match event.name {
-        "A01" | "A04" | "A05" | "A14" | "A08" | "A28" | "A31" => {
-            if let Some(place) = event.place.clone().filter(|_| all.is_empty()) {
-                let status = if matches!(event.name, "A05" | "A14") { "planned" } else { "active" };
-                all.push(entry(place, status, event.begun.unwrap_or(event.at)));
-            } else if matches!(event.name, "A01" | "A04") {
-                // A planned place is taken.
-                set_all(&mut all, "planned", "active", None);
-            }
-        }
-        "A02" | "A06" | "A07" | "A09" | "A10" | "A17" => move_to(&mut all, event, told),
-        "A12" | "A32" | "A33" => {
-            let last = all.iter().rposition(|one| one.str_at("status") == Some("active"));
-            if let Some(last) = last.filter(|last| *last > 0) {
-                all.remove(last);
-                reopen(&mut all);
-            } else {
-                told.push("unexpected-transition");
-            }
-        }
-        "A03" => set_all(&mut all, "active", "completed", Some(event.ended.unwrap_or(event.at))),
-        "A13" => reopen(&mut all),
-        _ => {}
-    }
-    if let Some(ended) =
-        event.ended.filter(|_| event.habits.ends_by_data && !is_movement(event.name))
-    {
-        set_all(&mut all, "active", "completed", Some(ended));
-    }
-    set_list(visit, "location", all);
-}
-
-/// Closes the place of before and opens the one of now.
-fn move_to(all: &mut Vec<Value<'static>>, event: &Event<'_>, told: &mut Vec<Remark>) {
-    let Some(place) = &event.place else { return };
-    let name = |one: &Value<'static>| {
-        one.get("location").and_then(|it| it.str_at("reference")).map(str::to_owned)
-    };
-    let new = place.get("reference").and_then(Value::as_str).map(str::to_owned);
-    let active = all.iter().rfind(|one| one.str_at("status") == Some("active")).and_then(name);
-    if active.is_some() && active == new {
-        return;
-    }
-    let prior =
-        event.prior.as_ref().and_then(|prior| prior.get("reference")).and_then(Value::as_str);
-    match (&active, prior) {
-        (Some(active), Some(prior)) if active != prior => told.push("prior-location"),
-        (None, Some(_)) => {
-            if let Some(prior) = event.prior.clone() {
-                all.push(Value::Object(ended_entry(prior, event.at)));
-            }
-        }
-        _ => {}
-    }
-    set_all(all, "active", "completed", Some(event.at));
-    all.push(entry(place.clone(), "active", event.at));
-}
-
-fn entry(place: Json, status: &'static str, since: &str) -> Value<'static> {
-    let period = Json::new().with("start", since.to_owned());
-    Value::Object(Json::new().with("location", place).with("status", status).with("period", period))
-}
-
-fn ended_entry(place: Json, at: &str) -> Json {
-    let period = Json::new().with("end", at.to_owned());
-    Json::new().with("location", place).with("status", "completed").with("period", period)
-}
-
-/// Gives all places of one status another, with an end.
-fn set_all(all: &mut [Value<'static>], from: &str, to: &'static str, end: Option<&str>) {
-    for one in all.iter_mut().filter(|one| one.str_at("status") == Some(from)) {
-        let Some(one) = one.as_object_mut() else { continue };
-        one.set("status", to);
-        let Some(end) = end else { continue };
-        let mut period = match one.get("period") {
-            Some(Value::Object(period)) => period.clone(),
-            _ => Json::new(),
-        };
-        period.set("end", end.to_owned());
-        one.set("period", period);
-    }
-}
-
-/// The last place is where the patient is again.
-fn reopen(all: &mut [Value<'static>]) {
-    let last = all.iter_mut().rfind(|one| one.str_at("status") == Some("completed"));
-    let Some(one) = last.and_then(Value::as_object_mut) else { return };
-    one.set("status", "active");
-    let is_empty = match one.get_mut("period") {
-        Some(Value::Object(period)) => {
-            period.remove("end");
-            period.is_empty()
-        }
-        _ => false,
-    };
-    if is_empty {
-        one.remove("period");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,6 +262,7 @@ mod tests {
             ended: None,
             place: None,
             prior: None,
+            kept: None,
             habits: Habits::default(),
         }
     }
@@ -413,6 +329,8 @@ mod tests {
             (&["A01@a", "A11"], "cancelled 01- a:active h1"),
             (&["A01@a", "A23"], "entered-in-error 01- a:active h1"),
             (&["A01@a", "A21", "A22"], "in-progress 01- a:active h2"),
+            (&["A01@a", "A21", "A52"], "in-progress 01- a:active h2"),
+            (&["A01@a", "A21", "A22", "A53"], "onleave 01- a:active h3"),
             (&["A01@a", "A08@c"], "in-progress 01- a:active h0"),
             (&["A01@a", "A03", "A08"], "finished 01-02 a:completed h1"),
             (&["A08"], "unknown - h0"),
@@ -423,6 +341,8 @@ mod tests {
             (&["A02@b"], "in-progress - b:active h0 !"),
             (&["A01@a", "A03", "A02@b"], "finished 01-02 a:completed b:active h1 !"),
             (&["A01@a", "A12"], "in-progress 01- a:active h0 !"),
+            (&["A01@a", "A52"], "in-progress 01- a:active h0 !"),
+            (&["A01@a", "A03", "A53"], "finished 01-02 a:completed h1 !"),
         ] {
             assert_eq!(shown(events), expected, "{events:?}");
         }

@@ -258,8 +258,9 @@ impl<'a> Drafting<'a> {
                 }
                 continue;
             }
+            let is_coded = !matches!(act, Act::Plain);
             let mark = out.mark(&rule.element, act);
-            let read = eval.read_so_far();
+            let (read, written) = (eval.read_so_far(), out.writes.len());
             let is_made = match &rule.work {
                 Work::Build(rules) => {
                     let mut inner = Writing::default();
@@ -279,6 +280,8 @@ impl<'a> Drafting<'a> {
             };
             if !is_made {
                 eval.forget(read);
+            } else if let Some(acts) = rule.acts.as_ref().filter(|_| is_coded) {
+                self.acted(eval, acts, &scope, &mut out.writes[written..]);
             }
         }
     }

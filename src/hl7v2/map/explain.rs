@@ -46,7 +46,7 @@ fn one(
     let count = around.len();
     around.extend(rule.when.iter().flat_map(reads));
     if let Some(acts) = &rule.acts {
-        around.push(acts.action.to_string());
+        around.extend(reads(&acts.action));
         around.extend(reads(&acts.key));
     }
     if let Some(Each::Segment(name)) = rule.each {

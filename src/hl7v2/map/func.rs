@@ -2,7 +2,7 @@
 
 use crate::fhir::json::Object;
 use crate::hl7v2::types::{
-    Args, Context, Json, Rep, address, attach, code, id, name, number, pl, time, timing,
+    Args, Context, Json, Rep, address, attach, code, id, name, number, place, time, timing,
 };
 
 /// What an expression gives.
@@ -110,6 +110,9 @@ pub(crate) const FUNCS: &[Func] = &[
     each("nm", "Quantity", &["unit"], number::nm),
     each("nr", "Range", &["unit"], number::nr),
     each("number", "decimal", &[], number::plain),
+    each("pl_id", "Identifier", &[], place::pl_id),
+    each("pl_kind", "CodeableConcept", &[], place::pl_kind),
+    each("pl_name", "string", &[], place::pl_name),
     each("ref_range", "Observation.referenceRange", &["unit"], number::ref_range),
     each("rp", "Attachment", &[], attach::rp),
     each("rpt", "Timing", &["start", "end", "count", "duration", "unit"], timing::rpt),
@@ -137,7 +140,8 @@ pub(crate) const FUNCS: &[Func] = &[
     resource("cnn", "Practitioner", name::cnn),
     resource("hd_organization", "Organization", id::hd_organization),
     resource("maker", "Organization", name::maker),
-    resource("pl", "Location", pl),
+    resource("pl", "Location", place::pl),
+    resource("pl_around", "Location", place::pl_around),
     resource("xcn", "Practitioner", name::xcn),
     resource("xon", "Organization", name::xon),
     piped("annotation", Gives::Fhir("Annotation"), &["time", "author"]),

@@ -344,10 +344,11 @@ impl Reader<'_> {
     fn acts(&mut self, table: &dyn TableLike, element: &Element, key: &str) -> Option<Acts> {
         let action = table.get("action")?;
         let is_list = matches!(element.steps.as_slice(), [step] if step.is_list);
-        let path = action.as_str().and_then(|text| text.parse().ok());
+        let code = self.expr(action, key);
+        let segment = code.as_ref().and_then(|code| code.paths().first().map(|it| it.segment));
         let known_by = table.get("key").and_then(|item| self.expr(item, key));
-        match (path, known_by) {
-            (Some(action), Some(key)) if is_list => Some(Acts { action, key }),
+        match (code.zip(segment), known_by) {
+            (Some((action, segment)), Some(key)) if is_list => Some(Acts { action, segment, key }),
             _ => {
                 let reason =
                     "action: a field is wanted, a key beside it, and a list of the resource";

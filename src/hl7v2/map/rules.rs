@@ -44,8 +44,10 @@ pub struct Rule {
 /// By what an entry of a list is made, changed and deleted alone.
 #[derive(Clone, Debug)]
 pub struct Acts {
-    /// The field with the code of what is to be done with it.
-    pub action: Path,
+    /// The code of what is to be done with it.
+    pub action: Expr,
+    /// The segment whose field that is.
+    pub segment: SegmentName,
     /// What it is known by.
     pub key: Expr,
 }

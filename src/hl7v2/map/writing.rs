@@ -9,8 +9,7 @@ use crate::hl7v2::types::{Json, id};
 
 use super::draft::{Drafting, Write};
 use super::element::{Element, Select, Step, Writer};
-use super::eval::{Eval, Item, Read};
-use super::expr::Expr;
+use super::eval::{Eval, Read};
 use super::instance::Key;
 use super::rules::{Acts, Rule};
 use super::scope::Scope;
@@ -95,7 +94,7 @@ pub(super) enum Act {
     /// It is made, or brought up to date.
     Told(String),
     /// It is one of all there are.
-    All,
+    All(Option<String>),
     /// No code says so.
     Plain,
 }
@@ -107,6 +106,8 @@ pub(super) struct Writing {
     pub(super) writes: Vec<Write>,
     pub(super) removed: Vec<Removal>,
     pub(super) parts: Vec<Part>,
+    /// The ids of entries so far.
+    marks: Vec<String>,
 }
 
 impl Writing {
@@ -141,7 +142,7 @@ impl Writing {
             Act::Kept => {
                 self.part(element);
             }
-            Act::All | Act::Plain | Act::Told(_) => return true,
+            Act::All(_) | Act::Plain | Act::Told(_) => return true,
         }
         false
     }
@@ -151,14 +152,21 @@ impl Writing {
         match act {
             Act::Told(mark) => {
                 self.part(element);
-                Some(mark)
+                Some(self.fresh(mark))
             }
-            Act::All => {
+            Act::All(mark) => {
                 self.part(element).is_all = true;
-                None
+                mark.map(|mark| self.fresh(mark))
             }
             Act::Gone(_) | Act::Kept | Act::Plain => None,
         }
+    }
+
+    /// The id of an entry, with a number behind it where the message tells of it more than once.
+    fn fresh(&mut self, mark: String) -> String {
+        let before = self.marks.iter().filter(|known| **known == mark).count();
+        self.marks.push(mark.clone());
+        if before == 0 { mark } else { format!("{mark}-{}", before + 1) }
     }
 
     /// Notes of which slots of lists nothing is said: their fields are empty.
@@ -205,8 +213,9 @@ impl Writing {
 impl<'a> Drafting<'a> {
     /// What becomes of the entry that a rule makes of the segment at hand.
     pub(super) fn act(&self, eval: &Eval<'a>, acts: &Acts, scope: &Scope, owner: usize) -> Act {
-        let items = eval.items(&Expr::Path(acts.action), scope, Some(owner));
-        let code = items.first().map(Item::text).unwrap_or_default();
+        let was = self.context.quiet.replace(true);
+        let code = eval.text(&acts.action, scope, Some(owner));
+        self.context.quiet.set(was);
         let known_by = || {
             let read = eval.read_so_far();
             let text = eval.text(&acts.key, scope, Some(owner));
@@ -219,13 +228,13 @@ impl<'a> Drafting<'a> {
             Some(Deed::Add | Deed::Change) => known_by().map(Act::Told),
             Some(Deed::Delete | Deed::Unlink) => Some(known_by().map_or(Act::Kept, Act::Gone)),
             Some(Deed::Leave | Deed::Unchanged) => Some(Act::Kept),
-            Some(Deed::All) => Some(Act::All),
+            Some(Deed::All) => Some(Act::All(known_by())),
             None => None,
         };
         let act = act.unwrap_or(Act::Plain);
         if let Act::Gone(_) | Act::Kept = act {
             // What else it says needs no rule.
-            let segments = scope.see(acts.action.segment, &self.rule.groups, self.message);
+            let segments = scope.see(acts.segment, &self.rule.groups, self.message);
             if let Some(segment) = segments.first() {
                 let fields =
                     segment.fields().map(|part| (segment.position(), part.place().field, 0));
@@ -233,6 +242,19 @@ impl<'a> Drafting<'a> {
             }
         }
         act
+    }
+}
+
+impl<'a> Drafting<'a> {
+    /// Notes that the code of an entry that was made has had its effect.
+    pub(super) fn acted(&self, eval: &Eval<'a>, acts: &Acts, scope: &Scope, writes: &mut [Write]) {
+        let seen = scope.see(acts.segment, &self.rule.groups, self.message);
+        let Some(segment) = seen.first() else { return };
+        let own = acts.action.paths().into_iter().filter(|path| path.segment == acts.segment);
+        for path in own.filter(|path| segment.field(path.field).is_valued()) {
+            eval.used.borrow_mut().push((segment.position(), path.field, 0));
+            writes.iter_mut().for_each(|write| write.sources.push(path.to_string()));
+        }
     }
 }
 

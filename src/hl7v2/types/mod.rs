@@ -26,7 +26,7 @@ pub mod id;
 pub mod name;
 pub mod number;
 pub mod obx;
-mod place;
+pub mod place;
 mod rep;
 pub mod time;
 pub mod timing;

@@ -7,6 +7,7 @@ use axum::http::{Response, StatusCode, request};
 use uuid::Uuid;
 
 use crate::engine::{Counted, MessageFilter, MessageRow, MessageState, Replay};
+use crate::hl7v2::sites::Broken;
 use crate::http::oauth::pages::html::Html;
 use crate::http::oauth::pages::reply;
 use crate::http::outcome::Failure;
@@ -83,7 +84,8 @@ async fn shown(guest: &Guest) -> Result<Response<Body>, Failure> {
         Ok(found) => found,
         Err(error) => return refused(error),
     };
-    let html = queues(Html::new(), &counts);
+    let html = profiles(Html::new(), &guest.server.messages.sites().broken());
+    let html = queues(html, &counts);
     let html = form(html, &asked);
     let html = messages(html, &rows);
     let html = match rows.last().filter(|_| rows.len() as i64 == PAGE) {
@@ -100,6 +102,19 @@ async fn shown(guest: &Guest) -> Result<Response<Body>, Failure> {
 
 fn is_stuck(state: MessageState) -> bool {
     matches!(state, MessageState::Failed | MessageState::Held)
+}
+
+/// Profiles that cannot be used: whoever looks at the queues is to see why they grow.
+fn profiles(html: Html, broken: &[Broken]) -> Html {
+    html.when(!broken.is_empty(), |html| {
+        html.raw("<section aria-labelledby=\"profiles\">\n")
+            .raw("<h2 id=\"profiles\">Profiles that cannot be used</h2>\n")
+            .raw("<p>The messages of their senders wait until another version is installed.</p>\n<ul>\n")
+            .each(broken, |html, one| {
+                html.raw("<li>").text(&one.fault).raw("</li>\n")
+            })
+            .raw("</ul>\n</section>\n")
+    })
 }
 
 /// How many wait or have failed, a row for each sender and state.
