@@ -224,7 +224,7 @@ struct Walk<'s> {
     found: Vec<String>,
 }
 
-impl<'s> Walk<'s> {
+impl Walk<'_> {
     fn follow(&mut self, at: TypeId, above: &mut Vec<TypeId>) {
         let schema = self.schema;
         let inherited = ["contained", "extension", "meta", "modifierExtension", "text"];

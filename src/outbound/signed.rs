@@ -42,8 +42,10 @@ impl Keys {
         let scope = format!("{day}/{}/{SERVICE}/aws4_request", self.region);
         let names: Vec<&str> = it.headers.iter().map(|(name, _)| *name).collect();
         let names = names.join(";");
-        let lines = it.headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim()));
-        let headers: String = lines.collect();
+        let mut headers = String::new();
+        for (name, value) in it.headers {
+            headers.extend([*name, ":", value.trim(), "\n"]);
+        }
         let (method, path, body) = (it.method, it.path, it.body);
         let request = format!("{method}\n{path}\n\n{headers}\n{names}\n{body}");
         let text = format!("{ALGORITHM}\n{}\n{scope}\n{}", it.time, sha256(request.as_bytes()));

@@ -134,7 +134,7 @@ async fn a_bucket_has_each_checkpoint_once_and_the_record_is_verified_by_them() 
         let name = path.rsplit('/').next().unwrap();
         let sizes: Vec<u64> = body.lines().map(size).collect();
         let named = format!("{:012}-{:012}-", sizes[0], sizes.last().unwrap());
-        assert!(name.starts_with(&named) && name.strip_suffix(".jsonl").is_some(), "{path}");
+        assert!(name.strip_suffix(".jsonl").is_some_and(|name| name.starts_with(&named)), "{path}");
         copy.push_str(body);
     }
     let sizes: Vec<u64> = copy.lines().map(size).collect();

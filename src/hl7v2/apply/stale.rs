@@ -40,10 +40,11 @@ impl Stale {
         match of.to_string().as_str() {
             "Patient" => vec![("demographics", self.data)],
             "Encounter" if moves(case) => vec![("data", self.data), ("movement", movement)],
-            "Encounter" => vec![("data", self.data)],
             // A bed as such: others tell of places in passing.
-            "Location" if case.draft.event.1 == "A20" => vec![("data", self.data)],
-            "Appointment" | "DocumentReference" | "Slot" => vec![("data", self.data)],
+            "Location" if case.draft.event.1 != "A20" => Vec::new(),
+            "Appointment" | "DocumentReference" | "Encounter" | "Location" | "Slot" => {
+                vec![("data", self.data)]
+            }
             "DiagnosticReport" | "Observation" if tells_results(case) => vec![("sent", self.sent)],
             _ => Vec::new(),
         }

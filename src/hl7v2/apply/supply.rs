@@ -37,10 +37,8 @@ pub(super) fn supply(
     case: &Case<'_>,
 ) {
     match (draft.resource_type.as_str(), stored) {
-        ("Patient", None) => {
-            if !now.contains("gender") {
-                now.set("gender", "unknown");
-            }
+        ("Patient", None) if !now.contains("gender") => {
+            now.set("gender", "unknown");
         }
         ("Encounter", Some(stored)) => {
             if !case.is_told("PV1-4") && !case.is_told("PV1-18") {

@@ -253,7 +253,9 @@ impl<'a> Drafting<'a> {
         let own = acts.action.paths().into_iter().filter(|path| path.segment == acts.segment);
         for path in own.filter(|path| segment.field(path.field).is_valued()) {
             eval.used.borrow_mut().push((segment.position(), path.field, 0));
-            writes.iter_mut().for_each(|write| write.sources.push(path.to_string()));
+            for write in &mut *writes {
+                write.sources.push(path.to_string());
+            }
         }
     }
 }

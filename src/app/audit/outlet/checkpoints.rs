@@ -106,20 +106,20 @@ impl Checkpoints {
             Place::Bucket(bucket) => bucket.put(&new).await?,
             Place::Syslog(syslog) => syslog.tell(&new).await?,
         }
-        self.folder.note_reached(&self.name, size).map_err(unnoted)?;
+        self.folder.note_reached(&self.name, size).map_err(|error| unnoted(&error))?;
         *reached = Some(size);
         Ok(if is_more { Pass::More } else { Pass::Nothing })
     }
 
     /// How far it was when the server ended; no further than the seal is, where its end is missing.
     async fn reached_before(&self) -> Result<u64, OutletError> {
-        let reached = self.folder.reached(&self.name).map_err(unnoted)?;
+        let reached = self.folder.reached(&self.name).map_err(|error| unnoted(&error))?;
         let last = maintenance::last_seal(&self.store, &self.log).await?;
         Ok(reached.min(last.map_or(0, |seal| seal.n + 1)))
     }
 }
 
-fn unnoted(error: FolderError) -> OutletError {
+fn unnoted(error: &FolderError) -> OutletError {
     OutletError::Refused(error.to_string())
 }
 
@@ -128,8 +128,11 @@ impl Bucket {
     async fn put(&self, checkpoints: &[Signed]) -> Result<(), OutletError> {
         let Some(name) = object(checkpoints) else { return Ok(()) };
         let url = format!("{}/{name}", self.address.trim_end_matches('/'));
-        let lines = checkpoints.iter().map(|it| format!("{}\n", it.to_json()));
-        let lines: String = lines.collect();
+        let mut lines = String::new();
+        for checkpoint in checkpoints {
+            lines.push_str(&checkpoint.to_json().to_string());
+            lines.push('\n');
+        }
         let time = basic_time(&SystemClock.now().to_string());
         let signed = (self.keys.as_ref(), time.as_str());
         let answer = self.outbound.put_new(&url, signed, lines, ANSWER_BYTES).await?;

@@ -79,10 +79,10 @@ impl<'c> Criteria<'c> {
             let what = format!("a part that is a {}", shape.search_type.as_str());
             return Err(located(test.operator_column, unfit(*operator, &what).into()));
         }
-        let text = if has_order { operator.as_str().to_owned() + value } else { value.clone() };
-        let raw = Raw { text: &text, place: 1 };
-        let found = self.spend(1).and_then(|()| self.plain(slice::from_ref(shape), raw));
-        found.map_err(|reason| located(test.value_column, reason.into()))
+        let asked = if has_order { operator.as_str().to_owned() + value } else { value.clone() };
+        let raw = Raw { text: &asked, place: 1 };
+        let compared = self.spend(1).and_then(|()| self.plain(slice::from_ref(shape), raw));
+        compared.map_err(|reason| located(test.value_column, reason.into()))
     }
 }
 

@@ -141,6 +141,10 @@ fn brackets_behind_a_composite_hold_its_parts_on_one_element() {
     let text = "code-value-string[code eq s|a$b].value-string sw y";
     let found = filters(&format!("Observation?{}", expression(text)));
     assert_eq!(found, filters(r"Observation?code-value-string=s%7Ca\$b$y"));
+}
+
+#[test]
+fn each_part_of_a_composite_is_asked_for_once() {
     let each = "each part of code-value-quantity is asked for once: code, value-quantity";
     for (text, expected) in [
         ("code-value-quantity[code eq a].code eq b", format!("column 1: {each}")),

@@ -199,14 +199,14 @@ pub(in crate::store::search) fn resources(
 
 /// The rows of such a page in the order of its keys, which the last column tells.
 pub(in crate::store::search) fn in_order(rows: Vec<Row>) -> Result<Vec<Row>, Error> {
-    let place = |row: &Row| row.try_get::<_, i64>(row.len().saturating_sub(1));
-    let places: Result<Vec<i64>, _> = rows.iter().map(place).collect();
+    let of = |row: &Row| row.try_get::<_, i64>(row.len().saturating_sub(1));
+    let places: Result<Vec<i64>, _> = rows.iter().map(of).collect();
     let places = places.map_err(failure::error)?;
     // They mostly come so.
     if places.is_sorted() {
         return Ok(rows);
     }
-    let mut placed: Vec<(i64, Row)> = places.into_iter().zip(rows).collect();
-    placed.sort_by_key(|(place, _)| *place);
-    Ok(placed.into_iter().map(|(_, row)| row).collect())
+    let mut all: Vec<(i64, Row)> = places.into_iter().zip(rows).collect();
+    all.sort_by_key(|(at, _)| *at);
+    Ok(all.into_iter().map(|(_, row)| row).collect())
 }
