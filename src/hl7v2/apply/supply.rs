@@ -6,7 +6,7 @@
 //! | DocumentReference | a message that has no content says nothing of the stored one |
 //! | Encounter | its types; its planned end, unless that is called off (A25) |
 //! | Patient | a gender |
-//! | ServiceRequest | a referral whose change does not say how it stands has the stored status |
+//! | ServiceRequest | a referral whose change does not say how it stands has the stored status, as the request of an appointment has |
 //!
 //! Spec: v2 S10, S40, E-A03
 
@@ -63,6 +63,12 @@ pub(super) fn supply(
         ("ServiceRequest", Some(stored)) if draft.rule == "referral" => {
             let is_about_it = matches!(case.draft.event.1.as_str(), "I13" | "I15");
             if is_about_it && !case.is_told("RF1-1") {
+                keep(now, stored, &["status"]);
+            }
+        }
+        // What asked for an appointment: no event is about it.
+        ("ServiceRequest", Some(stored)) if draft.rule == "appointmentrequest" => {
+            if !case.is_told("SCH-25") {
                 keep(now, stored, &["status"]);
             }
         }

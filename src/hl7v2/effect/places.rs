@@ -3,7 +3,7 @@
 //! Spec: v2 E-A01 to E-A17
 
 use super::visit::{Event, is_movement};
-use super::{Json, Remark, list, set_list};
+use super::{Json, Remark, list, set_list, text_of};
 use crate::fhir::json::Value;
 
 /// The places of a visit after an event.
@@ -22,8 +22,9 @@ pub(super) fn after(visit: &mut Json, event: &Event<'_>, told: &mut Vec<Remark>)
         }
         "A02" | "A06" | "A07" | "A09" | "A10" | "A17" => move_to(&mut all, event, told),
         "A12" | "A32" | "A33" => {
-            let last = all.iter().rposition(|one| one.str_at("status") == Some("active"));
-            if let Some(last) = last.filter(|last| *last > 0) {
+            let last = all.iter().rposition(is_active);
+            // A place that is kept is none that the patient came from.
+            if let Some(last) = last.filter(|last| !all[..*last].iter().all(is_kept)) {
                 all.remove(last);
                 reopen(&mut all);
             } else {
@@ -39,7 +40,9 @@ pub(super) fn after(visit: &mut Json, event: &Event<'_>, told: &mut Vec<Remark>)
     {
         set_all(&mut all, "active", "completed", Some(ended));
     }
-    keep_free(&mut all, event);
+    let status = text_of(visit, "status");
+    let is_over = matches!(status, Some("finished" | "cancelled" | "entered-in-error"));
+    keep_free(&mut all, event, is_over);
     set_list(visit, "location", all);
 }
 
@@ -48,23 +51,17 @@ pub(super) fn is_kept(one: &Value<'static>) -> bool {
     one.str_at("status") == Some("reserved")
 }
 
+fn is_active(one: &Value<'static>) -> bool {
+    one.str_at("status") == Some("active")
+}
+
 /// A place that is kept for the patient (A15, PV1-42) until the patient is there, the transfer is called off (A26),
-/// or the visit is over.
-fn keep_free(all: &mut Vec<Value<'static>>, event: &Event<'_>) {
+/// or the visit is over (`is_over`).
+fn keep_free(all: &mut Vec<Value<'static>>, event: &Event<'_>, is_over: bool) {
     match event.name {
         "A03" | "A11" | "A23" | "A26" | "A27" | "A38" => all.retain(|one| !is_kept(one)),
-        "A02" | "A06" | "A07" | "A09" | "A10" | "A17" => {
-            let taken: Vec<_> = all
-                .iter()
-                .filter(|one| one.str_at("status") == Some("active"))
-                .filter_map(|one| one.get("location").cloned())
-                .collect();
-            all.retain(|one| {
-                !is_kept(one) || one.get("location").is_none_or(|place| !taken.contains(place))
-            });
-        }
         "A01" | "A04" | "A05" | "A08" | "A14" | "A15" => {
-            if let Some(place) = event.kept.clone() {
+            if let Some(place) = event.kept.clone().filter(|_| !is_over) {
                 all.retain(|one| !is_kept(one));
                 let entry = Json::new().with("location", place).with("status", "reserved");
                 all.push(Value::Object(entry));
@@ -72,6 +69,15 @@ fn keep_free(all: &mut Vec<Value<'static>>, event: &Event<'_>) {
         }
         _ => {}
     }
+    // Senders repeat PV1-42 when the patient is there.
+    let taken: Vec<_> = all
+        .iter()
+        .filter(|one| is_active(one))
+        .filter_map(|one| one.get("location").cloned())
+        .collect();
+    all.retain(|one| {
+        !is_kept(one) || one.get("location").is_none_or(|place| !taken.contains(place))
+    });
 }
 
 /// Closes the place of before and opens the one of now.
@@ -185,8 +191,29 @@ mod tests {
             (&["A01@a", "A15>b", "A02@c", "A12"], "a:active b:reserved"),
             (&["A01@a", "A15>b", "A03"], "a:completed"),
             (&["A15>b", "A01@a"], "b:reserved a:active"),
+            (&["A15>b", "A01@b"], "b:active"),
+            (&["A15>b", "A01@a", "A12"], "b:reserved a:active"),
+            (&["A01@a", "A15>b", "A02@b", "A08>b"], "a:completed b:active"),
         ] {
             assert_eq!(shown(events), expected, "{events:?}");
         }
+    }
+
+    /// Covers: v2 E-A02.
+    #[test]
+    fn no_place_is_kept_for_a_visit_that_is_over() {
+        let mut visit = Json::new().with("status", "finished");
+        let event = Event {
+            name: "A08",
+            at: "2026-01-01",
+            begun: None,
+            ended: None,
+            place: None,
+            prior: None,
+            kept: Some(Json::new().with("reference", "Location/b")),
+            habits: Habits::default(),
+        };
+        after(&mut visit, &event, &mut Vec::new());
+        assert!(list(&visit, "location").is_empty());
     }
 }

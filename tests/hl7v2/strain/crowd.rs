@@ -51,7 +51,7 @@ async fn counted(process: &Process) -> usize {
 
 /// Waits until the server says that there are so many.
 async fn until_counted(process: &Process, wanted: usize) {
-    for _ in 0..200 {
+    for _ in 0..600 {
         if counted(process).await == wanted {
             return;
         }
