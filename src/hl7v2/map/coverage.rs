@@ -321,7 +321,7 @@ const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("NM", "positiveInt", "integer"),
     ("NM", "*", "nm"),
     ("NR", "*", "nr"),
-    ("PLN", "*", "dln"),
+    ("PLN", "*", "pln"),
     ("RP", "*", "rp"),
     ("RPT", "*", "rpt"),
     ("ST", "CodeableConcept", "cc_text"),

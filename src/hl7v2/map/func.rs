@@ -113,6 +113,7 @@ pub(crate) const FUNCS: &[Func] = &[
     each("pl_id", "Identifier", &[], place::pl_id),
     each("pl_kind", "CodeableConcept", &[], place::pl_kind),
     each("pl_name", "string", &[], place::pl_name),
+    each("pln", "Identifier", &[], id::pln),
     each("ref_range", "Observation.referenceRange", &["unit"], number::ref_range),
     each("rp", "Attachment", &[], attach::rp),
     each("rpt", "Timing", &["start", "end", "count", "duration", "unit"], timing::rpt),

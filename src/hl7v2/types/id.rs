@@ -144,7 +144,24 @@ pub fn identifier_of(rep: &Rep<'_>, args: &Args<'_>, context: &Context<'_>) -> O
     Some(identifier(value, &system, args.text("type")).into())
 }
 
-/// A DLN or PLN as an Identifier: number, who gave it, and until when it is good.
+/// A PLN as an Identifier: number, of which kind and state, and until when it is good. Without a kind, or with a check
+/// digit in its place, it is the CX that many send there.
+pub fn pln(rep: &Rep<'_>, args: &Args<'_>, context: &Context<'_>) -> Option<Json> {
+    let is_kind = |text: &&str| text.bytes().any(|byte| !byte.is_ascii_digit());
+    let Some(kind) = rep.some(2).filter(is_kind) else { return cx(rep, args, context) };
+    let value = rep.some(1)?;
+    let mut identifier = identifier(value, &local(context, "aa", kind), "");
+    identifier.set("type", Object::new().with("text", kind.to_owned()));
+    if let Some(period) = time::period_of("", rep.c(4), context) {
+        identifier.set("period", period);
+    }
+    if let Some(state) = text(rep.c(3)) {
+        identifier.set("assigner", Object::new().with("display", state));
+    }
+    Some(identifier.into())
+}
+
+/// A DLN as an Identifier: number, who gave it, and until when it is good.
 pub fn dln(rep: &Rep<'_>, args: &Args<'_>, context: &Context<'_>) -> Option<Json> {
     let value = rep.some(1)?;
     let issuer = rep.some(2).unwrap_or("licence");
