@@ -22,6 +22,10 @@ impl Config {
                 (Some(_), None) | (None, Some(_)) => {}
                 _ => return rule(format!("`{name}` needs a `store` or a `syslog`, and not both")),
             }
+            let is_keyed = place.region.is_some() || place.key_id.is_some();
+            if place.store.is_none() && (is_keyed || place.secret.is_some()) {
+                return rule(format!("`{name}`: `region`, `key_id` and `secret` are for a `store`"));
+            }
             if place.key_id.is_some() != place.secret.is_some() {
                 return rule(format!("`{name}`: `key_id` and `secret` go together"));
             }
@@ -48,6 +52,8 @@ mod tests {
             (vec![store, ("checkpoints.b.syslog", "h:1")], true),
             (vec![store, syslog], false),
             (vec![id, secret], false),
+            (vec![syslog, id, secret], false),
+            (vec![syslog, ("checkpoints.a.region", "eu-west-1")], false),
             (vec![store, id], false),
             (vec![store, secret], false),
             (vec![("checkpoints.a.store", "s3.example.org/b")], false),

@@ -1,8 +1,8 @@
-//! Checkpoints go to an object store, each once, whatever becomes of it, and are what the record is verified by.
+//! Checkpoints go to an object store in their order, whatever becomes of it, and are what the record is verified by.
 //!
 //! Covers: security A11.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,11 +12,11 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::process::Process;
 
-/// A bucket: what was put there, in order, with the head of the request; an object is not put over another.
+/// A bucket: what was to be put there, in order, with the answers; an object is not put over another.
 #[derive(Clone)]
 struct Bucket {
     address: SocketAddr,
-    objects: Arc<Mutex<Vec<Object>>>,
+    asked: Arc<Mutex<Vec<(u16, Object)>>>,
     statuses: Arc<Mutex<VecDeque<u16>>>,
 }
 
@@ -33,7 +33,7 @@ impl Bucket {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let bucket = Self {
             address: listener.local_addr().unwrap(),
-            objects: Arc::default(),
+            asked: Arc::default(),
             statuses: Arc::new(Mutex::new(statuses.iter().copied().collect())),
         };
         let accepting = bucket.clone();
@@ -56,31 +56,41 @@ impl Bucket {
                 break object;
             }
         };
-        let status = match self.statuses.lock().unwrap().pop_front() {
-            Some(status) => status,
-            None if self.objects.lock().unwrap().iter().any(|it| it.path == object.path) => 412,
-            None => 200,
-        };
-        // 500: it has it, and cannot say so.
-        if [200, 500].contains(&status) {
-            self.objects.lock().unwrap().push(object);
-        }
+        let planned = self.statuses.lock().unwrap().pop_front();
+        let is_there = self.kept().iter().any(|it| it.path == object.path);
+        let status = planned.unwrap_or(if is_there { 412 } else { 200 });
+        self.asked.lock().unwrap().push((status, object));
         let answer =
             format!("HTTP/1.1 {status} Is\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         let _ = stream.write_all(answer.as_bytes()).await;
     }
 
-    /// Waits until there are so many lines.
-    async fn until(&self, lines: usize) -> Vec<Object> {
+    /// What is there. 500: it has it, and cannot say so.
+    fn kept(&self) -> Vec<Object> {
+        let asked = self.asked.lock().unwrap();
+        let kept = asked.iter().filter(|(status, _)| [200, 500].contains(status));
+        kept.map(|(_, object)| object.clone()).collect()
+    }
+
+    /// Waits until so many checkpoints are there; the objects, and the sizes of what is in them.
+    async fn until(&self, count: usize) -> (Vec<Object>, BTreeSet<u64>) {
         let began = Instant::now();
         loop {
-            let objects = self.objects.lock().unwrap().clone();
-            if objects.iter().map(|it| it.body.lines().count()).sum::<usize>() >= lines {
-                return objects;
+            let objects = self.kept();
+            let sizes: BTreeSet<u64> = objects.iter().flat_map(Object::sizes).collect();
+            if sizes.len() >= count {
+                return (objects, sizes);
             }
             assert!(began.elapsed() < Duration::from_mins(2), "{objects:#?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+}
+
+impl Object {
+    /// The sizes of the checkpoints in it.
+    fn sizes(&self) -> Vec<u64> {
+        self.body.lines().map(size).collect()
     }
 }
 
@@ -109,39 +119,53 @@ async fn start(bucket: &Bucket) -> Process {
     Process::start_with(Vec::leak(settings.into())).await
 }
 
+/// Waits until a file of the folder of the seal is as it should be; its text.
+async fn until_file(process: &Process, name: &str, is_fit: impl Fn(&str) -> bool) -> String {
+    let (file, began) = (process.data_dir.join("audit").join(name), Instant::now());
+    loop {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        if is_fit(&text) {
+            return text;
+        }
+        assert!(began.elapsed() < Duration::from_mins(1), "{name}: {text}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_has_each_checkpoint_once_and_the_record_is_verified_by_them() {
+async fn a_bucket_has_each_checkpoint_and_the_record_is_verified_by_them() {
     // It is away, then takes one and cannot say so.
     let bucket = Bucket::start(&[503, 500]).await;
     let mut process = start(&bucket).await;
-    let first = bucket.until(1).await;
+    let (_, first) = bucket.until(1).await;
     process.client.get("/Patient/x").await.expect(404);
-    let lines: usize = first.iter().map(|it| it.body.lines().count()).sum();
-    bucket.until(lines + 1).await;
+    let (_, before) = bucket.until(first.len() + 1).await;
+    let reached = *before.last().unwrap();
+    let is_noted = |text: &str| text.trim().parse::<u64>().is_ok_and(|noted| noted >= reached);
+    until_file(&process, "checkpoints.at-vault", is_noted).await;
+    let count = bucket.asked.lock().unwrap().len();
     process.kill_and_restart();
     process.ready(Duration::from_mins(1)).await;
     process.client.get("/Patient/y").await.expect(404);
-    let objects = bucket.until(lines + 2).await;
+    let (objects, sizes) = bucket.until(before.len() + 1).await;
+    let expected: BTreeSet<u64> = (1..=sizes.len() as u64).collect();
+    assert_eq!(sizes, expected, "none is left out");
+    let asked = bucket.asked.lock().unwrap().clone();
+    let begins: Vec<(u16, u64)> =
+        asked.iter().map(|(status, it)| (*status, it.sizes()[0])).collect();
+    assert_eq!(begins[..2], [(503, 1), (500, 1)]);
+    assert_eq!(begins[2].1, 1, "what it did not say it has is put again: {begins:?}");
+    assert!(begins[count..].iter().all(|(_, at)| *at > reached), "it goes on: {begins:?}");
     let mut copy = String::new();
     for object in &objects {
-        let Object { path, head, body } = object;
-        assert!(head.starts_with("PUT /kiln/audit/"), "{head}");
-        assert_eq!(header(head, "if-none-match"), Some("*"), "{head}");
-        assert_eq!(header(head, "x-amz-content-sha256").map(str::len), Some(64), "{head}");
-        let signed = header(head, "authorization").unwrap();
-        assert!(signed.starts_with("AWS4-HMAC-SHA256 Credential=kiln/"), "{head}");
-        assert!(!head.contains("canary"), "{head}");
-        let name = path.rsplit('/').next().unwrap();
-        let sizes: Vec<u64> = body.lines().map(size).collect();
-        let named = format!("{:012}-{:012}-", sizes[0], sizes.last().unwrap());
-        assert!(name.strip_suffix(".jsonl").is_some_and(|name| name.starts_with(&named)), "{path}");
-        copy.push_str(body);
+        is_signed(object);
+        copy.push_str(&object.body);
     }
-    let sizes: Vec<u64> = copy.lines().map(size).collect();
-    let expected: Vec<u64> = (1..=sizes.len() as u64).collect();
-    assert_eq!(sizes, expected, "each once, in their order");
-    let own = std::fs::read_to_string(process.data_dir.join("audit/checkpoints.jsonl")).unwrap();
-    assert!(own.starts_with(&copy), "as they stand in the file");
+    let has_all = |own: &str| {
+        let known: BTreeSet<&str> = own.lines().collect();
+        copy.lines().all(|line| known.contains(line))
+    };
+    until_file(&process, "checkpoints.jsonl", has_all).await;
     // Nobody who has the database has these.
     let file = process.data_dir.join("from-the-bucket.jsonl");
     std::fs::write(&file, &copy).unwrap();
@@ -149,7 +173,22 @@ async fn a_bucket_has_each_checkpoint_once_and_the_record_is_verified_by_them() 
     let output = process.beside("audit", &verify);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{told}");
-    assert!(told.contains(&format!("{} exported checkpoints agree", sizes.len())), "{told}");
+    let agreed = format!("{} exported checkpoints agree", copy.lines().count());
+    assert!(told.contains(&agreed), "{told}");
+}
+
+/// An object is put where it belongs, over no other, and by the key without showing it.
+fn is_signed(object: &Object) {
+    let Object { path, head, .. } = object;
+    assert!(head.starts_with("PUT /kiln/audit/"), "{head}");
+    assert_eq!(header(head, "if-none-match"), Some("*"), "{head}");
+    assert_eq!(header(head, "x-amz-content-sha256").map(str::len), Some(64), "{head}");
+    let signed = header(head, "authorization").unwrap();
+    assert!(signed.starts_with("AWS4-HMAC-SHA256 Credential=kiln/"), "{head}");
+    assert!(!head.contains("canary"), "{head}");
+    let (name, sizes) = (path.rsplit('/').next().unwrap(), object.sizes());
+    let named = format!("{:012}-{:012}-", sizes[0], sizes.last().unwrap());
+    assert!(name.strip_suffix(".jsonl").is_some_and(|name| name.starts_with(&named)), "{path}");
 }
 
 fn size(line: &str) -> u64 {

@@ -162,10 +162,15 @@ impl Folder {
     /// [`FolderError::File`]
     pub fn note_reached(&self, place: &str, size: u64) -> Result<(), FolderError> {
         let path = self.note_of(place);
-        // Whole or as it was: a place that is taken to be further than it is would miss some.
+        // Whole or as it was, whatever is cut off: half a note would keep the place waiting for good.
         let new = self.0.join(format!("checkpoints.new-{place}.{}", std::process::id()));
-        let written = fs::write(&new, format!("{size}\n")).and_then(|()| fs::rename(&new, &path));
-        written.map_err(|cause| FolderError::File { path, cause })
+        let note = || {
+            let mut file = File::create(&new)?;
+            file.write_all(format!("{size}\n").as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&new, &path)
+        };
+        note().map_err(|cause| FolderError::File { path: path.clone(), cause })
     }
 
     fn note_of(&self, place: &str) -> PathBuf {

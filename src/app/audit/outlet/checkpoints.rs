@@ -82,7 +82,7 @@ impl Checkpoints {
 
     /// Sends as long as the server runs.
     pub(super) async fn run(self) {
-        let mut tries = Tries::of("checkpoints");
+        let mut tries = Tries::of(format!("checkpoints.{}", self.name));
         let mut reached = None;
         loop {
             let outcome = Box::pin(self.pass(&mut reached)).await;

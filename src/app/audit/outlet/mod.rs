@@ -1,9 +1,11 @@
 //! Who gets all of the ledger: outside destinations, which get its events, and rules, which make alerts.
 //!
 //! Each has a place in the order of the ledger, noted in the database after what comes before it has
-//! been taken, request by request (of checkpoints: in the folder of the seal). So a server that is killed between the two sends again what it had
+//! been taken, request by request. So a server that is killed between the two sends again what it had
 //! sent last, and leaves nothing out. One node sends at a time. What cannot be sent waits in the ledger,
 //! and is tried again after ever longer pauses.
+//!
+//! Checkpoints go out likewise, but each node that seals sends them, and its place is in the folder of the seal.
 
 mod alerts;
 mod checkpoints;
@@ -215,18 +217,18 @@ enum Pass {
 
 /// When the next try is: after ever longer pauses as long as it fails.
 struct Tries {
-    name: &'static str,
+    name: String,
     failed: u32,
 }
 
 impl Tries {
-    fn of(name: &'static str) -> Self {
-        Self { name, failed: 0 }
+    fn of(name: impl Into<String>) -> Self {
+        Self { name: name.into(), failed: 0 }
     }
 
     /// The pause after a try; none when there may be more to send.
     fn after(&mut self, outcome: Result<Pass, OutletError>) -> Duration {
-        let name = self.name;
+        let name = self.name.as_str();
         match outcome {
             Ok(pass) => {
                 if self.failed > 0 {
@@ -236,7 +238,8 @@ impl Tries {
                 if pass == Pass::More { Duration::ZERO } else { PAUSE }
             }
             Err(error) => {
-                metrics::counter!("kiln_audit_outlet_failures_total", "outlet" => name)
+                let label = name.to_owned();
+                metrics::counter!("kiln_audit_outlet_failures_total", "outlet" => label)
                     .increment(1);
                 let pause = after_failure(self.failed);
                 self.failed += 1;

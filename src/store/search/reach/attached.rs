@@ -110,7 +110,8 @@ pub(super) fn is_kept_back(
         types.iter().copied().filter(is_by_others).map(ResourceType::code).collect();
     let is_by_others = compiler.binds.is_type(&format!("{holder}.rt"), &by_others);
     let held = Row::resource(&holder, types.clone());
-    let named = compiler.names_one(Belonging::References, (patients, ids), &held).and();
+    // Parameters are made of parts; of the others these are all that they refer to.
+    let named = compiler.names_one(Belonging::Parts, (patients, ids), &held).and();
     let visible = compiler.visible_by(Kind::Read, &Row::resource(&found, types))?.and();
     let (base, theirs) = (base(compiler), compiler.binds.longs(patients.iter().copied()));
     Ok(compiler.resource_holds(row, |res| {
