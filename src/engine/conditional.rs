@@ -55,7 +55,7 @@ impl Engine {
         loop {
             let attempt = attempts.write(async |permit, tx| {
                 tx.lock(&criteria.locks, permit).await?;
-                if let Some(found) = self.find_one(&criteria, permit, tx).await? {
+                if let Some(found) = self.find_existing(&criteria, permit, tx).await? {
                     let is_readable = self.is_readable(&found.version, permit)?;
                     return Ok(existing(found, is_readable));
                 }
@@ -200,17 +200,21 @@ impl Engine {
                 tx.lock(&criteria.locks, permit).await?;
                 let found = self.find_to_delete(&criteria, permit, tx).await?;
                 let mut main = Disclosed::default();
+                let mut gone = Vec::new();
                 for (at, identity) in found.iter().enumerate() {
-                    let (_, disclosed) = self.stage_delete(identity, condition, permit, tx).await?;
+                    let (deleted, disclosed) =
+                        self.stage_delete(identity, condition, permit, tx).await?;
                     match at {
                         0 => main = disclosed,
                         _ => tx.entry(permit.interaction(), disclosed),
                     }
+                    // More may be found than may be deleted.
+                    gone.extend(deleted.version.map(|_| identity.clone()));
                 }
                 if found.is_empty() {
                     check_condition(condition, None, permit)?;
                 }
-                Ok(Unaudited::new(found, main))
+                Ok(Unaudited::new(gone, main))
             });
             if let Some(done) = attempt.await? {
                 self.validation.note(resource_type);

@@ -87,6 +87,10 @@ impl Engine {
             let version = current.version.version;
             return Err(Error::Deleted { identity: identity.clone(), version });
         }
+        // Who may not read it does not learn by a patch what is in it.
+        if patch.asks() && !self.is_readable(&current.version, permit)? {
+            return Err(Error::Forbidden);
+        }
         let text = current.version.to_json();
         let before = json::parse(&text).map_err(Error::internal)?;
         let after = patch::apply(patch, before, &self.spec.schema)?;

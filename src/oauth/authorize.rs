@@ -6,6 +6,8 @@
 //! Spec: RFC 6749 section 4.1, RFC 7636, RFC 9207, OpenID Connect Core section 3.1.2, SMART App Launch
 //! 2.2; security section 2.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,7 +23,7 @@ const LONGEST_STATE: usize = 4_096;
 /// What is escaped in a query: all but the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Parameters that may stand once only.
-const ONCE: [&str; 14] = [
+const ONCE: [&str; 15] = [
     "response_type",
     "client_id",
     "redirect_uri",
@@ -35,6 +37,7 @@ const ONCE: [&str; 14] = [
     "prompt",
     "max_age",
     "login_hint",
+    "id_token_hint",
     "response_mode",
 ];
 
@@ -133,6 +136,8 @@ pub struct Pending {
     pub max_age: Option<i64>,
     /// The name to log in by, if the app knows it.
     pub hint: Option<String>,
+    /// The account that the app knows the user by.
+    pub hinted: Option<String>,
     /// When it came in, in microseconds.
     pub begun: i64,
     /// What the launch handed over.
@@ -153,6 +158,8 @@ pub struct Rules<'a> {
     pub client: Option<&'a Client>,
     /// The FHIR base.
     pub base: &'a str,
+    /// Who issues id_tokens.
+    pub issuer: &'a str,
     /// What scopes may ask by.
     pub parameters: &'a SearchParameters,
     /// Now, in microseconds.
@@ -191,6 +198,7 @@ pub fn read(query: &Query, raw: &str, rules: &Rules<'_>) -> Result<Pending, Refu
     if aud.strip_suffix('/').unwrap_or(aud) != rules.base {
         return Err(invalid("aud is not the FHIR base of this server"));
     }
+    let hinted = one(query, "id_token_hint").map(|token| hinted(token, rules.issuer));
     let mut pending = Pending {
         client: client.id.clone(),
         redirect_uri: redirect.to_owned(),
@@ -205,6 +213,7 @@ pub fn read(query: &Query, raw: &str, rules: &Rules<'_>) -> Result<Pending, Refu
         wants_consent: false,
         max_age: None,
         hint: one(query, "login_hint").map(|it| it.chars().take(100).collect()),
+        hinted: hinted.transpose().map_err(invalid)?,
         begun: rules.now,
         context: None,
         patient: None,
@@ -223,6 +232,18 @@ fn one<'q>(query: &'q Query, name: &str) -> Option<&'q str> {
     let mut values = query.iter().filter(|(found, _)| *found == name).map(|(_, value)| value);
     let first = values.next().filter(|value| !value.is_empty());
     if values.next().is_some() { None } else { first }
+}
+
+/// Whom an id_token of this server is about. It can only keep others out: so neither its signature, whose key
+/// may be gone by now, nor its age is asked for.
+fn hinted(token: &str, issuer: &str) -> Result<String, &'static str> {
+    let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let claims: Option<Value> = claims.and_then(|text| serde_json::from_slice(&text).ok());
+    let claim = |name: &str| claims.as_ref().and_then(|all| all.get(name)).and_then(Value::as_str);
+    match (claim("iss"), claim("sub")) {
+        (Some(found), Some(subject)) if found == issuer => Ok(subject.to_owned()),
+        _ => Err("id_token_hint is no id_token of this server"),
+    }
 }
 
 /// What does not depend on who asks for what.

@@ -54,7 +54,8 @@ fn query(changes: &[(&str, Option<&str>)]) -> String {
 
 fn answered(text: &str, client: Option<&Client>) -> Result<Pending, Refusal> {
     let spec = Spec::r4().expect("definitions");
-    let rules = Rules { client, base: BASE, parameters: &spec.search_parameters, now: 0 };
+    let (parameters, issuer) = (&spec.search_parameters, "https://kiln.example");
+    let rules = Rules { client, base: BASE, issuer, parameters, now: 0 };
     read(&Query::parse(text).expect("a query"), text, &rules)
 }
 
@@ -183,4 +184,24 @@ fn a_login_counts_as_long_as_the_request_lets_it() {
     ] {
         assert_eq!(pending(&changes).accepts_login(auth_at), expected, "{changes:?} {auth_at:?}");
     }
+}
+
+/// Covers: security L19.
+#[test]
+fn the_user_that_an_app_knows_is_read_from_an_id_token_of_ours() {
+    let client = client(AppType::Web, &["https://app.example/cb"]);
+    for (claims, expected) in [
+        (r#"{"iss":"https://kiln.example","sub":"u-1"}"#, Some("u-1")),
+        (r#"{"iss":"https://other.example","sub":"u-1"}"#, None),
+        (r#"{"iss":"https://kiln.example"}"#, None),
+        ("no JSON", None),
+    ] {
+        let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
+        let found = answered(&query(&[("id_token_hint", Some(&token))]), Some(&client));
+        let found = found.map(|pending| pending.hinted);
+        assert_eq!(found.ok().flatten().as_deref(), expected, "{claims}");
+    }
+    let found = answered(&query(&[("id_token_hint", Some("junk"))]), Some(&client));
+    let is_told = matches!(found, Err(Refusal::Redirect { code: Code::InvalidRequest, .. }));
+    assert!(is_told, "{found:?}");
 }

@@ -101,6 +101,7 @@ impl Authority {
         let rules = Rules {
             client: client.as_ref(),
             base: &self.settings.base,
+            issuer: &self.settings.issuer,
             parameters: self.parameters(),
             now: now.as_micros(),
         };
@@ -171,6 +172,10 @@ impl Authority {
             Stage::Half(_) => return Ok(Standing::Enrol),
             Stage::Nobody | Stage::Whole(_) => return Ok(Standing::Login),
         };
+        // Whom the app does not mean, it gets no tokens of (OpenID Connect Core section 3.1.2.1).
+        if pending.hinted.as_ref().is_some_and(|hinted| *hinted != account.id.to_string()) {
+            return Ok(refused(pending, Code::LoginRequired, "somebody else has logged in"));
+        }
         if ticket.pending.launch.is_some() && !self.take_launch(ticket, account, visitor).await? {
             let text = "the launch was used, is too old, or is not for this user and app";
             return Ok(refused(&ticket.pending, Code::InvalidRequest, text));

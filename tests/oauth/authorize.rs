@@ -411,6 +411,34 @@ async fn an_old_login_is_asked_again_where_the_app_wants_it() {
     server.stop().await;
 }
 
+/// Covers: security L19.
+#[tokio::test]
+async fn an_app_that_means_one_user_gets_no_code_of_another() {
+    let server = world().await;
+    let mut browser = Browser::new(&server);
+    let scope = ("scope", "launch/patient openid patient/Patient.rs");
+    let login = ask(&mut browser, &server, &[scope]).await;
+    let consent = browser.log_in(&login, "pat").await.expect(200);
+    let back = allow(&mut browser, &consent).await;
+    let token = exchange(&server, "app", &back).await.expect(200).at("id_token").unwrap();
+    let (hint, silent) = (("id_token_hint", token.as_str()), ("prompt", "none"));
+    let same = ask(&mut browser, &server, &[scope, hint, silent]).await;
+    assert!(parameter(&same, "code").is_some(), "{same:?}");
+    let mut other = Browser::new(&server);
+    let login = other.open("/auth/login").await;
+    other.log_in(&login, "mother").await.expect(200);
+    for changes in [&[scope, hint][..], &[scope, hint, silent]] {
+        let told = ask(&mut other, &server, changes).await;
+        assert_eq!(parameter(&told, "error").as_deref(), Some("login_required"), "{told:?}");
+    }
+    // Who then logs in as the one that is meant goes on.
+    let anew = [scope, hint, ("prompt", "login")];
+    let login = ask(&mut other, &server, &anew).await.expect(200);
+    let back = other.log_in(&login, "pat").await;
+    assert!(parameter(&back, "code").is_some(), "{back:?}");
+    server.stop().await;
+}
+
 /// Covers: security L17.
 #[tokio::test]
 async fn a_user_sees_and_ends_the_access_of_apps() {

@@ -187,7 +187,7 @@ impl Engine {
         match &entry.action {
             Action::CreateUnless(of, ..) => {
                 let permit = permit.derive(Kind::Create, *of)?;
-                Ok(match self.find_one(criteria, &permit, tx).await? {
+                Ok(match self.find_existing(criteria, &permit, tx).await? {
                     Some(found) => {
                         let identities = vec![found.version.identity.clone()];
                         Written { identities, existing: Some(found), is_new: false }

@@ -71,6 +71,39 @@ enum Fault {
     TooLarge,
 }
 
+impl Patch<'_> {
+    /// Whether what it does depends on which values there are, so that its answer tells of them: by a `test`,
+    /// by a path that is more than names and places, by predicates.
+    pub(super) fn asks(&self) -> bool {
+        match self {
+            Self::Json(operations) => {
+                let all = operations.as_array().unwrap_or_default();
+                all.iter().any(|operation| operation.str_at("op") == Some("test"))
+            }
+            Self::FhirPath(parameters) => {
+                let all = parameters.items_at("parameter").iter();
+                let mut parts = all.flat_map(|operation| operation.items_at("part"));
+                parts.any(|part| {
+                    let path = part.str_at("valueString").unwrap_or_default();
+                    part.str_at("name") == Some("path") && !is_plain(path)
+                })
+            }
+            // A bracket may be written as a character reference.
+            Self::Xml(diff) => diff.contains('[') || diff.contains("&#"),
+        }
+    }
+}
+
+/// Whether a path has names and numbers of places only.
+fn is_plain(path: &str) -> bool {
+    path.split('.').all(|step| {
+        let (name, place) = step.split_once('[').unwrap_or((step, "0]"));
+        let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let place = place.strip_suffix(']');
+        is_name && place.is_some_and(|place| place.bytes().all(|byte| byte.is_ascii_digit()))
+    })
+}
+
 type Step<T> = Result<T, Fault>;
 
 fn invalid<T>(reason: impl Into<String>) -> Step<T> {

@@ -95,6 +95,23 @@ impl Engine {
         }
     }
 
+    /// The same for a create, to which whatever a search finds is there, though it could not be created.
+    ///
+    /// # Errors
+    /// As [`Engine::find_one`].
+    pub(in crate::engine) async fn find_existing(
+        &self,
+        criteria: &Criteria,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<Option<Current>, Error> {
+        let Some(identity) = self.find_identity(criteria, permit, tx).await? else {
+            return Ok(None);
+        };
+        let permit = permit.derive(Kind::SearchType, criteria.resource_type)?;
+        tx.current(&identity.id, &permit).await
+    }
+
     /// What it is, and no more.
     ///
     /// # Errors

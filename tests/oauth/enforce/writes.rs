@@ -87,6 +87,62 @@ async fn who_may_create_and_not_read_is_shown_nothing() {
     server.stop().await;
 }
 
+/// A patch that asks what is there, or chooses by it, reads.
+///
+/// Covers: security E5.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_change_and_not_read_asks_nothing_by_a_patch() {
+    let server = filled().await;
+    let json = "application/json-patch+json";
+    let right = r#"[{"op":"test","path":"/status","value":"final"}]"#;
+    let wrong = r#"[{"op":"test","path":"/status","value":"amended"}]"#;
+    let chosen = r#"{"resourceType":"Parameters","parameter":[{"name":"operation","part":[{"name":"type","valueCode":"delete"},{"name":"path","valueString":"Observation.category.where(coding.code='imaging')"}]}]}"#;
+    let selected = r#"<diff xmlns:f="http://hl7.org/fhir"><remove sel="f:Observation/f:category[f:coding/f:code/@value='imaging']"/></diff>"#;
+    let (own, _stop) = Token::new(&server, "patient/Observation.u").patient("a").client().await;
+    for (kind, patch) in [
+        (json, right),
+        (json, wrong),
+        ("application/fhir+json", chosen),
+        ("application/xml-patch+xml", selected),
+    ] {
+        let call = own.call("PATCH", "/Observation/a-lab").header("content-type", kind);
+        let told = call.body(patch).send().await;
+        assert_eq!(told.status, 403, "{patch}: {told:?}");
+    }
+    let plain = r#"[{"op":"replace","path":"/status","value":"amended"}]"#;
+    let call = own.call("PATCH", "/Observation/a-lab").header("content-type", json);
+    call.body(plain).send().await.expect(200);
+    let (reader, _stop) = Token::new(&server, "patient/Observation.ru").patient("a").client().await;
+    for (patch, status) in [(wrong, 200), (right, 422)] {
+        let call = reader.call("PATCH", "/Observation/a-lab").header("content-type", json);
+        call.body(patch).send().await.expect(status);
+    }
+    server.stop().await;
+}
+
+/// What a search finds is there for a create on condition, and is deleted as far as that is granted.
+///
+/// Covers: security W6.
+#[tokio::test(flavor = "multi_thread")]
+async fn criteria_find_more_than_may_be_made_or_deleted() {
+    let server = filled().await;
+    let scopes = "patient/Observation.rs patient/Observation.cd?category=laboratory";
+    let (own, _stop) = Token::new(&server, scopes).patient("a").client().await;
+    let lab = fresh("Observation", content("Observation/a-lab"));
+    let call = own.call("POST", "/Observation").header("If-None-Exist", "_id=a-vital");
+    call.json(lab.clone()).send().await.expect(200);
+    let entry = format!(
+        r#"{{"resourceType":"Bundle","type":"transaction","entry":[{{"resource":{lab},"request":{{"method":"POST","url":"Observation","ifNoneExist":"_id=a-vital"}}}}]}}"#
+    );
+    let answer = own.post("/", entry).await.expect(200);
+    assert!(answer.text().contains("\"status\":\"200"), "{answer:?}");
+    let call = own.call("DELETE", "/Observation?_id=a-vital");
+    let told = call.header("Prefer", "return=OperationOutcome").send().await.expect(200);
+    assert!(!told.text().contains("a-vital"), "{told:?}");
+    server.client.get("/Observation/a-vital").await.expect(200);
+    server.stop().await;
+}
+
 /// What is wrong with a stored resource tells that it is there, and what it is.
 ///
 /// Covers: security E5.
