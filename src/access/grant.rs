@@ -74,6 +74,18 @@ pub struct User {
     pub panels: Panels,
 }
 
+impl User {
+    /// The name here of a user of an outside authorization server: its issuer, and what it calls the user.
+    pub fn outside_name(issuer: &str, subject: &str) -> String {
+        format!("{issuer}#{subject}")
+    }
+
+    /// The issuer and what it calls the user, of the name of an outside one. Accounts have no such names.
+    pub fn of_outside(name: &str) -> Option<(&str, &str)> {
+        name.split_once('#').filter(|(issuer, _)| issuer.contains("://"))
+    }
+}
+
 /// Patients by what makes them somebody's, as hashes of the store. An empty list is nobody.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Panels {

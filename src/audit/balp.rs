@@ -226,11 +226,6 @@ impl Entry {
         profiles
     }
 
-    /// The name of the user, when the party is one.
-    pub(super) fn user(&self) -> Option<&str> {
-        self.actor.strip_prefix("user:")
-    }
-
     fn agents(&self, form: &Form, base: &str) -> Value {
         let policy = self.token.as_ref().map(|token| json!([format!("{TOKENS}{token}")]));
         if self.kind == Kind::ConsentDecision {
@@ -299,15 +294,6 @@ impl Entry {
             user["purposeOfUse"] = json!([{ "coding": [reason(purpose)] }]);
         }
         user
-    }
-
-    /// A user by the name here, and by the resource that stands for the user.
-    pub(super) fn who(&self, name: &str, base: &str) -> Value {
-        let mut who = json!({ "identifier": { "system": base, "value": name } });
-        if let Some(person) = &self.person {
-            who["reference"] = json!(person);
-        }
-        who
     }
 
     fn entities(&self, form: &Form, patient: Option<&PatientOf>) -> Vec<Value> {

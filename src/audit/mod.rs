@@ -31,6 +31,7 @@ pub mod query;
 pub mod retirement;
 pub mod syslog;
 mod token;
+mod user;
 
 pub use checkpoint::{Checkpoint, PublicKey, Signed, SigningKey};
 pub use compare::{Finding, Sealed, compare, month_text};

@@ -326,21 +326,6 @@ impl Reader<'_> {
         })
     }
 
-    /// Users by the identifier of who they are: their name at this server.
-    fn user(&self, asked: &AskedToken) -> Condition {
-        let names: Vec<String> = match asked {
-            AskedToken::Code(codes) => codes.iter().map(|it| format!("user:{}", it.text)).collect(),
-            AskedToken::Coded { system, code } if **system == *self.base => {
-                vec![format!("user:{}", code.text)]
-            }
-            AskedToken::System(system) if **system == *self.base => {
-                return Condition::Name { part: Part::Start, text: String::new(), is_exact: true };
-            }
-            _ => Vec::new(),
-        };
-        Condition::Actor(names)
-    }
-
     fn text(&self, code: &str, part: Part, text: &str, is_exact: bool) -> Option<Condition> {
         Some(match code {
             "agent-name" => Condition::Name { part, text: text.to_owned(), is_exact },

@@ -209,6 +209,37 @@ async fn two_nodes_seal_one_record() {
     }
 }
 
+/// What cannot be put into the folder waits, sealing goes on, and nothing is left out afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_that_find_no_file_are_there_later() {
+    let record = Record::make().await;
+    let mut sealer = record.sealer();
+    record.finish(&mut sealer).await;
+    let file = record.folder.path().join("checkpoints.jsonl");
+    let away = record.folder.path().join("away.jsonl");
+    std::fs::rename(&file, &away).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    for rows in [17, 18] {
+        record.server.client.get("/Patient/p1").await.expect(200);
+        let began = Instant::now();
+        while record.server.database.number("SELECT max(total) FROM seal").await < rows {
+            // Before the row is below the horizon there is nothing to put anywhere the first time.
+            let _ = sealer.finish().await;
+            assert!(began.elapsed() < Duration::from_mins(1), "{rows} rows are not sealed");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(sealer.finish().await.is_err(), "its checkpoint is nowhere");
+    }
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::rename(&away, &file).unwrap();
+    assert_eq!(record.finish(&mut sealer).await, 18);
+    let seals = record.server.database.number("SELECT count(*) FROM seal").await;
+    let sizes = record.folder.checkpoints().unwrap();
+    let sizes: Vec<u64> = sizes.iter().map(|signed| signed.checkpoint.size).collect();
+    assert_eq!(sizes, (1..=seals.cast_unsigned()).collect::<Vec<_>>());
+    assert_eq!(record.verify().await.finding, None);
+}
+
 /// Waits until the server has sealed all; how many checkpoints there are.
 async fn until_sealed(process: &Process, rows: u64) -> usize {
     let file = process.data_dir.join("audit/checkpoints.jsonl");

@@ -11,7 +11,8 @@ use super::tokens::client::{
     SECRET, confidential, granted, public, read, send, server, text, tokens,
 };
 use super::tokens::signed::{Key, Published, change};
-use crate::harness::client::Answer;
+use crate::harness::client::{Answer, Client};
+use crate::harness::grants::Token;
 use crate::harness::server::TestServer;
 
 const ISSUER: &str = "https://tokens.example";
@@ -215,6 +216,50 @@ async fn what_consents_come_down_to_for_an_outside_token_is_on_record() {
     assert_eq!(here.database.number(&decided).await, 1);
     let named = format!("{decided} AND 'Consent/yes' = ANY (entities)");
     assert_eq!(here.database.number(&named).await, 1);
+    here.stop().await;
+}
+
+/// The events of reads.
+async fn reads(auditor: &Client, query: &str) -> Answer {
+    auditor.get(&format!("/AuditEvent?subtype=read&{query}")).await.expect(200)
+}
+
+/// By the names that the issuer has for the token and its user, as BALP has it.
+#[tokio::test]
+async fn an_event_names_an_outside_user_and_token_as_their_issuer_does() {
+    let (here, key) = of_patients().await;
+    let jti = "01990000-0000-7000-8000-0000000000aa";
+    for (name, claims) in [
+        ("named", json!({ "jti": jti, "sub": "ada#1" })),
+        ("unlike", json!({ "jti": jti.to_uppercase(), "sub": "bob" })),
+        ("odd", json!({ "jti": 7, "sub": "bob" })),
+    ] {
+        let call = here.client.call("GET", "/Patient/p1").header("X-Request-Id", name);
+        let token = format!("Bearer {}", with_claims(&key, &claims));
+        call.header("Authorization", &token).send().await.expect(200);
+    }
+    let (auditor, _stop) = Token::new(&here, "system/AuditEvent.rs").client().await;
+    let policy = format!("urn:ietf:params:oauth:jti:{jti}");
+    for query in [format!("policy={policy}"), format!("agent:identifier={ISSUER}|ada%231")] {
+        let answer = reads(&auditor, &query).await;
+        let agent = |path: &str| answer.at(&format!("entry[0].resource.agent[2].{path}"));
+        assert_eq!(answer.json().items_at("entry").len(), 1, "{query}: {answer:?}");
+        assert_eq!(agent("policy[0]").as_deref(), Some(policy.as_str()), "{query}");
+        assert_eq!(agent("who.identifier.system").as_deref(), Some(ISSUER), "{query}");
+        assert_eq!(agent("who.identifier.value").as_deref(), Some("ada#1"), "{query}");
+    }
+    let base = here.client.base();
+    for (query, count) in [
+        (format!("agent:identifier={ISSUER}|bob"), 2),
+        (format!("agent:identifier={ISSUER}|"), 3),
+        (format!("agent:identifier={ISSUER}|nobody"), 0),
+        ("agent:identifier=https://other.example|bob".to_owned(), 0),
+        (format!("agent:identifier={base}|{ISSUER}%23bob"), 0),
+        (format!("agent:identifier={base}|"), 0),
+    ] {
+        let answer = reads(&auditor, &query).await;
+        assert_eq!(answer.json().items_at("entry").len(), count, "{query}: {answer:?}");
+    }
     here.stop().await;
 }
 

@@ -1,7 +1,7 @@
 //! The folder of the seal: the key, the keys that are trusted, and the checkpoints outside the database.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -177,7 +177,8 @@ impl Folder {
         self.0.join(format!("checkpoints.at-{place}"))
     }
 
-    /// Puts checkpoints behind those that are here, on the disk.
+    /// Puts checkpoints behind those that are here, on the disk. What a write that was cut off left of a line goes
+    /// first: else it would be one with the next.
     ///
     /// # Errors
     /// [`FolderError::File`]
@@ -186,7 +187,17 @@ impl Folder {
         let lines = checkpoints.iter().map(|signed| format!("{}\n", signed.to_json()));
         let text: String = lines.collect();
         let add = || {
-            let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
+            let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
+            // Another process may write there too.
+            file.lock()?;
+            let (whole, mut rest) = (end_of_lines(&mut file)?, Vec::new());
+            file.seek(SeekFrom::Start(whole))?;
+            file.read_to_end(&mut rest)?;
+            if in_line(&rest).is_some() {
+                file.write_all(b"\n")?;
+            } else {
+                file.set_len(whole)?;
+            }
             file.write_all(text.as_bytes())?;
             file.sync_data()
         };
@@ -194,19 +205,47 @@ impl Folder {
     }
 }
 
-/// The checkpoints in a file, in their order.
+/// Where the last line that is whole ends.
+fn end_of_lines(file: &mut File) -> io::Result<u64> {
+    let mut end = file.seek(SeekFrom::End(0))?;
+    let mut buffer = [0; 4_096];
+    while end > 0 {
+        let start = end.saturating_sub(buffer.len() as u64);
+        let part = &mut buffer[..(end - start) as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(part)?;
+        if let Some(at) = part.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+/// The checkpoint in a line.
+fn in_line(line: &[u8]) -> Option<Signed> {
+    let value = serde_json::from_slice(line).ok();
+    value.as_ref().and_then(Signed::from_json)
+}
+
+/// The checkpoints in a file, in their order. The rest of a line at the end is none: a write was cut off there.
 ///
 /// # Errors
 /// [`FolderError`]
 pub fn checkpoints(path: &Path) -> Result<Vec<Signed>, FolderError> {
     let fault = |cause| FolderError::File { path: path.to_owned(), cause };
-    let file = File::open(path).map_err(fault)?;
-    let mut checkpoints = Vec::new();
-    for (line, text) in (1..).zip(BufReader::new(file).lines()) {
-        let value = serde_json::from_str(&text.map_err(fault)?).ok();
-        let signed = value.as_ref().and_then(Signed::from_json);
-        let unreadable = || FolderError::Unreadable { path: path.to_owned(), line };
-        checkpoints.push(signed.ok_or_else(unreadable)?);
+    let mut lines = BufReader::new(File::open(path).map_err(fault)?);
+    let (mut checkpoints, mut text) = (Vec::new(), Vec::new());
+    for line in 1.. {
+        text.clear();
+        lines.read_until(b'\n', &mut text).map_err(fault)?;
+        match in_line(&text) {
+            Some(signed) => checkpoints.push(signed),
+            None if text.ends_with(b"\n") => {
+                return Err(FolderError::Unreadable { path: path.to_owned(), line });
+            }
+            None => break,
+        }
     }
     Ok(checkpoints)
 }
@@ -284,6 +323,21 @@ mod tests {
         folder.add(&[signed(1)]).unwrap();
         folder.add(&[signed(2), signed(3)]).unwrap();
         assert_eq!(folder.checkpoints().unwrap(), [signed(1), signed(2), signed(3)]);
+        // All but its end of a line is as good as the line.
+        let mut file = OpenOptions::new().append(true).open(path.join(CHECKPOINTS)).unwrap();
+        file.write_all(signed(4).to_json().to_string().as_bytes()).unwrap();
+        assert_eq!(folder.checkpoints().unwrap().len(), 4);
+        folder.add(&[signed(5)]).unwrap();
+        // A write that was cut off, also of a line that is longer than what is read at once.
+        for (cut, next) in [("{\"log\":".to_owned(), 6), ("x".repeat(10_000), 7)] {
+            let mut file = OpenOptions::new().append(true).open(path.join(CHECKPOINTS)).unwrap();
+            file.write_all(cut.as_bytes()).unwrap();
+            let before: Vec<Signed> = (1..next).map(signed).collect();
+            assert_eq!(folder.checkpoints().unwrap(), before);
+            folder.add(&[signed(next)]).unwrap();
+            let after: Vec<Signed> = (1..=next).map(signed).collect();
+            assert_eq!(folder.checkpoints().unwrap(), after);
+        }
         fs::write(path.join(CHECKPOINTS), "{}\n").unwrap();
         assert!(matches!(folder.checkpoints(), Err(FolderError::Unreadable { line: 1, .. })));
         fs::remove_dir_all(path).unwrap();

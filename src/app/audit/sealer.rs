@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::audit::merkle::Growing;
-use crate::audit::{BATCH, Checkpoint, SigningKey, batch_leaf, merkle};
+use crate::audit::{BATCH, Checkpoint, Signed, SigningKey, batch_leaf, merkle};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::store::Store;
@@ -54,8 +54,10 @@ pub struct Sealer<C> {
     parties: KnownParties,
     /// How many are read next.
     wanted: usize,
-    /// The size of the last checkpoint in the folder; `None` before it is known.
+    /// The size of the last checkpoint in the folder as it was at the start; `None` before it is known.
     exported: Option<u64>,
+    /// Checkpoints that are not in the folder yet.
+    waiting: Vec<Signed>,
     sealed_at: Instant,
 }
 
@@ -96,6 +98,7 @@ impl<C: Clock> Sealer<C> {
             parties: KnownParties::default(),
             wanted: BATCH,
             exported: None,
+            waiting: Vec::new(),
             sealed_at: Instant::now(),
         })
     }
@@ -124,10 +127,18 @@ impl<C: Clock> Sealer<C> {
         Ok(self.rows)
     }
 
-    /// Seals a batch, when there is a whole one or the last one is some time ago (or `at_once`);
-    /// whether there may be another one.
+    /// Seals what is due, and puts its checkpoint into the folder; whether there may be more. What cannot be put
+    /// there waits, and sealing goes on.
     async fn pass(&mut self, at_once: bool) -> Result<bool, SealError> {
         self.catch_up().await?;
+        let is_more = self.seal_due(at_once).await?;
+        self.export()?;
+        Ok(is_more)
+    }
+
+    /// Seals a batch, when there is a whole one or the last one is some time ago (or `at_once`);
+    /// whether there may be another one.
+    async fn seal_due(&mut self, at_once: bool) -> Result<bool, SealError> {
         self.read_ahead().await?;
         let mut rows: Vec<_> = self.ahead.iter().take(BATCH).copied().collect();
         let is_whole = rows.len() == BATCH;
@@ -194,17 +205,17 @@ impl<C: Clock> Sealer<C> {
         Ok(())
     }
 
-    /// Takes over what is sealed by now, by whomever, and puts its checkpoints into the folder.
+    /// Takes over what is sealed by now, by whomever.
     async fn catch_up(&mut self) -> Result<(), SealError> {
-        let mut exported = match self.exported {
+        let exported = match self.exported {
             Some(size) => size,
             None => self.exported_before().await?,
         };
+        self.exported = Some(exported);
         loop {
             let from = self.growing.size();
             let seals = maintenance::seals(&self.store, &self.log, from, PAGE).await?;
             if seals.is_empty() {
-                self.exported = Some(exported);
                 return Ok(());
             }
             for seal in &seals {
@@ -218,14 +229,22 @@ impl<C: Clock> Sealer<C> {
                 self.rows = seal.signed.checkpoint.rows;
                 self.last = seal.last;
             }
-            let signed = seals.into_iter().map(|seal| seal.signed);
-            let new: Vec<_> = signed.filter(|it| it.checkpoint.size > exported).collect();
-            if let Some(newest) = new.last() {
-                exported = newest.checkpoint.size;
-                self.folder.add(&new)?;
-            }
             self.sealed_at = Instant::now();
+            let signed = seals.into_iter().map(|seal| seal.signed);
+            self.waiting.extend(signed.filter(|it| it.checkpoint.size > exported));
+            if self.waiting.len() as i64 >= PAGE {
+                self.export()?;
+            }
         }
+    }
+
+    /// Puts the checkpoints that wait into the folder.
+    fn export(&mut self) -> Result<(), FolderError> {
+        if !self.waiting.is_empty() {
+            self.folder.add(&self.waiting)?;
+            self.waiting.clear();
+        }
+        Ok(())
     }
 
     /// The size of the last checkpoint in the folder, as it is at the start.

@@ -49,7 +49,7 @@ pub enum Unset {
     #[error("this link cannot be used any more")]
     Link,
     /// The name cannot be one.
-    #[error("a user name has 1 to 100 characters without white space")]
+    #[error("a user name has 1 to 100 characters without white space and ://")]
     Name,
     /// The name is taken.
     #[error("there is an account of that name")]
@@ -70,11 +70,13 @@ pub(in crate::oauth) struct Prepared {
     pub(in crate::oauth) hash: Option<String>,
 }
 
-/// The name as two of them are compared; none when it cannot be one.
+/// The name as two of them are compared; none when it cannot be one. Names with an address in them are those of
+/// users of outside servers (`User::outside_name`).
 pub fn folded(name: &str) -> Option<String> {
     let folded: String = name.nfkc().flat_map(char::to_lowercase).collect();
     let is_plain = |it: char| !it.is_whitespace() && !it.is_control();
     let is_fit = (1..=LONGEST_NAME).contains(&folded.chars().count());
+    let is_fit = is_fit && !folded.contains("://");
     (is_fit && folded.chars().all(is_plain)).then_some(folded)
 }
 
@@ -278,6 +280,8 @@ mod tests {
             ("e\u{301}lan", Some("\u{e9}lan")),
             ("a b", None),
             ("a\0", None),
+            ("a#b", Some("a#b")),
+            ("https://tokens.example#ada", None),
             ("", None),
             (&"x".repeat(101), None),
         ] {

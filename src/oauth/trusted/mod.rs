@@ -20,6 +20,7 @@ use oauth2::{
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::access::roles::Roles;
@@ -77,6 +78,9 @@ struct Claims {
     scope: String,
     exp: Option<f64>,
     nbf: Option<f64>,
+    /// A text, or else of no use.
+    #[serde(default)]
+    jti: Value,
     #[serde(flatten)]
     context: Context,
 }
@@ -244,7 +248,7 @@ impl Authority {
             alg: String,
             kid: String,
             typ: Option<String>,
-            crit: Option<serde_json::Value>,
+            crit: Option<Value>,
         }
         let url = outside.key_url.as_deref().ok_or(Rejected::Unknown)?;
         let (signed, signature) = text.rsplit_once('.').ok_or(Rejected::Unknown)?;
@@ -305,6 +309,7 @@ impl Authority {
             scope: scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" "),
             exp: told.exp().map(|at| at.timestamp() as f64),
             nbf: told.nbf().map(|at| at.timestamp() as f64),
+            jti: told.jti().map_or(Value::Null, Value::from),
             context: told.extra_fields().clone(),
         })
     }

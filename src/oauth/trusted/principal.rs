@@ -41,11 +41,11 @@ impl Authority {
         let asker = Asker { user: who, organizations: &organizations, purpose };
         let denials = self.store.denials(&asker, self.clock.now()).await?;
         let scopes = self.outside_scopes(outside, &claims.scope);
-        let token = id_of(text);
+        let hash = id_of(text);
         let grant = Grant {
             survivor,
             is_emergency: false,
-            token,
+            token: claims.jti.as_str().and_then(named_by).unwrap_or(hash),
             user,
             is_fhir_user_readable: scopes.has(Special::OpenId) && scopes.has(Special::FhirUser),
             scopes,
@@ -67,7 +67,7 @@ impl Authority {
             principal,
             origins: Vec::new(),
             expires: Instant::from_micros(end.saturating_mul(1_000_000)),
-            grant: token,
+            grant: hash,
         })
     }
 
@@ -113,7 +113,7 @@ impl Authority {
             Some(who) => self.store.panels(who, self.clock.now()).await?,
             None => Panels::default(),
         };
-        let name = format!("{}#{}", outside.issuer, subject.unwrap_or("somebody"));
+        let name = User::outside_name(&outside.issuer, subject.unwrap_or("somebody"));
         Ok(Some(User {
             account: id_of(&name),
             name,
@@ -140,6 +140,12 @@ fn client_of(outside: &Server, claims: &Claims) -> Result<String, Rejected> {
         return Err(Rejected::Unknown);
     }
     Ok(format!("{}#{client}", outside.issuer))
+}
+
+/// The `jti` of a token, by which its issuer knows it, where the ledger can keep it as it stands.
+fn named_by(jti: &str) -> Option<Uuid> {
+    let id: Uuid = jti.parse().ok()?;
+    (id.to_string() == jti).then_some(id)
 }
 
 /// An id that a text always has: its hash, in the form of ids that are made otherwise.

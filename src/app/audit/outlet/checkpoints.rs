@@ -25,6 +25,9 @@ const REGION: &str = "us-east-1";
 const ANSWER_BYTES: usize = 1 << 20;
 /// The object is there already.
 const EXISTS: u16 = 412;
+/// It does not know how to keep an object from being put over another. Without that nothing is put there: who has
+/// the database could have what was sent written over.
+const UNABLE: u16 = 501;
 
 /// A bucket of an object store.
 struct Bucket {
@@ -138,9 +141,19 @@ impl Bucket {
         let answer = self.outbound.put_new(&url, signed, lines, ANSWER_BYTES).await?;
         match answer.status {
             200..300 | EXISTS => Ok(()),
-            status => Err(OutletError::Refused(format!("the bucket answered {status}"))),
+            status => Err(OutletError::Refused(refusal(status))),
         }
     }
+}
+
+/// Why a bucket does not have what was put there.
+fn refusal(status: u16) -> String {
+    let text = format!("the bucket answered {status}");
+    if status == UNABLE {
+        let why = "it does not know `If-None-Match` on PUT, so objects could be written over";
+        return format!("{text}: {why}; use one that does");
+    }
+    text
 }
 
 /// What an object of these is called: whose they are, from which to which, and the root of the last.
@@ -163,6 +176,13 @@ mod tests {
     use super::*;
     use crate::audit::{Checkpoint, SigningKey};
     use crate::fhir::Instant;
+
+    #[test]
+    fn a_bucket_that_would_write_over_objects_is_told_of() {
+        assert_eq!(refusal(503), "the bucket answered 503");
+        let told = refusal(UNABLE);
+        assert!(told.contains("501") && told.contains("If-None-Match"), "{told}");
+    }
 
     #[test]
     fn an_object_is_called_by_what_is_in_it() {

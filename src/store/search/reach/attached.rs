@@ -3,8 +3,9 @@
 //! A `securityContext` says whose a Binary is, and nothing else then counts: whoever may write a
 //! document must not get at a Binary by naming it. Without one, a Binary is as visible as what names it
 //! by an attachment's URL, by a reference that may stand in the place of an attachment, or as an entry of a
-//! list, a document or a catalog: all of that must be visible, so that a document of one's own opens nothing
-//! that is attached to the record of somebody else.
+//! list, a document or a catalog: one must be visible, and none that has it attached may be invisible, so that
+//! a document of one's own opens nothing that is attached to the record of somebody else. Lists and their like
+//! gather what others have: one that is invisible takes nothing from who sees what has it attached.
 //!
 //! Spec: security E8
 
@@ -66,8 +67,11 @@ pub(in crate::store) const ATTACHING: [&str; 44] = [
     "Task",
 ];
 
+/// Those of them that gather what others have.
+const GATHERING: [&str; 4] = ["CatalogEntry", "Composition", "DocumentManifest", "List"];
+
 /// The condition that the row is a Binary without a `securityContext`, and that the caller may read
-/// what it is attached to: one resource at least, and each of them.
+/// what it is attached to: one resource at least, and each that does more than gather.
 pub(super) fn is_visible(
     compiler: &mut Compiler<'_, '_>,
     of: ResourceType,
@@ -83,13 +87,17 @@ pub(super) fn is_visible(
         return Ok(Cond::False);
     }
     let visible = visible.and();
+    let gathering: Vec<i16> = types_of(&GATHERING).into_iter().map(ResourceType::code).collect();
+    let gathers = compiler.binds.is_type(&format!("{holder}.rt"), &gathering);
     let base = base(compiler);
     Ok(compiler.resource_holds(row, |res| {
         let holders = holders(&holder, &base, res);
+        let is_seen = format!(
+            "EXISTS (SELECT FROM srow {found} WHERE {found}.rid = {holder}.rid{visible} OFFSET 0)"
+        );
         format!(
-            "NOT {res}.body ? 'securityContext' AND EXISTS (SELECT FROM {holders} OFFSET 0) \
-             AND NOT EXISTS (SELECT FROM {holders} AND NOT EXISTS (\
-             SELECT FROM srow {found} WHERE {found}.rid = {holder}.rid{visible} OFFSET 0) OFFSET 0)"
+            "NOT {res}.body ? 'securityContext' AND EXISTS (SELECT FROM {holders} AND {is_seen} OFFSET 0) \
+             AND NOT EXISTS (SELECT FROM {holders} AND NOT ({gathers}) AND NOT {is_seen} OFFSET 0)"
         )
     }))
 }
@@ -125,7 +133,11 @@ pub(super) fn is_kept_back(
 }
 
 fn attaching() -> Vec<ResourceType> {
-    ATTACHING.iter().filter_map(|name| name.parse().ok()).collect()
+    types_of(&ATTACHING)
+}
+
+fn types_of(names: &[&str]) -> Vec<ResourceType> {
+    names.iter().filter_map(|name| name.parse().ok()).collect()
 }
 
 /// The base of full URLs as the index has them, bound.
