@@ -24,7 +24,9 @@ impl Config {
             }
             let is_keyed = place.region.is_some() || place.key_id.is_some();
             if place.store.is_none() && (is_keyed || place.secret.is_some()) {
-                return rule(format!("`{name}`: `region`, `key_id` and `secret` are for a `store`"));
+                return rule(format!(
+                    "`{name}`: `region`, `key_id` and `secret` are for a `store`"
+                ));
             }
             if place.key_id.is_some() != place.secret.is_some() {
                 return rule(format!("`{name}`: `key_id` and `secret` go together"));

@@ -178,6 +178,13 @@ async fn every_attachment_counts() {
     let (own, _stop) = Token::new(&server, "patient/*.rs").patient("a").client().await;
     let (other, _stop) = Token::new(&server, "patient/*.rs").patient("b").client().await;
     let (before, _stop) = doctor_with(&server, Token::new(&server, "user/*.rs")).await;
+    // A list that an app may not see takes nothing from it, and opens nothing that it alone has.
+    let entries = r#""status":"current","mode":"working","subject":{"reference":"Patient/a"},"entry":[
+        {"item":{"reference":"Binary/note"}},{"item":{"reference":"Binary/listed"}}]"#;
+    server.client.post("/List", fresh("List", entries)).await.expect(201);
+    let scopes = "patient/Binary.rs patient/Communication.rs";
+    let (app, _stop) = Token::new(&server, scopes).patient("a").client().await;
+    assert_eq!(asked(&app, "/Binary").await, ["Binary/letter", "Binary/note"]);
     let deny = consent(r#"{"type":"deny"}"#);
     server.client.put("/Consent/c", body("Consent/c", &deny)).await.expect(201);
     let (doctor, _stop) = doctor_with(&server, Token::new(&server, "user/*.rs")).await;
