@@ -67,10 +67,10 @@ pub(super) fn supply(
             }
         }
         // What asked for an appointment: no event is about it.
-        ("ServiceRequest", Some(stored)) if draft.rule == "appointmentrequest" => {
-            if !case.is_told("SCH-25") {
-                keep(now, stored, &["status"]);
-            }
+        ("ServiceRequest", Some(stored))
+            if draft.rule == "appointmentrequest" && !case.is_told("SCH-25") =>
+        {
+            keep(now, stored, &["status"]);
         }
         _ => {}
     }
