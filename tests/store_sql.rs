@@ -192,7 +192,7 @@ async fn the_functions_of_indexes_cost_a_write_little_and_say_what_is_attached()
 /// What says whose a Binary is by an Attachment does so wherever a resource may have one, but for samples of
 /// values in definitions.
 ///
-/// Covers in part: security E8.
+/// Covers: security E8.
 #[tokio::test]
 async fn every_attachment_of_the_definitions_is_in_the_index() {
     let database = Database::migrated().await;

@@ -164,7 +164,7 @@ async fn with_attachments(server: &TestServer) {
 
 /// Each element that may name a Binary opens it to whose it is, and takes it along where that is denied.
 ///
-/// Covers in part: security E8, S4.
+/// Covers in part: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_attachment_counts() {
     let server = TestServer::start().await;
