@@ -15,7 +15,7 @@ use crate::access::restriction::Limits;
 use crate::access::{Disclosed, LedgerRow, Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::{ResourceType, Version, VersionId};
-use crate::search::request::{ContainedMode, Filter, SearchRequest, SortKey, Total};
+use crate::search::request::{ContainedMode, Filter, SearchRequest, SortBy, SortKey, Total};
 use crate::store::cursor::{self, Position, Seal};
 use crate::store::hash::Hasher;
 use crate::store::index::inside;
@@ -203,7 +203,10 @@ impl<'a, 'gate> Search<'a, 'gate> {
             return native;
         }
         let Choice { candidate, is_small, .. } = &chosen.all;
-        match Order::of(sort, self.types, *is_small) {
+        // What is found by its time of change is in that order, and need not all be found.
+        let is_in_order = candidate.driver == Driver::Updated
+            && matches!(sort, [SortKey { by: SortBy::LastUpdated, .. }]);
+        match Order::of(sort, self.types, *is_small && !is_in_order) {
             Order::Sorted(sort)
                 if !is_small && compiler.is_indexed(&sort, candidate, self.types) =>
             {
@@ -412,9 +415,11 @@ fn key(row: &Row) -> Result<i64, Error> {
 /// The plan in words.
 fn shown(choice: &Choice, order: &Order) -> String {
     let walked = choice.candidate.driver.name();
-    let few = if choice.is_small { ", which are few" } else { "" };
+    let is_updated = choice.candidate.driver == Driver::Updated
+        && matches!(order, Order::Walked { by: Walk::Updated, .. });
+    let few = if choice.is_small && !is_updated { ", which are few" } else { "" };
     let sorted = match order {
-        Order::Walked { .. } if choice.candidate.is_ordered() => {
+        Order::Walked { .. } if choice.candidate.is_ordered() || is_updated => {
             "in their order, until a page is full"
         }
         Order::Walked { .. } => "of which the first are taken",
