@@ -98,6 +98,16 @@ impl Parties {
         }
     }
 
+    /// Whether a condition holds for rows of some patients or persons alone, which indexes find.
+    pub(super) fn are_named(condition: &Condition) -> bool {
+        match condition {
+            Condition::All(parts) => parts.iter().any(Self::are_named),
+            Condition::Any(parts) => !parts.is_empty() && parts.iter().all(Self::are_named),
+            Condition::Patients(_) | Condition::Persons(_) => true,
+            _ => false,
+        }
+    }
+
     fn of(&self, persons: &[String]) -> Vec<i32> {
         let keys = persons.iter().filter_map(|person| self.0.get(person)).flatten().copied();
         keys.collect::<BTreeSet<_>>().into_iter().collect()
@@ -270,6 +280,24 @@ fn actor_key(actor: &str) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patients_and_persons_are_named_where_nothing_else_may_hold_instead() {
+        let (patient, person) =
+            (Condition::Patients(vec![1]), Condition::Persons(vec!["Patient/a".to_owned()]));
+        let other = Condition::Outcomes(vec![0]);
+        for (condition, expected) in [
+            (Condition::Any(vec![patient.clone(), person.clone()]), true),
+            (Condition::All(vec![other.clone(), patient.clone()]), true),
+            (Condition::Any(vec![other.clone(), patient.clone()]), false),
+            (Condition::All(vec![other]), false),
+            (Condition::Not(Box::new(patient)), false),
+            (Condition::always(), false),
+            (Condition::never(), false),
+        ] {
+            assert_eq!(Parties::are_named(&condition), expected, "{condition:?}");
+        }
+    }
 
     #[test]
     fn the_text_depends_on_the_form_alone_and_what_only_events_tell_is_left_open() {
