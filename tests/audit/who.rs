@@ -43,6 +43,20 @@ const MONTHS: &str = "SELECT kiln_make_partition('ledger_row', month) \
        LATERAL (SELECT lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') AS h) x; \
      VACUUM ANALYZE ledger_row";
 
+/// Three weeks of rows a minute apart, of which the first tenth are of the patient that was read.
+const LONG_AGO: &str = "SELECT kiln_make_partition('ledger_row', '2020-03-01'); \
+     INSERT INTO ledger_row (id, at, tid, interaction, outcome, rt, vid, logical_id, party, request, query, pat) \
+     SELECT (substr(h, 1, 8) || '-' || substr(h, 9) || '-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, at, 0, 12, 0, \
+       103, 1, 'a', l.party, gen_random_uuid(), '/fhir/Patient/a', CASE WHEN i <= 3000 THEN l.pat ELSE i END \
+     FROM (SELECT party, pat FROM ledger_row WHERE pat IS NOT NULL AND interaction = 12 LIMIT 1) l, \
+       generate_series(1, 30000) i, LATERAL (SELECT '2020-03-02'::timestamptz + i * interval '1 minute' AS at) t, \
+       LATERAL (SELECT lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') AS h) x; \
+     VACUUM ANALYZE ledger_row";
+
+/// How many rows of that month were read.
+const READ: &str = "SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0)::bigint FROM pg_stat_user_tables \
+     WHERE relname = 'ledger_202003'";
+
 /// How often the parts of both months were read through, and looked into by an index.
 const LOOKS: &str = "SELECT coalesce(sum(seq_scan) FILTER (WHERE relname = 'ledger_202001'), 0)::bigint, \
        coalesce(sum(idx_scan) FILTER (WHERE relname = 'ledger_202001'), 0)::bigint, \
@@ -119,14 +133,14 @@ async fn a_question_since_a_day_looks_at_what_was_since_alone() {
     for (option, name) in [("--patient", "a"), ("--user", "eve"), ("--patient", "b")] {
         let all = lines(&process, &["who", option, name, "--until", "2020-02-28"]);
         assert_eq!(all.len(), 80, "{option}: {all:?}");
-        let before = settled(&database).await;
+        let before = settled(&database, LOOKS).await;
         let since = ["who", option, name, "--since", "2020-02-04", "--until", "2020-02-28"];
         let found = lines(&process, &since);
         // Two of fourteen days are before.
         assert!((33..=36).contains(&found.len()), "{option}: {found:?}");
         let began = Instant::now();
         let after = loop {
-            let after = settled(&database).await;
+            let after = settled(&database, LOOKS).await;
             if after[3] > before[3] {
                 break after;
             }
@@ -136,12 +150,35 @@ async fn a_question_since_a_day_looks_at_what_was_since_alone() {
     }
 }
 
-/// How often the parts were looked at, once nothing more of it comes in.
-async fn settled(database: &tokio_postgres::Client) -> [i64; 4] {
-    let (mut looks, mut since) = ([-1; 4], Instant::now());
+/// A patient who was not there of late is found without walking all that was since.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_saw_a_patient_long_ago_is_told_without_reading_what_was_since() {
+    let process = Process::start_with(&["audit.seal=false"]).await;
+    let client = &process.client;
+    client.put("/Patient/a", r#"{"resourceType":"Patient","id":"a"}"#).await.expect(201);
+    client.get("/Patient/a").await.expect(200);
+    let database = connect(&process.database_url()).await;
+    for statement in LONG_AGO.split("; ") {
+        database.batch_execute(statement).await.unwrap();
+    }
+    let [before] = settled(&database, READ).await;
+    let asked = ["who", "--patient", "a", "--until", "2020-03-31", "--limit", "400"];
+    let told = lines(&process, &asked);
+    assert_eq!(told.len(), 400);
+    // The newest of the first three thousand minutes.
+    assert!(told[0].starts_with("2020-03-04T02:00") && told[399].contains("T19:21"), "{told:?}");
+    let [after] = settled(&database, READ).await;
+    let read = after - before;
+    // Along the time it would be 27,000 before the first.
+    assert!((400..10_000).contains(&read), "{read} rows");
+}
+
+/// What a statement counts, once nothing more of it comes in.
+async fn settled<const N: usize>(database: &tokio_postgres::Client, counts: &str) -> [i64; N] {
+    let (mut looks, mut since) = ([-1; N], Instant::now());
     loop {
-        let row = database.query_one(LOOKS, &[]).await.unwrap();
-        let now: [i64; 4] = std::array::from_fn(|at| row.get(at));
+        let row = database.query_one(counts, &[]).await.unwrap();
+        let now: [i64; N] = std::array::from_fn(|at| row.get(at));
         if now != looks {
             (looks, since) = (now, Instant::now());
         } else if since.elapsed() > Duration::from_secs(3) {

@@ -23,19 +23,25 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
+    /// Where no row is.
+    pub(super) const NOWHERE: Self = Self { first: Uuid::max(), last: Uuid::nil() };
+
+    /// With a row, too.
+    pub(super) fn with(self, row: Uuid) -> Self {
+        self.around(Self { first: row, last: row })
+    }
+
     /// Where rows for which `condition` holds can be.
     pub(super) fn of(condition: &Condition) -> Self {
         let all = Self { first: Uuid::nil(), last: Uuid::max() };
-        let none = Self { first: Uuid::max(), last: Uuid::nil() };
         match condition {
             Condition::All(parts) => parts.iter().map(Self::of).fold(all, |one, other| Self {
                 first: one.first.max(other.first),
                 last: one.last.min(other.last),
             }),
-            Condition::Any(parts) => parts.iter().map(Self::of).fold(none, Self::around),
+            Condition::Any(parts) => parts.iter().map(Self::of).fold(Self::NOWHERE, Self::around),
             Condition::Event(events) => {
-                let each = events.iter().map(|(row, _)| Self { first: *row, last: *row });
-                each.fold(none, Self::around)
+                events.iter().fold(Self::NOWHERE, |all, (row, _)| all.with(*row))
             }
             Condition::Ids(from, to) => Self { first: *from, last: *to },
             _ => all,
@@ -98,19 +104,24 @@ impl Parties {
         }
     }
 
-    /// Whether a condition holds for rows of some patients or persons alone, which indexes find.
-    pub(super) fn are_named(condition: &Condition) -> bool {
-        match condition {
-            Condition::All(parts) => parts.iter().any(Self::are_named),
-            Condition::Any(parts) => !parts.is_empty() && parts.iter().all(Self::are_named),
-            Condition::Patients(_) | Condition::Persons(_) => true,
-            _ => false,
-        }
-    }
-
     fn of(&self, persons: &[String]) -> Vec<i32> {
         let keys = persons.iter().filter_map(|person| self.0.get(person)).flatten().copied();
         keys.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+/// Whether a condition holds for rows of some patients alone, or of persons beside them. Rows of persons alone
+/// are in an index in the order of time.
+pub(super) fn names_patients(condition: &Condition) -> bool {
+    let is_person = |part: &Condition| matches!(part, Condition::Persons(_));
+    match condition {
+        Condition::All(parts) => parts.iter().any(names_patients),
+        Condition::Any(parts) => {
+            parts.iter().any(names_patients)
+                && parts.iter().all(|part| names_patients(part) || is_person(part))
+        }
+        Condition::Patients(_) => true,
+        _ => false,
     }
 }
 
@@ -282,12 +293,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patients_and_persons_are_named_where_nothing_else_may_hold_instead() {
+    fn patients_are_named_where_nothing_else_may_hold_instead() {
         let (patient, person) =
             (Condition::Patients(vec![1]), Condition::Persons(vec!["Patient/a".to_owned()]));
         let other = Condition::Outcomes(vec![0]);
         for (condition, expected) in [
             (Condition::Any(vec![patient.clone(), person.clone()]), true),
+            (Condition::Any(vec![person.clone()]), false),
+            (person, false),
             (Condition::All(vec![other.clone(), patient.clone()]), true),
             (Condition::Any(vec![other.clone(), patient.clone()]), false),
             (Condition::All(vec![other]), false),
@@ -295,7 +308,7 @@ mod tests {
             (Condition::always(), false),
             (Condition::never(), false),
         ] {
-            assert_eq!(Parties::are_named(&condition), expected, "{condition:?}");
+            assert_eq!(names_patients(&condition), expected, "{condition:?}");
         }
     }
 

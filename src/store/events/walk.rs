@@ -13,7 +13,7 @@ use crate::error::Error;
 
 use super::super::cursor::Position;
 use super::super::{Store, failure};
-use super::compile::{Bounds, Parties, Where};
+use super::compile::{Bounds, Parties, Where, names_patients};
 use super::entry;
 
 /// What is read of a row.
@@ -34,8 +34,8 @@ const PLAN_ONCE: &str = "RESET plan_cache_mode";
 /// Fewest and most rows of one statement.
 const FEWEST: usize = 50;
 const MOST: usize = 5_000;
-/// Up to how many rows of a patient are all found and sorted, a microsecond each.
-const FEW: i64 = 500_000;
+/// Up to how many rows of a patient are all found to tell which come first, less than a microsecond each.
+const MANY: i64 = 500_000;
 /// Most rows that are looked at for one page.
 const PAGE_ROWS: usize = 2_000_000;
 
@@ -105,12 +105,20 @@ impl Walk<'_> {
         let is_back = self.is_back;
         let is_alone = self.is_alone;
         let mut found = Found { events: Vec::new(), count: 0, from, is_back, is_alone, wanted };
-        let is_found = Parties::are_named(self.condition)
-            && is_few(&connection, &Where::of(self.condition, bounds, &parties)).await?;
+        // Who counts all of them walks them once, by whatever index.
+        let is_by_patient = wanted.is_some() && names_patients(self.condition);
         let (mut seen, mut limit) = (0, wanted.map_or(MOST, |wanted| wanted.clamp(FEWEST, MOST)));
         loop {
-            let condition = Where::of(self.condition, bounds, &parties);
-            let sql = self.statement(&condition.text, is_found, limit);
+            let mut condition = Where::of(self.condition, bounds, &parties);
+            if is_by_patient && let Some(place) = self.place(&connection, &condition, limit).await?
+            {
+                condition = Where::of(self.condition, place, &parties);
+            }
+            // By spans of time, as the indexes have the rows; within one the ids are the order.
+            let (text, order) = (&condition.text, self.order());
+            let sql = format!(
+                "{COLUMNS} WHERE {text} ORDER BY kiln_time(id) {order}, id {order} LIMIT {limit}"
+            );
             let statement = connection.prepare_cached(&sql).await.map_err(failure::error)?;
             let rows = connection.query(&statement, &condition.parameters()).await;
             let rows = rows.map_err(failure::costly)?;
@@ -135,19 +143,6 @@ impl Walk<'_> {
     }
 }
 
-impl Walk<'_> {
-    /// The first rows for which `condition` holds; `is_found`: of all of them, which are found first.
-    fn statement(&self, condition: &str, is_found: bool, limit: usize) -> String {
-        let order = if self.is_ascending { "ASC" } else { "DESC" };
-        let rows = format!("{COLUMNS} WHERE {condition}");
-        if is_found {
-            return format!("SELECT * FROM ({rows} OFFSET 0) e ORDER BY id {order} LIMIT {limit}");
-        }
-        // By spans of time, as the indexes have the rows; within one the ids are the order.
-        format!("{rows} ORDER BY kiln_time(id) {order}, id {order} LIMIT {limit}")
-    }
-}
-
 /// The parties behind which `persons` stand.
 async fn parties(connection: &Object, persons: Vec<&str>) -> Result<Parties, Error> {
     let mut found = BTreeMap::<String, Vec<i32>>::new();
@@ -161,15 +156,37 @@ async fn parties(connection: &Object, persons: Vec<&str>) -> Result<Parties, Err
     Ok(Parties(found))
 }
 
-/// Whether the rows of a condition are so few that all of them are found first. The database cannot tell when they
-/// were: along the time it would walk millions of rows to meet some of a patient who was not there of late.
-async fn is_few(connection: &Object, condition: &Where<'_>) -> Result<bool, Error> {
-    let text = &condition.text;
-    let sql = format!("SELECT count(*) FROM (SELECT FROM ledger WHERE {text} LIMIT {FEW}) e");
-    let statement = connection.prepare_cached(&sql).await.map_err(failure::error)?;
-    let row = connection.query_one(&statement, &condition.parameters()).await;
-    let number: i64 = row.map_err(failure::costly)?.try_get(0).map_err(failure::error)?;
-    Ok(number < FEW)
+impl Walk<'_> {
+    /// Where the first `limit` rows lie for which a condition of patients holds; `None` where very many do. The
+    /// database cannot tell when they were: along the time it would walk millions of rows to meet some of a patient
+    /// who was not there of late.
+    async fn place(
+        &self,
+        connection: &Object,
+        condition: &Where<'_>,
+        limit: usize,
+    ) -> Result<Option<Bounds>, Error> {
+        let text = &condition.text;
+        let order = self.order();
+        let sql = format!(
+            "WITH f AS MATERIALIZED (SELECT id FROM ledger WHERE {text} LIMIT {MANY}) \
+             SELECT id, (SELECT count(*) FROM f) FROM f ORDER BY id {order} LIMIT {limit}"
+        );
+        let statement = connection.prepare_cached(&sql).await.map_err(failure::error)?;
+        let rows = connection.query(&statement, &condition.parameters()).await;
+        let mut place = Bounds::NOWHERE;
+        for row in rows.map_err(failure::costly)? {
+            if row.try_get::<_, i64>(1).map_err(failure::error)? >= MANY {
+                return Ok(None);
+            }
+            place = place.with(row.try_get(0).map_err(failure::error)?);
+        }
+        Ok(Some(place))
+    }
+
+    fn order(&self) -> &'static str {
+        if self.is_ascending { "ASC" } else { "DESC" }
+    }
 }
 
 /// What a walk has found.
