@@ -75,6 +75,9 @@ pub struct User {
 }
 
 impl User {
+    /// What the names of users of outside authorization servers have in them, and no other.
+    pub const OUTSIDE: &str = "://";
+
     /// The name here of a user of an outside authorization server: its issuer, and what it calls the user.
     pub fn outside_name(issuer: &str, subject: &str) -> String {
         format!("{issuer}#{subject}")
@@ -82,7 +85,7 @@ impl User {
 
     /// The issuer and what it calls the user, of the name of an outside one. Accounts have no such names.
     pub fn of_outside(name: &str) -> Option<(&str, &str)> {
-        name.split_once('#').filter(|(issuer, _)| issuer.contains("://"))
+        name.split_once('#').filter(|(issuer, _)| issuer.contains(Self::OUTSIDE))
     }
 }
 

@@ -181,10 +181,9 @@ fn within_reach(clauses: &[Clause], withheld: Vec<Withheld>) -> Vec<Withheld> {
     let narrowed = withheld.into_iter().filter_map(|withheld| {
         let Some(patients) = &withheld.patients else { return Some(withheld) };
         let is_reached = |it: &i64| reached.binary_search(it).is_ok();
-        let places = (0..).zip(&**patients).filter(|(_, it)| is_reached(it)).map(|(at, _)| at);
-        let places: Vec<usize> = places.collect();
         let both: Arc<[i64]> = patients.iter().copied().filter(is_reached).collect();
-        let ids = places.iter().filter_map(|at| withheld.ids.get(*at).cloned()).collect();
+        let ids = patients.iter().zip(&*withheld.ids).filter(|(it, _)| is_reached(it));
+        let ids: Arc<[LogicalId]> = ids.map(|(_, id)| id.clone()).collect();
         (!both.is_empty()).then_some(Withheld { patients: Some(both), ids, ..withheld })
     });
     narrowed.collect()

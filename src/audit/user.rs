@@ -13,9 +13,6 @@ use crate::search::request::compare::{AskedToken, Part};
 use super::balp::Entry;
 use super::query::{Condition, Reader};
 
-/// What the names of outside users have, and no other.
-const OUTSIDE: &str = "://";
-
 impl Entry {
     /// The name of the user, when the party is one.
     pub(super) fn user(&self) -> Option<&str> {
@@ -52,11 +49,13 @@ impl Reader<'_> {
                 Some(name).filter(|_| is_of_system).into_iter().collect()
             }
             AskedToken::System(system) if **system == *self.base => {
-                let outside = named(Part::Any, OUTSIDE);
+                let outside = named(Part::Any, User::OUTSIDE);
                 let own = Condition::Not(Box::new(outside));
                 return Condition::All(vec![named(Part::Start, ""), own]);
             }
-            AskedToken::System(system) if system.contains(OUTSIDE) && !system.contains('#') => {
+            AskedToken::System(system)
+                if system.contains(User::OUTSIDE) && !system.contains('#') =>
+            {
                 return named(Part::Start, &User::outside_name(system, ""));
             }
             _ => Vec::new(),

@@ -165,7 +165,9 @@ impl Outbound {
                 (AUTHORIZATION, authorization.as_str()),
             ] {
                 let value = HeaderValue::try_from(value);
-                let value = value.map_err(|_| OutboundError::Url("keys are no text".to_owned()))?;
+                let mut value =
+                    value.map_err(|_| OutboundError::Url("keys are no text".to_owned()))?;
+                value.set_sensitive(name == AUTHORIZATION);
                 headers.push((name, value));
             }
         }

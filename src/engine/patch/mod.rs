@@ -84,8 +84,8 @@ impl Patch<'_> {
                 let all = parameters.items_at("parameter").iter();
                 let mut parts = all.flat_map(|operation| operation.items_at("part"));
                 parts.any(|part| {
-                    let path = part.str_at("valueString").unwrap_or_default();
-                    part.str_at("name") == Some("path") && !is_plain(path)
+                    let is_path = part.str_at("name") == Some("path");
+                    is_path && operation::text_of(part).is_none_or(|path| !is_plain(path))
                 })
             }
             // A bracket may be written as a character reference.

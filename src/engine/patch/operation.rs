@@ -52,6 +52,11 @@ impl<'p> Operation<'p> {
     }
 }
 
+/// The text that a part has, in each way in which it may be given.
+pub(super) fn text_of<'v>(part: &'v Value<'_>) -> Option<&'v str> {
+    ["valueString", "valueCode"].into_iter().find_map(|key| part.str_at(key))
+}
+
 /// The parts of one operation, each name once.
 struct Parts<'p>(Vec<(&'p str, &'p Value<'p>)>);
 
@@ -80,8 +85,7 @@ impl<'p> Parts<'p> {
 
     fn text(&self, name: &str) -> Step<&'p str> {
         let part = self.part(name)?;
-        let text = ["valueString", "valueCode"].into_iter().find_map(|key| part.str_at(key));
-        text.map_or_else(|| invalid(format!("the part {name} needs a valueString")), Ok)
+        text_of(part).map_or_else(|| invalid(format!("the part {name} needs a valueString")), Ok)
     }
 
     fn number(&self, name: &str) -> Step<usize> {

@@ -416,3 +416,34 @@ fn additions_cannot_nest_without_bound() {
     let found = xml(NARRATED, &format!("{first}{second}")).expect_err("bound");
     assert!(found.starts_with("413"), "{found}");
 }
+
+#[test]
+fn a_patch_asks_when_what_it_does_depends_on_values() {
+    for (key, path, expected) in [
+        ("valueString", "Patient.name[0].given", false),
+        ("valueCode", "Patient.birthDate", false),
+        ("valueString", "Patient.name.where(family='A')", true),
+        ("valueCode", "Patient.name.where(family='A')", true),
+        ("valueUri", "Patient.name.where(family='A')", true),
+    ] {
+        let quoted = format!("{path:?}");
+        let parts = [("type", "valueCode", r#""delete""#), ("path", key, quoted.as_str())];
+        let text = format!(r#"{{"parameter":[{}]}}"#, operation(&parts));
+        let patch = Patch::FhirPath(parse(text.as_bytes()).expect(&text));
+        assert_eq!(patch.asks(), expected, "{key} {path}");
+    }
+    for (text, expected) in [
+        (r#"[{"op":"remove","path":"/active"}]"#, false),
+        (r#"[{"op":"test","path":"/active","value":true}]"#, true),
+    ] {
+        let patch = Patch::Json(parse(text.as_bytes()).expect("JSON"));
+        assert_eq!(patch.asks(), expected, "{text}");
+    }
+    for (text, expected) in [
+        (r#"<diff><remove sel="Patient/active"/></diff>"#, false),
+        (r#"<diff><remove sel="Patient/name[family]"/></diff>"#, true),
+        (r#"<diff><remove sel="Patient/name&#x5B;family]"/></diff>"#, true),
+    ] {
+        assert_eq!(Patch::Xml(text).asks(), expected, "{text}");
+    }
+}

@@ -3,11 +3,11 @@
 //! Spec: v2 E-A01 to E-A17
 
 use super::visit::{Event, is_movement};
-use super::{Json, Remark, list, set_list, text_of};
+use super::{Json, Remark, list, set_list};
 use crate::fhir::json::Value;
 
-/// The places of a visit after an event.
-pub(super) fn after(visit: &mut Json, event: &Event<'_>, told: &mut Vec<Remark>) {
+/// The places of a visit after an event, by which it has this status.
+pub(super) fn after(visit: &mut Json, event: &Event<'_>, status: &str, told: &mut Vec<Remark>) {
     let mut all = list(visit, "location");
     let is_nowhere = all.iter().all(is_kept);
     match event.name {
@@ -40,8 +40,7 @@ pub(super) fn after(visit: &mut Json, event: &Event<'_>, told: &mut Vec<Remark>)
     {
         set_all(&mut all, "active", "completed", Some(ended));
     }
-    let status = text_of(visit, "status");
-    let is_over = matches!(status, Some("finished" | "cancelled" | "entered-in-error"));
+    let is_over = matches!(status, "finished" | "cancelled" | "entered-in-error");
     keep_free(&mut all, event, is_over);
     set_list(visit, "location", all);
 }
@@ -58,16 +57,14 @@ fn is_active(one: &Value<'static>) -> bool {
 /// A place that is kept for the patient (A15, PV1-42) until the patient is there, the transfer is called off (A26),
 /// or the visit is over (`is_over`).
 fn keep_free(all: &mut Vec<Value<'static>>, event: &Event<'_>, is_over: bool) {
-    match event.name {
-        "A03" | "A11" | "A23" | "A26" | "A27" | "A38" => all.retain(|one| !is_kept(one)),
-        "A01" | "A04" | "A05" | "A08" | "A14" | "A15" => {
-            if let Some(place) = event.kept.clone().filter(|_| !is_over) {
-                all.retain(|one| !is_kept(one));
-                let entry = Json::new().with("location", place).with("status", "reserved");
-                all.push(Value::Object(entry));
-            }
-        }
-        _ => {}
+    if is_over || event.name == "A26" {
+        all.retain(|one| !is_kept(one));
+    } else if matches!(event.name, "A01" | "A04" | "A05" | "A08" | "A14" | "A15")
+        && let Some(place) = event.kept.clone()
+    {
+        all.retain(|one| !is_kept(one));
+        let entry = Json::new().with("location", place).with("status", "reserved");
+        all.push(Value::Object(entry));
     }
     // Senders repeat PV1-42 when the patient is there.
     let taken: Vec<_> = all
@@ -87,7 +84,7 @@ fn move_to(all: &mut Vec<Value<'static>>, event: &Event<'_>, told: &mut Vec<Rema
         one.get("location").and_then(|it| it.str_at("reference")).map(str::to_owned)
     };
     let new = place.get("reference").and_then(Value::as_str).map(str::to_owned);
-    let active = all.iter().rfind(|one| one.str_at("status") == Some("active")).and_then(name);
+    let active = all.iter().rfind(|one| is_active(one)).and_then(name);
     if active.is_some() && active == new {
         return;
     }
@@ -150,12 +147,12 @@ fn reopen(all: &mut [Value<'static>]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::visit::Habits;
+    use super::super::visit::{Habits, advanced};
     use super::*;
 
     /// The places after some events: `A15>b`, a place that is kept, `A02@b`, one where the patient is.
     fn shown(events: &[&str]) -> String {
-        let mut visit = Json::new();
+        let mut stored: Option<Json> = None;
         for text in events {
             let place = |name: &str| Json::new().with("reference", format!("Location/{name}"));
             let event = Event {
@@ -168,9 +165,10 @@ mod tests {
                 kept: text.split_once('>').map(|(_, name)| place(name)),
                 habits: Habits::default(),
             };
-            after(&mut visit, &event, &mut Vec::new());
+            let now = stored.clone().unwrap_or_default();
+            stored = Some(advanced(stored.as_ref(), &now, &event).0);
         }
-        let all = list(&visit, "location").into_iter().map(|one| {
+        let all = list(&stored.unwrap_or_default(), "location").into_iter().map(|one| {
             let name = one.get("location").and_then(|it| it.str_at("reference")).unwrap();
             format!("{}:{}", name.trim_start_matches("Location/"), one.str_at("status").unwrap())
         });
@@ -202,18 +200,28 @@ mod tests {
     /// Covers: v2 E-A02.
     #[test]
     fn no_place_is_kept_for_a_visit_that_is_over() {
-        let mut visit = Json::new().with("status", "finished");
-        let event = Event {
-            name: "A08",
-            at: "2026-01-01",
-            begun: None,
-            ended: None,
-            place: None,
-            prior: None,
-            kept: Some(Json::new().with("reference", "Location/b")),
-            habits: Habits::default(),
-        };
-        after(&mut visit, &event, &mut Vec::new());
-        assert!(list(&visit, "location").is_empty());
+        let place = || Json::new().with("reference", "Location/b");
+        let kept = Json::new().with("location", place()).with("status", "reserved");
+        for (status, ended) in [
+            ("finished", None),
+            ("cancelled", None),
+            // An end that data tell of is an end too.
+            ("in-progress", Some("2026-01-01")),
+        ] {
+            let mut visit = Json::new().with("status", status);
+            set_list(&mut visit, "location", vec![Value::Object(kept.clone())]);
+            let event = Event {
+                name: "A08",
+                at: "2026-01-01",
+                begun: None,
+                ended,
+                place: None,
+                prior: None,
+                kept: Some(place()),
+                habits: Habits { ends_by_data: true, ..Habits::default() },
+            };
+            let (visit, _) = advanced(Some(&visit), &visit, &event);
+            assert!(list(&visit, "location").is_empty(), "{status}");
+        }
     }
 }

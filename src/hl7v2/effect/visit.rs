@@ -49,7 +49,7 @@ pub fn advanced(stored: Option<&Json>, now: &Json, event: &Event<'_>) -> (Json, 
     let status = next_status(before.as_deref(), event, &mut told);
     keep_class(stored, &mut visit, event);
     period(before.as_deref(), &mut visit, event);
-    places::after(&mut visit, event, &mut told);
+    places::after(&mut visit, event, status, &mut told);
     set_status(before.as_deref(), status, &mut visit, event);
     (visit, told)
 }

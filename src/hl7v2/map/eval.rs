@@ -397,8 +397,13 @@ impl<'a> Eval<'a> {
 
     /// Whether a condition holds.
     pub(crate) fn holds(&self, expr: &Expr, scope: &Scope, owner: Option<usize>) -> bool {
+        self.quietly(|| self.truth(expr, scope, owner))
+    }
+
+    /// What `read` gives, with none of what it reads counted as read.
+    pub(crate) fn quietly<T>(&self, read: impl FnOnce() -> T) -> T {
         let was = self.context.quiet.replace(true);
-        let found = self.truth(expr, scope, owner);
+        let found = read();
         self.context.quiet.set(was);
         found
     }

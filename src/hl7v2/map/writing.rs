@@ -213,9 +213,7 @@ impl Writing {
 impl<'a> Drafting<'a> {
     /// What becomes of the entry that a rule makes of the segment at hand.
     pub(super) fn act(&self, eval: &Eval<'a>, acts: &Acts, scope: &Scope, owner: usize) -> Act {
-        let was = self.context.quiet.replace(true);
-        let code = eval.text(&acts.action, scope, Some(owner));
-        self.context.quiet.set(was);
+        let code = eval.quietly(|| eval.text(&acts.action, scope, Some(owner)));
         let known_by = || {
             let read = eval.read_so_far();
             let text = eval.text(&acts.key, scope, Some(owner));
@@ -243,9 +241,7 @@ impl<'a> Drafting<'a> {
         }
         act
     }
-}
 
-impl<'a> Drafting<'a> {
     /// Notes that the code of an entry that was made has had its effect.
     pub(super) fn acted(&self, eval: &Eval<'a>, acts: &Acts, scope: &Scope, writes: &mut [Write]) {
         let seen = scope.see(acts.segment, &self.rule.groups, self.message);

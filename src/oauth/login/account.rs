@@ -12,6 +12,7 @@ use thiserror::Error as ThisError;
 use unicode_normalization::UnicodeNormalization as _;
 use uuid::Uuid;
 
+use crate::access::grant::User;
 use crate::access::interaction::Kind;
 use crate::access::{Outcome, party_of};
 use crate::error::Error;
@@ -76,7 +77,7 @@ pub fn folded(name: &str) -> Option<String> {
     let folded: String = name.nfkc().flat_map(char::to_lowercase).collect();
     let is_plain = |it: char| !it.is_whitespace() && !it.is_control();
     let is_fit = (1..=LONGEST_NAME).contains(&folded.chars().count());
-    let is_fit = is_fit && !folded.contains("://");
+    let is_fit = is_fit && !folded.contains(User::OUTSIDE);
     (is_fit && folded.chars().all(is_plain)).then_some(folded)
 }
 
