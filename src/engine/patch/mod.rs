@@ -25,6 +25,8 @@ use crate::fhir::schema::Schema;
 use crate::fhir::{Issue, IssueCode};
 use crate::fhirpath::same_tree;
 
+use operation::TEXTS;
+
 /// Most operations of one patch.
 pub const MAX_OPERATIONS: usize = 1000;
 
@@ -83,9 +85,10 @@ impl Patch<'_> {
             Self::FhirPath(parameters) => {
                 let all = parameters.items_at("parameter").iter();
                 let mut parts = all.flat_map(|operation| operation.items_at("part"));
+                // As `Operation::read` takes it, a path may be a code too.
                 parts.any(|part| {
-                    let path = part.str_at("valueString").unwrap_or_default();
-                    part.str_at("name") == Some("path") && !is_plain(path)
+                    let mut paths = TEXTS.into_iter().filter_map(|key| part.str_at(key));
+                    part.str_at("name") == Some("path") && paths.any(|path| !is_plain(path))
                 })
             }
             // A bracket may be written as a character reference.

@@ -22,6 +22,8 @@ pub(super) enum Operation<'p> {
 }
 
 const PARTS: [&str; 7] = ["type", "path", "name", "value", "index", "source", "destination"];
+/// What the text of a part may stand in.
+pub(super) const TEXTS: [&str; 2] = ["valueString", "valueCode"];
 
 impl<'p> Operation<'p> {
     /// Reads one `Parameters.parameter`.
@@ -80,7 +82,7 @@ impl<'p> Parts<'p> {
 
     fn text(&self, name: &str) -> Step<&'p str> {
         let part = self.part(name)?;
-        let text = ["valueString", "valueCode"].into_iter().find_map(|key| part.str_at(key));
+        let text = TEXTS.into_iter().find_map(|key| part.str_at(key));
         text.map_or_else(|| invalid(format!("the part {name} needs a valueString")), Ok)
     }
 

@@ -416,3 +416,45 @@ fn additions_cannot_nest_without_bound() {
     let found = xml(NARRATED, &format!("{first}{second}")).expect_err("bound");
     assert!(found.starts_with("413"), "{found}");
 }
+
+#[test]
+fn a_patch_asks_where_what_it_does_depends_on_values() {
+    for (patch, asks) in [
+        (r#"[{"op":"replace","path":"/status","value":"final"}]"#, false),
+        (r#"[{"op":"move","from":"/name/0","path":"/name/1"},{"op":"remove","path":"/x"}]"#, false),
+        (r#"[{"op":"remove","path":"/x"},{"op":"test","path":"/status","value":"final"}]"#, true),
+    ] {
+        let patch = Patch::Json(parse(patch.as_bytes()).expect("JSON"));
+        assert_eq!(patch.asks(), asks, "{patch:?}");
+    }
+    for (path, asks) in [
+        ("Patient", false),
+        ("Patient.name[0].given[12]", false),
+        ("Patient.name.given", false),
+        ("Patient.name.where(use='official')", true),
+        ("Patient.name[use='official']", true),
+        ("Patient.name.first()", true),
+        ("Patient.name[0", true),
+        ("Patient.name[0].given[1] | Patient.telecom", true),
+        ("Patient.gender = 'male'", true),
+        ("%resource.name", true),
+    ] {
+        let quoted = format!("\"{path}\"");
+        let first = operation(&[("path", "valueString", "\"Patient.name\"")]);
+        // Either is read as the path.
+        for key in ["valueString", "valueCode"] {
+            let second = operation(&[("type", "valueCode", "\"delete\""), ("path", key, &quoted)]);
+            let text = format!(r#"{{"resourceType":"Parameters","parameter":[{first},{second}]}}"#);
+            let patch = Patch::FhirPath(parse(text.as_bytes()).expect(&text));
+            assert_eq!(patch.asks(), asks, "{key}: {path}");
+        }
+    }
+    for (diff, asks) in [
+        (r#"<diff><remove sel="Patient/gender"/></diff>"#, false),
+        (r#"<diff><remove sel="Patient/name[1]"/></diff>"#, true),
+        (r#"<diff><remove sel="Patient/name&#91;use/@value='official']"/></diff>"#, true),
+        (r#"<diff><remove sel="Patient/name&#x5b;1]"/></diff>"#, true),
+    ] {
+        assert_eq!(Patch::Xml(diff).asks(), asks, "{diff}");
+    }
+}
