@@ -202,7 +202,8 @@ async fn the_functions_of_indexes_cost_a_write_little_and_say_what_is_attached()
         ),
         (
             "QuestionnaireResponse",
-            r#"{"item": [{"item": [{"answer": [{"valueReference": {"reference": "Binary/n"}}]}]}]}"#,
+            r#"{"item": [{"item": [{"answer": [
+                {"valueReference": {"reference": "Binary/n"}}]}]}]}"#,
             &["Binary/n"],
         ),
         ("Task", r#"{"output": [{"valueReference": {"reference": "Binary/o"}}]}"#, &["Binary/o"]),
