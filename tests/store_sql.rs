@@ -181,6 +181,32 @@ async fn the_functions_of_indexes_cost_a_write_little_and_say_what_is_attached()
         ("Media", r#"{"content": {"url": "Binary/e#x"}}"#, &["Binary/e"]),
         ("Media", r#"{"content": {"data": "AA=="}}"#, &[]),
         ("List", r#"{"entry": [{"item": {"reference": "Binary/f"}}]}"#, &["Binary/f"]),
+        (
+            "Composition",
+            r#"{"section": [{"section": [{"entry": [{"reference": "Binary/g"}]}],
+                "entry": [{"reference": "Binary/h"}]}]}"#,
+            &["Binary/g", "Binary/h"],
+        ),
+        ("DocumentManifest", r#"{"content": [{"reference": "Binary/i"}]}"#, &["Binary/i"]),
+        ("CatalogEntry", r#"{"referencedItem": {"reference": "Binary/j"}}"#, &["Binary/j"]),
+        (
+            "Contract",
+            r#"{"legallyBindingReference": {"reference": "Binary/k"},
+                "rule": [{"contentReference": {"reference": "Binary/l"}}]}"#,
+            &["Binary/k", "Binary/l"],
+        ),
+        (
+            "Claim",
+            r#"{"supportingInfo": [{"valueReference": {"reference": "Binary/m"}}]}"#,
+            &["Binary/m"],
+        ),
+        (
+            "QuestionnaireResponse",
+            r#"{"item": [{"item": [{"answer": [
+                {"valueReference": {"reference": "Binary/n"}}]}]}]}"#,
+            &["Binary/n"],
+        ),
+        ("Task", r#"{"output": [{"valueReference": {"reference": "Binary/o"}}]}"#, &["Binary/o"]),
         ("Observation", r#"{"content": {"url": "Binary/e"}}"#, &[]),
     ] {
         let of: ResourceType = of.parse().expect(of);

@@ -18,7 +18,7 @@ section! {
     [checkpoints] CheckpointPlace {
         /// Address of a bucket of an object store (S3 and its like), with or without a prefix. What is added is an
         /// object of its own (`LOG/FIRST-LAST-ROOT.jsonl`) and never written over: the store must know
-        /// `If-None-Match: *` on PUT, and gets nothing when it does not (501). In a private network it
+        /// `If-None-Match: *` on PUT, and gets nothing when it says that it does not (501). In a private network it
         /// is called only where auth.outbound_networks has it. As all that goes out of the ledger, it is known by
         /// atna.authorities, where they are set, and shown atna.certificate.
         store: Option<String> = Unset("https://s3.eu-west-1.amazonaws.com/kiln-checkpoints"),

@@ -7,6 +7,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use kiln::audit::hex;
+use ring::digest::{SHA256, digest};
+use ring::hmac;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -143,11 +146,13 @@ async fn a_bucket_has_each_checkpoint_and_the_record_is_verified_by_them() {
     let reached = *before.last().unwrap();
     let is_noted = |text: &str| text.trim().parse::<u64>().is_ok_and(|noted| noted >= reached);
     until_file(&process, "checkpoints.at-vault", is_noted).await;
+    process.kill();
     let count = bucket.asked.lock().unwrap().len();
-    process.kill_and_restart();
+    let (_, before) = bucket.until(before.len()).await;
+    process.restart();
     process.ready(Duration::from_mins(1)).await;
     process.client.get("/Patient/y").await.expect(404);
-    let (objects, sizes) = bucket.until(before.len() + 1).await;
+    let (mut objects, sizes) = bucket.until(before.len() + 1).await;
     let expected: BTreeSet<u64> = (1..=sizes.len() as u64).collect();
     assert_eq!(sizes, expected, "none is left out");
     let asked = bucket.asked.lock().unwrap().clone();
@@ -155,7 +160,9 @@ async fn a_bucket_has_each_checkpoint_and_the_record_is_verified_by_them() {
         asked.iter().map(|(status, it)| (*status, it.sizes()[0])).collect();
     assert_eq!(begins[..2], [(503, 1), (500, 1)]);
     assert_eq!(begins[2].1, 1, "what it did not say it has is put again: {begins:?}");
+    assert!(begins.len() > count, "something is put after the restart: {begins:?}");
     assert!(begins[count..].iter().all(|(_, at)| *at > reached), "it goes on: {begins:?}");
+    objects.sort_by(|one, other| one.path.cmp(&other.path));
     let mut copy = String::new();
     for object in &objects {
         is_signed(object);
@@ -179,16 +186,37 @@ async fn a_bucket_has_each_checkpoint_and_the_record_is_verified_by_them() {
 
 /// An object is put where it belongs, over no other, and by the key without showing it.
 fn is_signed(object: &Object) {
-    let Object { path, head, .. } = object;
+    let Object { path, head, body } = object;
     assert!(head.starts_with("PUT /kiln/audit/"), "{head}");
     assert_eq!(header(head, "if-none-match"), Some("*"), "{head}");
-    assert_eq!(header(head, "x-amz-content-sha256").map(str::len), Some(64), "{head}");
-    let signed = header(head, "authorization").unwrap();
-    assert!(signed.starts_with("AWS4-HMAC-SHA256 Credential=kiln/"), "{head}");
+    let told = |name| header(head, name).unwrap_or_else(|| panic!("no {name}: {head}"));
+    assert_eq!(told("x-amz-content-sha256"), sha256(body), "{head}");
+    assert_eq!(told("authorization"), authorization(path, told), "{head}");
     assert!(!head.contains("canary"), "{head}");
     let (name, sizes) = (path.rsplit('/').next().unwrap(), object.sizes());
     let named = format!("{:012}-{:012}-", sizes[0], sizes.last().unwrap());
     assert!(name.strip_suffix(".jsonl").is_some_and(|name| name.starts_with(&named)), "{path}");
+}
+
+/// The header Authorization as a store makes it of what it was told (AWS Signature Version 4), to compare it.
+fn authorization<'h>(path: &str, told: impl Fn(&'static str) -> &'h str) -> String {
+    const NAMES: &str = "host;x-amz-content-sha256;x-amz-date";
+    let headers: String = NAMES.split(';').map(|name| format!("{name}:{}\n", told(name))).collect();
+    let request = format!("PUT\n{path}\n\n{headers}\n{NAMES}\n{}", told("x-amz-content-sha256"));
+    let (time, day) = (told("x-amz-date"), &told("x-amz-date")[..8]);
+    let scope = format!("{day}/us-east-1/s3/aws4_request");
+    let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", sha256(&request));
+    let mut key = b"AWS4canary".to_vec();
+    for part in [day, "us-east-1", "s3", "aws4_request", text.as_str()] {
+        let with = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        key = hmac::sign(&with, part.as_bytes()).as_ref().to_vec();
+    }
+    let signature = hex(&key);
+    format!("AWS4-HMAC-SHA256 Credential=kiln/{scope},SignedHeaders={NAMES},Signature={signature}")
+}
+
+fn sha256(text: &str) -> String {
+    hex(digest(&SHA256, text.as_bytes()).as_ref())
 }
 
 fn size(line: &str) -> u64 {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use kiln::audit::Signed;
+use kiln::store::maintenance::seals;
 
 use crate::harness::database::temporary;
 use crate::harness::server::TestServer;
@@ -161,7 +162,7 @@ async fn a_syslog_server_gets_each_event_whatever_becomes_of_it() {
     server.stop().await;
 }
 
-/// A checkpoint leaves the machine by syslog too, as it stands in the file.
+/// A checkpoint leaves the machine by syslog too, as it stands in the seal.
 ///
 /// Covers: security A11.
 #[tokio::test(flavor = "multi_thread")]
@@ -195,6 +196,11 @@ async fn a_syslog_server_gets_each_checkpoint() {
         assert_eq!(signed.checkpoint.size, at, "in their order");
         assert!(signed.is_signed_by(&[signed.key]), "{signed:?}");
     }
+    // They are those of the seal, and not some that are signed.
+    let log = &told[0].checkpoint.log;
+    let seals = seals(server.store(), log, 0, told.len() as i64).await.unwrap();
+    let own: Vec<_> = seals.iter().map(|seal| seal.signed.to_json()).collect();
+    assert_eq!(told.iter().map(Signed::to_json).collect::<Vec<_>>(), own);
     server.stop().await;
 }
 

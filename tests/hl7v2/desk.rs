@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+use crate::harness::database::connect;
 use crate::harness::process::Process;
 
 use super::feed::{Sender, value};
@@ -40,6 +41,20 @@ impl Desk {
         let output = self.0.beside("v2", arguments);
         assert!(!output.status.success(), "{arguments:?}");
         String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Waits until the metrics tell of so many profiles that cannot be used.
+    async fn until_unusable(&self, count: &str) {
+        let url = format!("{}/metrics", self.0.client.root());
+        for _ in 0..300 {
+            let told = self.0.client.call("GET", &url).send().await.text();
+            let mut lines = told.lines().filter(|it| it.starts_with("kiln_v2_profiles_unusable"));
+            if lines.any(|line| line.rsplit(' ').next() == Some(count)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the metrics do not tell of {count}");
     }
 }
 
@@ -103,6 +118,27 @@ async fn versions_of_profiles_are_listed_shown_rolled_back_and_withdrawn() {
         let told = desk.fail(arguments);
         assert!(told.contains("profile"), "{arguments:?} {told}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_that_cannot_be_used_is_listed_as_that_and_counted() {
+    let desk = Desk::open().await;
+    let good = desk.file("a.toml", LAB);
+    desk.run(&["map", "install", &good]);
+    let told = desk.run(&["map", "list"]);
+    assert!(told.starts_with("stm-lab  1  ") && !told.contains("cannot be used"), "{told}");
+    desk.until_unusable("0").await;
+    // As an older program may have installed it.
+    let broken = "INSERT INTO v2_site (id, version, toml, active_from, by, note) \
+         SELECT id, 2, replace(toml, 'Europe/Dublin', 'Nowhere'), now(), by, note FROM v2_site";
+    let database = connect(&desk.0.database_url()).await;
+    assert_eq!(database.execute(broken, &[]).await.unwrap(), 1);
+    let told = desk.run(&["map", "list"]);
+    assert!(told.starts_with("stm-lab  2  ") && told.contains("  cannot be used"), "{told}");
+    desk.until_unusable("1").await;
+    desk.run(&["map", "install", &good]);
+    assert!(!desk.run(&["map", "list"]).contains("cannot be used"));
+    desk.until_unusable("0").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

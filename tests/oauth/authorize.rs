@@ -434,6 +434,9 @@ async fn an_app_that_means_one_user_gets_no_code_of_another() {
     // Who then logs in as the one that is meant goes on.
     let anew = [scope, hint, ("prompt", "login")];
     let login = ask(&mut other, &server, &anew).await.expect(200);
+    let told = other.log_in(&login, "mother").await;
+    assert_eq!(parameter(&told, "error").as_deref(), Some("login_required"), "{told:?}");
+    let login = ask(&mut other, &server, &anew).await.expect(200);
     let back = other.log_in(&login, "pat").await;
     assert!(parameter(&back, "code").is_some(), "{back:?}");
     server.stop().await;

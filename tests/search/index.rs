@@ -266,6 +266,7 @@ async fn a_build_finds_out_whose_a_resource_is() {
     let (patients, written) = (server.database.number(known).await, digest(&server).await);
     server.database.run("DELETE FROM comp").await;
     server.database.run("UPDATE res SET pats = '{}' WHERE op <> 'D'").await;
+    assert_ne!(server.database.number(known).await, patients, "nothing was known before");
     build_index(server.store(), true, |_| ()).await.expect("builds");
     assert_eq!(server.database.number(known).await, patients);
     assert_eq!(digest(&server).await, written);

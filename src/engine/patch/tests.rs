@@ -418,32 +418,43 @@ fn additions_cannot_nest_without_bound() {
 }
 
 #[test]
-fn a_patch_asks_when_what_it_does_depends_on_values() {
-    for (key, path, expected) in [
-        ("valueString", "Patient.name[0].given", false),
-        ("valueCode", "Patient.birthDate", false),
-        ("valueString", "Patient.name.where(family='A')", true),
-        ("valueCode", "Patient.name.where(family='A')", true),
-        ("valueUri", "Patient.name.where(family='A')", true),
+fn a_patch_asks_where_what_it_does_depends_on_values() {
+    for (patch, asks) in [
+        (r#"[{"op":"replace","path":"/status","value":"final"}]"#, false),
+        (r#"[{"op":"move","from":"/name/0","path":"/name/1"},{"op":"remove","path":"/x"}]"#, false),
+        (r#"[{"op":"remove","path":"/x"},{"op":"test","path":"/status","value":"final"}]"#, true),
     ] {
-        let quoted = format!("{path:?}");
-        let parts = [("type", "valueCode", r#""delete""#), ("path", key, quoted.as_str())];
-        let text = format!(r#"{{"parameter":[{}]}}"#, operation(&parts));
-        let patch = Patch::FhirPath(parse(text.as_bytes()).expect(&text));
-        assert_eq!(patch.asks(), expected, "{key} {path}");
+        let patch = Patch::Json(parse(patch.as_bytes()).expect("JSON"));
+        assert_eq!(patch.asks(), asks, "{patch:?}");
     }
-    for (text, expected) in [
-        (r#"[{"op":"remove","path":"/active"}]"#, false),
-        (r#"[{"op":"test","path":"/active","value":true}]"#, true),
+    for (path, asks) in [
+        ("Patient", false),
+        ("Patient.name[0].given[12]", false),
+        ("Patient.name.given", false),
+        ("Patient.name.where(use='official')", true),
+        ("Patient.name[use='official']", true),
+        ("Patient.name.first()", true),
+        ("Patient.name[0", true),
+        ("Patient.name[0].given[1] | Patient.telecom", true),
+        ("Patient.gender = 'male'", true),
+        ("%resource.name", true),
     ] {
-        let patch = Patch::Json(parse(text.as_bytes()).expect("JSON"));
-        assert_eq!(patch.asks(), expected, "{text}");
+        let quoted = format!("\"{path}\"");
+        let first = operation(&[("path", "valueString", "\"Patient.name\"")]);
+        // Either is read as the path.
+        for key in ["valueString", "valueCode"] {
+            let second = operation(&[("type", "valueCode", "\"delete\""), ("path", key, &quoted)]);
+            let text = format!(r#"{{"resourceType":"Parameters","parameter":[{first},{second}]}}"#);
+            let patch = Patch::FhirPath(parse(text.as_bytes()).expect(&text));
+            assert_eq!(patch.asks(), asks, "{key}: {path}");
+        }
     }
-    for (text, expected) in [
-        (r#"<diff><remove sel="Patient/active"/></diff>"#, false),
-        (r#"<diff><remove sel="Patient/name[family]"/></diff>"#, true),
-        (r#"<diff><remove sel="Patient/name&#x5B;family]"/></diff>"#, true),
+    for (diff, asks) in [
+        (r#"<diff><remove sel="Patient/gender"/></diff>"#, false),
+        (r#"<diff><remove sel="Patient/name[1]"/></diff>"#, true),
+        (r#"<diff><remove sel="Patient/name&#91;use/@value='official']"/></diff>"#, true),
+        (r#"<diff><remove sel="Patient/name&#x5b;1]"/></diff>"#, true),
     ] {
-        assert_eq!(Patch::Xml(text).asks(), expected, "{text}");
+        assert_eq!(Patch::Xml(diff).asks(), asks, "{diff}");
     }
 }

@@ -311,13 +311,14 @@ async fn who_was_never_stored_denies_too() {
     ])
     .await;
     let all = ["Task/m-for", "Task/n-for", "Task/n-part", "Task/n-pump"];
+    let theirs = ["Binary/n-scan", "Device/n-cuff", "Device/n-pump", "Provenance/n"];
     for (provision, tasks, found) in
         [(r#"{"type":"permit"}"#, &all[..], 1), (r#"{"type":"deny"}"#, &all[..1], 0)]
     {
         let consent = consent(provision).replace("Patient/a", "Patient/never");
         let (doctor, _stop) = under(&server, &consent).await;
         are_seen(&doctor, "Task", tasks, &all, provision).await;
-        for path in ["Binary/n-scan", "Device/n-cuff", "Device/n-pump", "Provenance/n"] {
+        for path in theirs {
             let answer = doctor.get(&format!("/{path}")).await;
             assert_eq!(answer.status, if found == 1 { 200 } else { 404 }, "{path}: {answer:?}");
             let (of, id) = path.split_once('/').unwrap();
@@ -329,7 +330,7 @@ async fn who_was_never_stored_denies_too() {
     let (doctor, _stop) = under(&server, &denial).await;
     server.client.delete("/Consent/c").await.expect(204);
     are_seen(&doctor, "Task", &all[..1], &all, "a consent that is gone").await;
-    for path in ["Binary/n-scan", "Device/n-cuff", "Device/n-pump", "Provenance/n"] {
+    for path in theirs {
         doctor.get(&format!("/{path}")).await.expect(404);
         let (of, id) = path.split_once('/').unwrap();
         assert!(asked(&doctor, &format!("/{of}?_id={id}")).await.is_empty(), "{path}");

@@ -97,18 +97,23 @@ async fn who_may_change_and_not_read_asks_nothing_by_a_patch() {
     let right = r#"[{"op":"test","path":"/status","value":"final"}]"#;
     let wrong = r#"[{"op":"test","path":"/status","value":"amended"}]"#;
     let chosen = r#"{"resourceType":"Parameters","parameter":[{"name":"operation","part":[{"name":"type","valueCode":"delete"},{"name":"path","valueString":"Observation.category.where(coding.code='imaging')"}]}]}"#;
+    // A path is read from a code too.
+    let coded = chosen.replace("\"path\",\"valueString\"", "\"path\",\"valueCode\"");
+    assert_ne!(coded, chosen);
     let selected = r#"<diff xmlns:f="http://hl7.org/fhir"><remove sel="f:Observation/f:category[f:coding/f:code/@value='imaging']"/></diff>"#;
     let (own, _stop) = Token::new(&server, "patient/Observation.u").patient("a").client().await;
     for (kind, patch) in [
         (json, right),
         (json, wrong),
         ("application/fhir+json", chosen),
+        ("application/fhir+json", coded.as_str()),
         ("application/xml-patch+xml", selected),
     ] {
         let call = own.call("PATCH", "/Observation/a-lab").header("content-type", kind);
-        let told = call.body(patch).send().await;
+        let told = call.body(patch.to_owned()).send().await;
         assert_eq!(told.status, 403, "{patch}: {told:?}");
     }
+    assert_eq!(server.client.get("/Observation/a-lab").await.expect(200).version(), 1);
     let plain = r#"[{"op":"replace","path":"/status","value":"amended"}]"#;
     let call = own.call("PATCH", "/Observation/a-lab").header("content-type", json);
     call.body(plain).send().await.expect(200);
@@ -138,8 +143,16 @@ async fn criteria_find_more_than_may_be_made_or_deleted() {
     assert!(answer.text().contains("\"status\":\"200"), "{answer:?}");
     let call = own.call("DELETE", "/Observation?_id=a-vital");
     let told = call.header("Prefer", "return=OperationOutcome").send().await.expect(200);
+    assert!(told.text().contains("nothing matched"), "{told:?}");
     assert!(!told.text().contains("a-vital"), "{told:?}");
     server.client.get("/Observation/a-vital").await.expect(200);
+    // What may be deleted is, and is named.
+    let more = body("Observation/a-more", content("Observation/a-lab"));
+    server.client.put("/Observation/a-more", more).await.expect(201);
+    let call = own.call("DELETE", "/Observation?_id=a-more");
+    let told = call.header("Prefer", "return=OperationOutcome").send().await.expect(200);
+    assert!(told.text().contains("Observation/a-more: deleted"), "{told:?}");
+    server.client.get("/Observation/a-more").await.expect(410);
     server.stop().await;
 }
 
