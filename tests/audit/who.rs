@@ -133,14 +133,14 @@ async fn a_question_since_a_day_looks_at_what_was_since_alone() {
     for (option, name) in [("--patient", "a"), ("--user", "eve"), ("--patient", "b")] {
         let all = lines(&process, &["who", option, name, "--until", "2020-02-28"]);
         assert_eq!(all.len(), 80, "{option}: {all:?}");
-        let before = settled(&database, LOOKS).await;
+        let before: [i64; 4] = settled(&database, LOOKS).await;
         let since = ["who", option, name, "--since", "2020-02-04", "--until", "2020-02-28"];
         let found = lines(&process, &since);
         // Two of fourteen days are before.
         assert!((33..=36).contains(&found.len()), "{option}: {found:?}");
         let began = Instant::now();
         let after = loop {
-            let after = settled(&database, LOOKS).await;
+            let after: [i64; 4] = settled(&database, LOOKS).await;
             if after[3] > before[3] {
                 break after;
             }
