@@ -201,8 +201,10 @@ fn is_signed(object: &Object) {
 /// The header Authorization as a store makes it of what it was told (AWS Signature Version 4), to compare it.
 fn authorization<'h>(path: &str, told: impl Fn(&'static str) -> &'h str) -> String {
     const NAMES: &str = "host;x-amz-content-sha256;x-amz-date";
-    let headers: String = NAMES.split(';').map(|name| format!("{name}:{}\n", told(name))).collect();
-    let request = format!("PUT\n{path}\n\n{headers}\n{NAMES}\n{}", told("x-amz-content-sha256"));
+    let headers: Vec<String> =
+        NAMES.split(';').map(|name| format!("{name}:{}", told(name))).collect();
+    let headers = headers.join("\n");
+    let request = format!("PUT\n{path}\n\n{headers}\n\n{NAMES}\n{}", told("x-amz-content-sha256"));
     let (time, day) = (told("x-amz-date"), &told("x-amz-date")[..8]);
     let scope = format!("{day}/us-east-1/s3/aws4_request");
     let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", sha256(&request));
