@@ -1,6 +1,6 @@
 //! `kiln audit who`: who saw a patient between two days, and what a user saw (G6).
 //!
-//! Covers in part: security G6.
+//! Covers: security G6.
 
 use std::time::{Duration, Instant};
 
