@@ -21,7 +21,7 @@ use crate::fhir::reference::Target;
 use crate::fhir::{Identity, LogicalId, ResourceType};
 use crate::search::extract::{Extractor, IndexEntry, IndexValue, ReferenceValue};
 use crate::search::request::compare::{AskedReference, AskedToken, AskedUri, Comparison, Part};
-use crate::search::request::{Filter, Test};
+use crate::search::request::{Filter, ParameterKey, Test};
 use crate::search::values::date::DateRange;
 
 use super::mask;
@@ -86,7 +86,7 @@ impl Limits {
 /// A version, and what was extracted of it: the values of those parameters that criteria asked for.
 struct Facts<'f, 'v> {
     subject: &'f Subject<'v>,
-    extracted: RefCell<Vec<(&'f str, Values<'v>)>>,
+    extracted: RefCell<Vec<((&'f str, bool), Values<'v>)>>,
     /// Whether others were taken out of the document, after the whole was asked what is withheld.
     is_cut: bool,
 }
@@ -233,7 +233,9 @@ impl<'f, 'v> Facts<'f, 'v> {
             IndexValue::Token { system, code } => self.is_cut && mask::is_put(*system, &code.text),
             _ => false,
         };
-        let compared = keys.filter_map(|key| self.values(&key.code)).map(|values| {
+        let are_codes = test.any.iter().all(|it| matches!(it, Comparison::Token(_)));
+        let values = |key: &'f ParameterKey| self.values((&key.code, are_codes));
+        let compared = keys.filter_map(values).map(|values| {
             let rows = || values.iter().filter(|row| !is_put(&row.value));
             let compared = test.any.iter().map(|comparison| match comparison {
                 Comparison::Present => Some(rows().next().is_some()),
@@ -244,18 +246,23 @@ impl<'f, 'v> Facts<'f, 'v> {
         fold(compared, true)
     }
 
-    /// The values of the parameter with this code, looked up and extracted once; `None`: the type has no
-    /// such parameter.
-    fn values(&self, code: &'f str) -> Option<Values<'v>> {
+    /// The values of the parameter with this code, or its codes alone, looked up and extracted once; `None`: the
+    /// type has no such parameter.
+    fn values(&self, (code, are_codes): (&'f str, bool)) -> Option<Values<'v>> {
         let mut extracted = self.extracted.borrow_mut();
-        if let Some((_, values)) = extracted.iter().find(|(known, _)| *known == code) {
+        let known = extracted.iter().find(|(known, _)| *known == (code, are_codes));
+        if let Some((_, values)) = known {
             return Some(values.clone());
         }
         let Subject { extractor, identity, value, .. } = *self.subject;
         let of = identity.resource_type;
         let at = extractor.place(of, code)?;
-        let values: Values<'v> = extractor.extract_one(of, value, at).into();
-        extracted.push((code, values.clone()));
+        let values: Values<'v> = if are_codes {
+            extractor.extract_codes(of, value, at).into()
+        } else {
+            extractor.extract_one(of, value, at).into()
+        };
+        extracted.push(((code, are_codes), values.clone()));
         Some(values)
     }
 }

@@ -18,6 +18,7 @@
 
 pub mod caller;
 pub mod consent;
+mod either;
 pub mod gate;
 pub mod grant;
 pub mod interaction;

@@ -15,6 +15,7 @@ use crate::search::extract::Extractor;
 use crate::search::request::Filter;
 
 use super::consent::Expression;
+use super::either::{each, either};
 use super::membership;
 
 /// How far a permit reaches.
@@ -145,16 +146,23 @@ impl Restriction {
             clauses.retain(is_all);
             clauses.truncate(1);
         }
-        let mut kept: Vec<Clause> = Vec::with_capacity(clauses.len());
         let plain: Vec<Members> =
             clauses.iter().filter(|it| it.is_plain()).map(|it| it.members.clone()).collect();
+        let mut kept: Vec<Clause> = Vec::with_capacity(clauses.len());
         for clause in clauses {
-            let is_covered = !clause.is_plain() && plain.contains(&clause.members);
-            if !is_covered && !kept.contains(&clause) {
-                kept.push(clause);
+            if !clause.is_plain() && plain.contains(&clause.members) {
+                continue;
+            }
+            match kept.iter_mut().find(|it| it.members == clause.members) {
+                None => kept.push(clause),
+                Some(_) if clause.is_plain() => {}
+                Some(known) => {
+                    let both = [each(&known.criteria), each(&clause.criteria)];
+                    known.criteria = Arc::new([either(both)]);
+                }
             }
         }
-        let withheld = within_reach(&kept, withheld);
+        let withheld = together(within_reach(&kept, withheld));
         Self::Limited(Arc::new(Limits { clauses: kept, withheld }))
     }
 
@@ -187,6 +195,36 @@ fn within_reach(clauses: &[Clause], withheld: Vec<Withheld>) -> Vec<Withheld> {
         (!both.is_empty()).then_some(Withheld { patients: Some(both), ids, ..withheld })
     });
     narrowed.collect()
+}
+
+/// The same with one filter for several that keep something back of the same patients.
+fn together(all: Vec<Withheld>) -> Vec<Withheld> {
+    let mut kept: Vec<Withheld> = Vec::with_capacity(all.len());
+    for withheld in all {
+        match kept.iter_mut().find(|known| known.goes_with(&withheld)) {
+            None => kept.push(withheld),
+            Some(known) => {
+                let both = [&known.filter, &withheld.filter].map(|it| (**it).clone());
+                known.filter = Arc::new(either(both));
+            }
+        }
+    }
+    kept
+}
+
+impl Withheld {
+    /// Whether one filter may stand for that of both. What reads bodies is asked last, by itself.
+    fn goes_with(&self, other: &Self) -> bool {
+        let is_of_document = |it: &Self| {
+            let reads_body = it.filter.has(&|part| matches!(part, Filter::Mentions { .. }));
+            it.within.is_none() && it.told_by != Belonging::Attachment && !reads_body
+        };
+        self.patients.is_some()
+            && (&self.patients, &self.ids, self.told_by)
+                == (&other.patients, &other.ids, other.told_by)
+            && is_of_document(self)
+            && is_of_document(other)
+    }
 }
 
 impl Clause {
@@ -252,5 +290,71 @@ impl Limits {
     /// Of whom something may be withheld, beside what is withheld of anybody.
     pub fn denied(&self) -> impl Iterator<Item = i64> + '_ {
         self.withheld.iter().filter_map(|it| it.patients.as_deref()).flatten().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::request::compare::{AskedToken, Comparison};
+    use crate::search::request::{ParameterKey, Test};
+    use crate::spec::search_parameter::SearchType;
+
+    fn test(systems: &[&str]) -> Filter {
+        let key = ParameterKey { resource_type: ResourceType::PATIENT, code: "code".into() };
+        let of = |it: &&str| Comparison::Token(AskedToken::System((*it).into()));
+        let any = systems.iter().map(of).collect();
+        Filter::Test(Test { parameters: vec![key], search_type: SearchType::Token, any })
+    }
+
+    fn clause(members: &Members, criteria: &[Filter]) -> Clause {
+        Clause { members: members.clone(), criteria: criteria.into() }
+    }
+
+    fn withheld(patients: &[i64], told_by: Belonging, filter: Filter) -> Withheld {
+        let (patients, filter) = (Some(patients.into()), Arc::new(filter));
+        Withheld { patients, ids: Arc::default(), told_by, filter, within: None }
+    }
+
+    #[test]
+    fn what_is_narrowed_for_the_same_members_is_one_clause() {
+        let (mine, all) = (Members::Patients(Arc::new([7])), Members::Everyone);
+        let clauses = vec![
+            clause(&mine, &[test(&["a"])]),
+            clause(&all, &[test(&["a"])]),
+            clause(&mine, &[test(&["b"])]),
+            clause(&mine, &[test(&["c"]), test(&["d"])]),
+        ];
+        let both = Filter::All(vec![test(&["c"]), test(&["d"])]);
+        let narrow = [Filter::Any(vec![test(&["a", "b"]), both])];
+        let expected = vec![clause(&mine, &narrow), clause(&all, &[test(&["a"])])];
+        let reach = Restriction::of(clauses.clone(), Vec::new());
+        assert_eq!(reach.limits().expect("limits").clauses, expected);
+        // Who has all of somebody needs no criteria for a part of it.
+        let reach = Restriction::of([clauses, vec![clause(&mine, &[])]].concat(), Vec::new());
+        let expected = vec![clause(&all, &[test(&["a"])]), clause(&mine, &[])];
+        assert_eq!(reach.limits().expect("limits").clauses, expected);
+    }
+
+    #[test]
+    fn what_is_kept_back_of_the_same_patients_is_one_filter() {
+        use Belonging::{Attachment, Compartment, Targets};
+        let reached = vec![clause(&Members::Patients(Arc::new([7])), &[])];
+        let denied = vec![
+            withheld(&[3, 7], Compartment, test(&["a"])),
+            withheld(&[7], Compartment, test(&["b"])),
+            withheld(&[7], Targets, test(&["c"])),
+            withheld(&[3], Compartment, test(&["d"])),
+            withheld(&[7], Attachment, test(&["e"])),
+            withheld(&[7], Attachment, test(&["f"])),
+        ];
+        let reach = Restriction::of(reached, denied);
+        let expected = [
+            withheld(&[7], Compartment, test(&["a", "b"])),
+            withheld(&[7], Targets, test(&["c"])),
+            withheld(&[7], Attachment, test(&["e"])),
+            withheld(&[7], Attachment, test(&["f"])),
+        ];
+        assert_eq!(reach.limits().expect("limits").withheld, expected);
     }
 }

@@ -122,7 +122,7 @@ fn scopes_allow_what_they_say_and_no_more() {
             None,
             Kind::Read,
             "Observation",
-            "several",
+            "criteria",
         ),
         ("patient/*.rs?_tag=a", None, Kind::Read, "Observation", "criteria"),
         ("", None, Kind::Read, "Observation", "refused"),

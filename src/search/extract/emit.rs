@@ -79,6 +79,8 @@ pub(super) struct Sink<'o, 'v> {
     pub(super) out: &'o mut Vec<IndexValue<'v>>,
     /// Whether a date or a number was met that cannot be kept.
     pub(super) odd: bool,
+    /// Whether the words beside codes are wanted: to fold them takes longer than the codes.
+    pub(super) with_texts: bool,
 }
 
 impl<'v> Sink<'_, 'v> {
@@ -373,7 +375,7 @@ impl<'v> Sink<'_, 'v> {
     }
 
     fn text(&mut self, text: Option<&'v str>) {
-        if let Some(text) = text {
+        if let Some(text) = text.filter(|_| self.with_texts) {
             self.out.push(IndexValue::Text(fold(text)));
         }
     }

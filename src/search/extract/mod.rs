@@ -211,12 +211,31 @@ impl Extractor {
         value: &'v Value<'v>,
         at: u16,
     ) -> Vec<IndexEntry<'v>> {
+        self.rows_of(resource_type, value, (at, true))
+    }
+
+    /// The same without the words beside codes, where nobody asks for them.
+    pub fn extract_codes<'v>(
+        &'v self,
+        resource_type: ResourceType,
+        value: &'v Value<'v>,
+        at: u16,
+    ) -> Vec<IndexEntry<'v>> {
+        self.rows_of(resource_type, value, (at, false))
+    }
+
+    fn rows_of<'v>(
+        &'v self,
+        resource_type: ResourceType,
+        value: &'v Value<'v>,
+        (at, with_texts): (u16, bool),
+    ) -> Vec<IndexEntry<'v>> {
         let Some(parameter) = self.parameters(resource_type).get(usize::from(at)) else {
             return Vec::new();
         };
         let root = Root::of(value);
         let mut steps = SHARED_BUDGET;
-        let mut run = Run::new(self, value, &root, &mut steps);
+        let mut run = Run { with_texts, ..Run::new(self, value, &root, &mut steps) };
         // What is found before an expression fails counts, as it does among all rows.
         let _ = run.parameter(parameter);
         settle(&mut run.values);
@@ -283,6 +302,7 @@ struct Run<'r, 'v> {
     steps: &'r mut u64,
     /// Whether the parameter at hand takes its steps from there.
     is_shared: bool,
+    with_texts: bool,
 }
 
 impl<'r, 'v> Run<'r, 'v> {
@@ -292,7 +312,17 @@ impl<'r, 'v> Run<'r, 'v> {
         root: &'r Root<'v>,
         steps: &'r mut u64,
     ) -> Self {
-        Self { extractor, value, root, values: Vec::new(), odd: false, steps, is_shared: false }
+        let (is_shared, with_texts) = (false, true);
+        Self {
+            extractor,
+            value,
+            root,
+            values: Vec::new(),
+            odd: false,
+            steps,
+            is_shared,
+            with_texts,
+        }
     }
 
     fn parameter(&mut self, parameter: &'v Parameter) -> Result<(), SkipReason> {
@@ -317,7 +347,8 @@ impl<'r, 'v> Run<'r, 'v> {
         };
         let Extractor { rules, spec, .. } = self.extractor;
         let root = self.root.value;
-        let mut sink = Sink { rules, root, out: &mut self.values, odd: false };
+        let (out, with_texts) = (&mut self.values, self.with_texts);
+        let mut sink = Sink { rules, root, out, odd: false, with_texts };
         if let Source::Paths(paths) = source {
             for path in paths {
                 path.walk(focus, self.root, &mut |value, leaf| {

@@ -84,6 +84,9 @@ fn one_parameter_alone_gives_what_it_gives_among_all() {
         assert!(whole.present().count() > 2, "{json}");
         for (parameter, at) in extractor.parameters(of).iter().zip(0..) {
             let alone = extractor.extract_one(of, &value, at);
+            let codes = extractor.extract_codes(of, &value, at);
+            let is_code = |it: &&IndexEntry<'_>| !matches!(it.value, IndexValue::Text(_));
+            assert!(alone.iter().filter(is_code).eq(&codes), "{of} {at}");
             assert_eq!(alone, whole.of(at), "{json}: {}", parameter.code);
         }
     }
@@ -224,7 +227,8 @@ fn is_compared(rules: &Rules, search_type: SearchType, kind: kind::Kind) -> bool
     let comparison = emit::Comparison { search_type, targets: Vec::new(), is_phonetic: false };
     values.iter().any(|value| {
         let mut out = Vec::new();
-        let mut sink = emit::Sink { rules, root: value, out: &mut out, odd: false };
+        let mut sink =
+            emit::Sink { rules, root: value, out: &mut out, odd: false, with_texts: true };
         sink.add(emit::Element { value, kind, system: None, is_family: false }, &comparison);
         !out.is_empty()
     })
