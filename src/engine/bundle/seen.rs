@@ -7,8 +7,7 @@
 use crate::access::{Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{LogicalId, Version};
-use crate::store::search::SearchPage;
-use crate::store::{ClosureTable, EverythingPlan, Store, WriteTx};
+use crate::store::{ClosureTable, Store, WriteTx};
 
 /// What an operation sees.
 pub(in crate::engine) enum Seen<'s> {
@@ -33,24 +32,6 @@ impl Seen<'_> {
             Self::Within(tx) => {
                 let (version, told) = tx.read(id, permit).await?;
                 Ok(Unaudited::new(version, told))
-            }
-        }
-    }
-
-    /// A page of everything that belongs to what is permitted.
-    ///
-    /// # Errors
-    /// As [`Store::everything`].
-    pub(in crate::engine) async fn everything(
-        &mut self,
-        plan: &EverythingPlan,
-        permit: &Permit<'_>,
-    ) -> Result<Unaudited<SearchPage>, Error> {
-        match self {
-            Self::Committed(store) => store.everything(plan, permit).await,
-            Self::Within(tx) => {
-                let (page, told) = tx.everything(plan, permit).await?;
-                Ok(Unaudited::new(page, told))
             }
         }
     }

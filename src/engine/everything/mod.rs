@@ -14,7 +14,7 @@
 mod parameters;
 
 use crate::access::interaction::Kind;
-use crate::access::{Caller, Interaction, Permit, Unaudited};
+use crate::access::{Caller, Interaction, Permit};
 use crate::error::Error;
 use crate::fhir::datetime::{DateTime, Zone};
 use crate::fhir::query::{Query, date_text};
@@ -24,7 +24,6 @@ use crate::store::search::SearchPage;
 use crate::store::{EverythingPlan, WriteTx};
 
 use super::Engine;
-use super::bundle::Seen;
 use super::history::CURSOR;
 use super::search::Searched;
 
@@ -61,9 +60,8 @@ impl Engine {
             Ok(asked) => asked,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
-        let find = async |permit: &Permit<'_>| {
-            found(&asked.plan, &mut Seen::Committed(&self.store), permit).await
-        };
+        let find =
+            async |permit: &Permit<'_>| Box::pin(self.store.everything(&asked.plan, permit)).await;
         let page = self.gate.run(interaction, caller, find).await?;
         Ok(asked.answer(page))
     }
@@ -77,8 +75,9 @@ impl Engine {
         tx: &mut WriteTx,
     ) -> Result<Searched, Error> {
         let asked = self.everything_asked(of, query, is_strict)?;
-        let found = found(&asked.plan, &mut Seen::Within(&mut *tx), permit).await?;
-        Ok(asked.answer(found.within(permit.interaction(), tx)))
+        let (page, told) = Box::pin(tx.everything(&asked.plan, permit)).await?;
+        tx.entry(permit.interaction(), told);
+        Ok(asked.answer(page))
     }
 
     fn everything_asked(
@@ -178,21 +177,6 @@ fn path(of: &EverythingOf) -> String {
         Some(id) => format!("{resource_type}/{id}/$everything"),
         None => format!("{resource_type}/$everything"),
     }
-}
-
-async fn found(
-    plan: &EverythingPlan,
-    seen: &mut Seen<'_>,
-    permit: &Permit<'_>,
-) -> Result<Unaudited<SearchPage>, Error> {
-    let asked = match plan.of.id() {
-        Some(id) => Some(seen.current(id, permit).await?.map(drop)),
-        None => None,
-    };
-    let found = Box::pin(seen.everything(plan, permit)).await?;
-    let Some(asked) = asked else { return Ok(found) };
-    let both = asked.and(found).ok_or_else(|| Error::internal("it is on record"))?;
-    Ok(both.map(|((), page)| page))
 }
 
 /// The types that are asked for, of those that there are; `None`: all.

@@ -98,11 +98,10 @@ pub struct EverythingPlan {
 }
 
 impl Store {
-    /// A page of everything, as far as the permit, one for `$everything`, reaches. Whether what is asked is
-    /// there is not told; of a Group that is not, there is nothing.
+    /// A page of everything, as far as the permit, one for `$everything`, reaches.
     ///
     /// # Errors
-    /// Those of [`Store::search`].
+    /// Those of [`Store::current`] of what is asked, and of [`Store::search`].
     pub async fn everything(
         &self,
         plan: &EverythingPlan,
@@ -223,8 +222,9 @@ impl Walk<'_, '_> {
         let seal = Seal::new(&said, self.permit, self.store.hasher());
         let at = plan.cursor.as_deref().map(|text| Place::open(text, &seal)).transpose()?;
         let mut at = at.unwrap_or(Place::START);
+        let mut disclosed = self.asked().await?;
         let members = self.members().await?;
-        let (mut page, mut disclosed) = (SearchPage::default(), Disclosed::default());
+        let mut page = SearchPage::default();
         if members.as_ref().is_some_and(Vec::is_empty) {
             return Ok((page, disclosed));
         }
@@ -254,6 +254,18 @@ impl Walk<'_, '_> {
         disclosed.patients.sort_unstable();
         disclosed.patients.dedup();
         Ok((page, disclosed))
+    }
+
+    /// What is asked, which is there. Of a Group's members it tells no more than what is shown of them.
+    async fn asked(&mut self) -> Result<Disclosed, Error> {
+        let Some(id) = self.plan.of.id() else { return Ok(Disclosed::default()) };
+        let (_, told) = match &mut self.source {
+            Source::Apart => self.store.shown(id, self.permit).await?,
+            Source::Within(tx) => tx.read(id, self.permit).await?,
+        };
+        let is_group = matches!(self.plan.of, EverythingOf::Group(_));
+        let patients = if is_group { Vec::new() } else { told.patients };
+        Ok(Disclosed { subject: told.subject, patients, ..Disclosed::default() })
     }
 
     /// Up to `count` resources of a walk.
@@ -373,8 +385,9 @@ impl Walk<'_, '_> {
         self.plan.since.map(|since| Filter::LastUpdated(vec![(Prefix::Ge, since)]))
     }
 
-    /// That something happened in the time that is asked for, or has no date.
-    fn happened(&self, types: &[ResourceType]) -> Result<Option<Filter>, Error> {
+    /// That something did not end before the time that is asked for, nor began after it: what has no date
+    /// did neither.
+    fn happened(&self, types: &[ResourceType]) -> Result<Vec<Filter>, Error> {
         let known = self.store.parameters()?;
         let extractor = &known.extractor;
         let key = |of: &ResourceType| {
@@ -383,20 +396,18 @@ impl Walk<'_, '_> {
             Some(ParameterKey { resource_type: *of, code })
         };
         let parameters: Vec<ParameterKey> = types.iter().filter_map(key).collect();
-        let test = |comparison| {
-            let parameters = parameters.clone();
-            Filter::Test(Test { parameters, search_type: SearchType::Date, any: vec![comparison] })
-        };
-        let bounds = [(Prefix::Ge, self.plan.start), (Prefix::Le, self.plan.end)];
+        // What ended before, and what begins after.
+        let bounds = [(Prefix::Eb, self.plan.start), (Prefix::Sa, self.plan.end)];
         let bound = |(prefix, range): (Prefix, Option<DateRange>)| {
-            range.map(|range| test(Comparison::Date { prefix, range }))
+            let parameters = parameters.clone();
+            let any = vec![Comparison::Date { prefix, range: range? }];
+            let test = Test { parameters, search_type: SearchType::Date, any };
+            Some(Filter::Not(Box::new(Filter::Test(test))))
         };
-        let within: Vec<Filter> = bounds.into_iter().filter_map(bound).collect();
-        if within.is_empty() || parameters.is_empty() {
-            return Ok(None);
+        if parameters.is_empty() {
+            return Ok(Vec::new());
         }
-        let undated = Filter::Not(Box::new(test(Comparison::Present)));
-        Ok(Some(Filter::Any(vec![undated, Filter::All(within)])))
+        Ok(bounds.into_iter().filter_map(bound).collect())
     }
 }
 
