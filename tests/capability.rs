@@ -249,9 +249,7 @@ async fn every_operation_is_declared_where_it_is_served() {
         let expected = name.map(|name| match name {
             "closure" => "http://hl7.org/fhir/OperationDefinition/ConceptMap-closure".to_owned(),
             "disclosures" => format!("{}/OperationDefinition/Patient-{name}", client.base()),
-            "everything" => {
-                "http://hl7.org/fhir/OperationDefinition/Patient-everything".to_owned()
-            }
+            "everything" => "http://hl7.org/fhir/OperationDefinition/Patient-everything".to_owned(),
             "export" => format!("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/{export}"),
             "hl7v2-convert" | "reindex" => {
                 format!("{}/OperationDefinition/Resource-{name}", client.base())

@@ -10,8 +10,8 @@ use axum::http::Method;
 use crate::access::interaction::Kind;
 
 use super::fhir::{
-    codes, convert, create, delete, disclosures, everything, export, history, messages, meta, metadata, patch,
-    read, reindex, search, system, terminology, update, validate,
+    codes, convert, create, delete, disclosures, everything, export, history, messages, meta,
+    metadata, patch, read, reindex, search, system, terminology, update, validate,
 };
 use super::health;
 use super::table::{Audit, Handler, Route};

@@ -156,7 +156,8 @@ impl Naive<'_> {
             if is_supporting(&path) {
                 let mut more = BTreeSet::new();
                 references(&answer.json(), &mut more);
-                pending.extend(more.into_iter().filter(|it| is_supporting(it) && !found.contains(it)));
+                pending
+                    .extend(more.into_iter().filter(|it| is_supporting(it) && !found.contains(it)));
             }
         }
         found

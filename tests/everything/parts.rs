@@ -77,7 +77,11 @@ async fn dates_and_types_narrow_a_record() {
     ] {
         for count in ["", "&_count=2"] {
             let url = format!("/Patient/a/$everything?{query}{count}");
-            assert_eq!(found(&server.client, &url).await, [matches.clone(), along.clone()], "{url}");
+            assert_eq!(
+                found(&server.client, &url).await,
+                [matches.clone(), along.clone()],
+                "{url}"
+            );
         }
     }
     let told = server.client.get("/Patient/a/$everything?_type=Nope").await.expect(200);
@@ -115,13 +119,8 @@ async fn of_all_patients_of_a_groups_members_and_of_an_encounter() {
         assert_eq!(found(client, &url).await, [set(&[]), set(&[])], "{url}");
         let url = format!("/Encounter/a-visit/$everything{count}");
         let visit = set(&["Encounter/a-visit", "Observation/a-2020"]);
-        let referred = [
-            "Device/pump",
-            "Location/room",
-            "Organization/top",
-            "Organization/ward",
-            "Patient/a",
-        ];
+        let referred =
+            ["Device/pump", "Location/room", "Organization/top", "Organization/ward", "Patient/a"];
         assert_eq!(found(client, &url).await, [visit, set(&referred)], "{url}");
     }
     let some = "/Group/g/$everything?_type=Observation&start=2020-05-01&end=2020-12-31";
@@ -252,7 +251,8 @@ async fn an_entry_of_a_bundle_asks_for_a_record() {
         let entries = entries.join(",");
         format!(r#"{{"resourceType":"Bundle","type":"{of}","entry":[{entries}]}}"#)
     };
-    let asked = r#"{"resourceType":"Parameters","parameter":[{"name":"_type","valueString":"Patient"}]}"#;
+    let asked =
+        r#"{"resourceType":"Parameters","parameter":[{"name":"_type","valueString":"Patient"}]}"#;
     let batch = bundle(
         "batch",
         &[

@@ -33,8 +33,7 @@ pub fn simple_parameters(sent: &Value<'_>) -> Result<Query, Error> {
 }
 
 fn value(parameter: &Value<'_>) -> Option<String> {
-    let is_content =
-        |name: &str| name.starts_with("value") || matches!(name, "part" | "resource");
+    let is_content = |name: &str| name.starts_with("value") || matches!(name, "part" | "resource");
     let mut content = parameter.as_object()?.iter().filter(|(name, _)| is_content(name));
     let (name, value) = content.next()?;
     if content.next().is_some() || !name.starts_with("value") {

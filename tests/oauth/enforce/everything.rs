@@ -71,7 +71,8 @@ async fn a_token_has_of_a_record_what_it_may_search_and_read() {
     // What is asked must be granted itself.
     for scopes in ["patient/Observation.rs", "patient/Patient.r", "patient/Patient.s"] {
         let (client, _stop) = Token::new(&server, scopes).patient("a").client().await;
-        for url in [URL, "/Patient/b/$everything", "/Patient/no/$everything", "/Patient/$everything"]
+        for url in
+            [URL, "/Patient/b/$everything", "/Patient/no/$everything", "/Patient/$everything"]
         {
             client.get(url).await.expect(403);
         }

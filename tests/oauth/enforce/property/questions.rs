@@ -129,7 +129,8 @@ fn everything(chance: &mut Chance) -> String {
         1 => format!("Encounter/e{}", chance.below(12)),
         _ => format!("Patient/{}", chance.patient()),
     };
-    let more = chance.of(&["", "?_count=3", "?_count=40", "?_type=Observation,Device,Practitioner"]);
+    let more =
+        chance.of(&["", "?_count=3", "?_count=40", "?_type=Observation,Device,Practitioner"]);
     format!("/{of}/$everything{more}")
 }
 
