@@ -114,7 +114,8 @@ async fn what_a_patient_denies_is_no_part_of_the_record() {
     let (before, _stop) = doctor(&server).await;
     let all = asked(&before, URL).await;
     assert!(all.contains(&"Observation/a-lab".to_owned()), "{all:?}");
-    let deny = r#"{"type":"permit","provision":[{"type":"deny","code":[{"coding":[{"system":"urn:c","code":"k"}]}]}]}"#;
+    // Of a type alone: what has no code, as a patient has none, might be meant by a code.
+    let deny = r#"{"type":"permit","provision":[{"type":"deny","class":[{"system":"http://hl7.org/fhir/resource-types","code":"Observation"}],"code":[{"coding":[{"system":"urn:c","code":"k"}]}]}]}"#;
     server.client.put("/Consent/c", body("Consent/c", &consent(deny))).await.expect(201);
     let (after, _stop) = doctor(&server).await;
     for found in [
