@@ -153,7 +153,8 @@ impl Asked {
                         some of that may be missing, which an export has";
             issues.push(warning(IssueCode::Incomplete, text.to_owned()));
         }
-        Searched { path: path(&plan.of), shown: plan.shown, page, issues, words: None }
+        let (kind, path) = (Kind::Everything, path(&plan.of));
+        Searched { kind, path, shown: plan.shown, page, issues, words: None }
     }
 }
 

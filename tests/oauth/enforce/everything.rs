@@ -82,6 +82,28 @@ async fn a_token_has_of_a_record_what_it_may_search_and_read() {
     server.stop().await;
 }
 
+/// What is shown in part by the operation, though by a search for the type it is not, which another scope with
+/// a criterion takes part in.
+///
+/// Covers in part: security E15.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_shows_of_a_record_what_the_operation_shows() {
+    let server = filled().await;
+    let scopes = "patient/Patient.rs patient/Appointment.rs patient/Appointment.s?status=booked";
+    let (client, _stop) = Token::new(&server, scopes).patient("a").client().await;
+    let expected = ["Appointment/a-alone", "Appointment/both", "Patient/a"];
+    assert_eq!(asked(&client, URL).await, expected);
+    for of in ["batch", "transaction"] {
+        let entry = format!(r#"{{"request":{{"method":"GET","url":"{}"}}}}"#, &URL[1..]);
+        let bundle = format!(r#"{{"resourceType":"Bundle","type":"{of}","entry":[{entry}]}}"#);
+        let answer = client.post("/", bundle).await.expect(200);
+        let text = answer.text();
+        assert!(expected.iter().all(|path| text.contains(path)), "{of}: {text}");
+        assert!(!text.contains("Patient/b"), "{of}: {text}");
+    }
+    server.stop().await;
+}
+
 /// Covers in part: security E15.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_out_of_reach_was_never_there() {
