@@ -133,6 +133,47 @@ async fn of_all_patients_of_a_groups_members_and_of_an_encounter() {
     server.stop().await;
 }
 
+/// The compartments of a few members are walked at a time: what is of several comes with the first of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_group_of_many_everything_comes_once() {
+    let server = filled().await;
+    let client = &server.client;
+    let reference = |number: usize| format!(r#"{{"reference":"Patient/p{number:02}"}}"#);
+    let mut stored = Vec::new();
+    for number in 0..60 {
+        stored.push((format!("Patient/p{number:02}"), r#""active":true"#.to_owned()));
+        let performer = if number == 59 { "idle" } else { "doc" };
+        let content = format!(
+            r#""status":"final","code":{{"text":"c"}},"subject":{},"performer":[{{"reference":"Practitioner/{performer}"}}]"#,
+            reference(number)
+        );
+        stored.push((format!("Observation/o{number:02}"), content));
+    }
+    let actor = |number: usize| format!(r#"{{"actor":{},"status":"accepted"}}"#, reference(number));
+    let both = format!(r#""status":"proposed","participant":[{},{}]"#, actor(3), actor(57));
+    stored.push(("Appointment/shared".to_owned(), both));
+    let members: Vec<String> =
+        (0..60).map(|number| format!(r#"{{"entity":{}}}"#, reference(number))).collect();
+    let members = format!(r#""type":"person","actual":true,"member":[{}]"#, members.join(","));
+    stored.push(("Group/many".to_owned(), members));
+    for (path, content) in &stored {
+        let (of, id) = path.split_once('/').unwrap();
+        let body = format!(r#"{{"resourceType":"{of}","id":"{id}",{content}}}"#);
+        client.put(&format!("/{path}"), body).await.expect(201);
+    }
+    let all: BTreeSet<String> = stored.into_iter().map(|(path, _)| path).collect();
+    let along = set(&["Practitioner/doc", "Practitioner/idle"]);
+    for count in ["", "?_count=7"] {
+        let url = format!("/Group/many/$everything{count}");
+        assert_eq!(found(client, &url).await, [all.clone(), along.clone()], "{url}");
+        let sizes: Vec<usize> =
+            pages(client, &url).await.iter().map(|page| entries(page).len()).collect();
+        let is_full = sizes.iter().rev().skip(1).all(|size| *size == 7);
+        assert!(is_full, "{url}: {sizes:?}");
+    }
+    server.stop().await;
+}
+
 /// The types of these resources that are in compartments of patients.
 const WITHIN: [&str; 6] =
     ["Appointment", "Encounter", "Group", "MedicationRequest", "Observation", "Patient"];

@@ -13,6 +13,7 @@ use crate::search::request::{Filter, SearchRequest};
 use crate::store::export::{SUPPORTING, references};
 use crate::store::search::Paging;
 
+use super::place::{Place, Stage};
 use super::{Members, Part, Walk, request};
 
 /// Resources that are read at a time.
@@ -97,9 +98,15 @@ impl Walk<'_, '_> {
             return Ok(Part::default());
         }
         let mut sought = Sought::new(types);
-        let sources = [self.centre(members, false), self.compartments(members, false)?];
-        for source in sources.into_iter().flatten() {
+        if let Some(source) = self.centre(members, false) {
             self.look_through(&source, &mut sought).await?;
+        }
+        let mut at = Some(Place::of(Stage::Compartments));
+        while let Some(place) = at.filter(|it| it.stage == Stage::Compartments && !sought.is_cut) {
+            if let Some(source) = self.compartments(self.within(members, &place), false)? {
+                self.look_through(&source, &mut sought).await?;
+            }
+            at = place.onward(None, members);
         }
         let mut shown = Shown { first: BTreeMap::new(), most: count.saturating_add(1) };
         while let Some((of, some)) = sought.take() {

@@ -10,10 +10,12 @@
 //! | file | does |
 //! |---|---|
 //! | `beyond` | who and what is referred to |
+//! | `place` | where a page begins |
 //!
 //! Spec: <https://hl7.org/fhir/R4/patient-operation-everything.html>, rest 6.16 to 6.23
 
 mod beyond;
+mod place;
 
 use std::collections::BTreeSet;
 
@@ -30,9 +32,15 @@ use crate::search::request::{
 use crate::search::values::date::DateRange;
 use crate::spec::search_parameter::SearchType;
 
-use super::cursor::{self, Position, Seal};
+use super::cursor::Seal;
 use super::search::{Match, Paging, SearchPage};
 use super::{Store, WriteTx, export};
+
+use place::{Place, Stage, together};
+
+/// Most parts that a page is made of. Then it ends, full or not: members of a Group of whom little is asked are
+/// many parts.
+const MOST_PARTS: usize = 500;
 
 /// What is asked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -128,58 +136,6 @@ impl WriteTx {
     }
 }
 
-/// Which of the walks.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Stage {
-    /// The patients, or the encounter.
-    Centre,
-    /// What lies in the compartments.
-    Compartments,
-    /// What is referred to beyond.
-    Beyond,
-}
-
-impl Stage {
-    const ALL: [Self; 3] = [Self::Centre, Self::Compartments, Self::Beyond];
-
-    fn next(self) -> Option<Self> {
-        Self::ALL.into_iter().skip_while(|it| *it != self).nth(1)
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Centre => "centre",
-            Self::Compartments => "compartments",
-            Self::Beyond => "beyond",
-        }
-    }
-}
-
-/// Where a page, or a part of one, begins.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct Place {
-    stage: Stage,
-    /// The place in the walk; `None`: its beginning.
-    from: Option<String>,
-}
-
-impl Place {
-    const START: Self = Self { stage: Stage::Centre, from: None };
-
-    fn open(text: &str, seal: &Seal) -> Result<Self, Error> {
-        let unknown = || cursor::unknown("operation");
-        let Position { keys, .. } = seal.open(text).ok_or_else(unknown)?;
-        let [Some(name), from] = &*keys else { return Err(unknown()) };
-        let stage = Stage::ALL.into_iter().find(|stage| stage.name() == name);
-        Ok(Self { stage: stage.ok_or_else(unknown)?, from: from.clone() })
-    }
-
-    fn close(&self, seal: &Seal) -> String {
-        let keys = vec![Some(self.stage.name().to_owned()), self.from.clone()];
-        seal.close(&Position { keys, rid: 0, is_back: false, total: None })
-    }
-}
-
 /// A part of a page: of one walk.
 #[derive(Debug, Default)]
 struct Part {
@@ -198,7 +154,7 @@ impl Part {
     }
 }
 
-/// Whose records: those of everybody, or of some.
+/// Whose records: those of everybody, or of some, in the order of their ids.
 type Members = Option<Vec<LogicalId>>;
 
 /// Where searches run.
@@ -229,7 +185,7 @@ impl Walk<'_, '_> {
             return Ok((page, disclosed));
         }
         let mut room = plan.count;
-        loop {
+        for number in 1.. {
             // Where the page is full, one tells whether there is more.
             let part = self.part(&at, &members, room.max(1)).await?;
             page.is_included_cut |= part.is_cut;
@@ -241,12 +197,9 @@ impl Walk<'_, '_> {
             page.matches.extend(part.matches);
             page.included.extend(part.included);
             disclosed.patients.extend(part.disclosed.patients);
-            at = match (part.next, at.stage.next()) {
-                (from @ Some(_), _) => Place { stage: at.stage, from },
-                (None, Some(stage)) => Place { stage, from: None },
-                (None, None) => break,
-            };
-            if room == 0 && at.from.is_some() {
+            let Some(onward) = at.onward(part.next, &members) else { break };
+            at = onward;
+            if number == MOST_PARTS || (room == 0 && at.from.is_some()) {
                 page.next = Some(at.close(&seal));
                 break;
             }
@@ -272,7 +225,7 @@ impl Walk<'_, '_> {
     async fn part(&mut self, at: &Place, members: &Members, count: u32) -> Result<Part, Error> {
         let request = match at.stage {
             Stage::Centre => self.centre(members, true),
-            Stage::Compartments => self.compartments(members, true)?,
+            Stage::Compartments => self.compartments(self.within(members, at), true)?,
             Stage::Beyond => return self.beyond(at.from.as_deref(), members, count).await,
         };
         let Some(request) = request else { return Ok(Part::default()) };
@@ -332,10 +285,28 @@ impl Walk<'_, '_> {
         Some(request(vec![of], filters))
     }
 
-    /// What lies in the compartments in the time that is asked for; `is_narrow`: as far as it is wanted.
+    /// What makes a resource one of the compartments that are walked at a place: with several members of a Group
+    /// it comes once, by the first of them.
+    fn within(&self, members: &Members, at: &Place) -> Vec<Filter> {
+        let of = |some: &[LogicalId]| Filter::OfPatients(Some(some.to_vec()));
+        let (before, some) = match (&self.plan.of, members) {
+            (EverythingOf::Encounter(id), _) => {
+                return vec![Filter::Compartment { code: ResourceType::ENCOUNTER, id: id.clone() }];
+            }
+            (_, None) => return vec![Filter::OfPatients(None)],
+            (_, Some(members)) => together(members, at.after.as_ref()),
+        };
+        if before.is_empty() {
+            return vec![of(some)];
+        }
+        let is_new = Filter::Any(vec![Filter::Unshared, Filter::Not(Box::new(of(before)))]);
+        vec![of(some), is_new]
+    }
+
+    /// What lies in compartments in the time that is asked for; `is_narrow`: as far as it is wanted.
     fn compartments(
         &self,
-        members: &Members,
+        within: Vec<Filter>,
         is_narrow: bool,
     ) -> Result<Option<SearchRequest>, Error> {
         let mut types = self.compartment_types()?;
@@ -343,13 +314,7 @@ impl Walk<'_, '_> {
         if types.is_empty() {
             return Ok(None);
         }
-        let whose = match &self.plan.of {
-            EverythingOf::Encounter(id) => {
-                Filter::Compartment { code: ResourceType::ENCOUNTER, id: id.clone() }
-            }
-            _ => Filter::OfPatients(members.clone()),
-        };
-        let mut filters = vec![whose];
+        let mut filters = within;
         filters.extend(self.changed().filter(|_| is_narrow));
         filters.extend(self.happened(&types)?);
         Ok(Some(request(types, filters)))
@@ -427,41 +392,5 @@ fn request(types: Vec<ResourceType>, filters: Vec<Filter>) -> SearchRequest {
         ambiguous: Vec::new(),
         shown: Vec::new(),
         notices: Vec::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::hash::Hasher;
-
-    #[test]
-    fn a_place_opens_as_it_was_closed_and_what_is_no_place_does_not() {
-        let seal = Seal::within(b"a", &Hasher::with_key([7; 16]));
-        for stage in Stage::ALL {
-            for from in [None, Some("Practitioner/a".to_owned())] {
-                let place = Place { stage, from };
-                assert_eq!(Place::open(&place.close(&seal), &seal).ok(), Some(place));
-            }
-        }
-        let other = |keys: Vec<Option<String>>| {
-            seal.close(&Position { keys, rid: 0, is_back: false, total: None })
-        };
-        for text in [
-            String::new(),
-            "odd".to_owned(),
-            other(vec![]),
-            other(vec![Some("beyond".to_owned())]),
-            other(vec![Some("nowhere".to_owned()), None]),
-            other(vec![None, None]),
-        ] {
-            assert!(matches!(Place::open(&text, &seal), Err(Error::Invalid(_))), "{text}");
-        }
-    }
-
-    #[test]
-    fn walks_follow_each_other_and_end() {
-        let next = Stage::ALL.map(Stage::next);
-        assert_eq!(next, [Some(Stage::Compartments), Some(Stage::Beyond), None]);
     }
 }
