@@ -380,5 +380,15 @@ async fn each_page_is_on_record_by_its_patients() {
     assert_eq!(counts().await, expected);
     client.get("/Patient/nobody/$everything").await.expect(404);
     assert_eq!(events(client, "outcome=4").await, 1);
+    // An entry of a Bundle is on record by what it asks for itself.
+    for (number, of) in ["batch", "transaction"].into_iter().enumerate() {
+        let entry = r#"{"request":{"method":"GET","url":"Patient/c/$everything?_type=Patient"}}"#;
+        let bundle = format!(r#"{{"resourceType":"Bundle","type":"{of}","entry":[{entry}]}}"#);
+        client.post("/", bundle).await.expect(200);
+        let url = "/AuditEvent?subtype=operation&patient=Patient/c&_count=100";
+        let told = client.get(url).await.expect(200);
+        let told = told.text().matches("GET /fhir/Patient/c/$everything").count();
+        assert_eq!(told, number + 1, "{of}");
+    }
     server.stop().await;
 }

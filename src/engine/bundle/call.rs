@@ -320,7 +320,8 @@ impl Engine {
                     Ok(query) => query,
                     Err(error) => return denied(error).await,
                 };
-                let found = self.everything(of, &query, options.is_strict, caller).await?;
+                let caller = caller.of_entry(&everything::address(of, &query));
+                let found = self.everything(of, &query, options.is_strict, &caller).await?;
                 return Ok(EntryResult::Search(Box::new(found), query));
             }
             Called::Export(_) => return denied(alone()).await,

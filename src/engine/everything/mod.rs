@@ -14,7 +14,7 @@
 mod parameters;
 
 use crate::access::interaction::Kind;
-use crate::access::{Caller, Interaction, Permit};
+use crate::access::{Caller, Disclosed, Interaction, Permit};
 use crate::error::Error;
 use crate::fhir::datetime::{DateTime, Zone};
 use crate::fhir::query::{Query, date_text};
@@ -25,7 +25,7 @@ use crate::store::{EverythingPlan, WriteTx};
 
 use super::Engine;
 use super::history::CURSOR;
-use super::search::Searched;
+use super::search::{Searched, addressed};
 
 pub use crate::store::EverythingOf;
 pub use parameters::simple_parameters;
@@ -78,7 +78,8 @@ impl Engine {
     ) -> Result<Searched, Error> {
         let asked = self.everything_asked(of, query, is_strict)?;
         let (page, told) = Box::pin(tx.everything(&asked.plan, permit)).await?;
-        tx.entry(permit.interaction(), told);
+        let asks = Some(address(of, query));
+        tx.entry(permit.interaction(), Disclosed { asked: asks, ..told });
         Ok(asked.answer(page))
     }
 
@@ -171,6 +172,11 @@ pub(super) fn parameters_of(of: &EverythingOf) -> &'static [&'static str] {
         EverythingOf::Encounter(_) => OF_ENCOUNTER,
         EverythingOf::Group(_) | EverythingOf::Patient(_) | EverythingOf::Patients => OF_PATIENTS,
     }
+}
+
+/// It with its parameters, wherever they stood, as the ledger has it of an entry of a Bundle.
+pub(super) fn address(of: &EverythingOf, query: &Query) -> String {
+    addressed(&path(of), query)
 }
 
 /// Its address below the base.

@@ -431,9 +431,14 @@ fn escaped(text: &str) -> PercentEncode<'_> {
 
 /// A search as its address below the base.
 pub(super) fn address(target: &SearchTarget, query: &Query) -> String {
+    addressed(&path(target), query)
+}
+
+/// A path and a query as an address.
+pub(super) fn addressed(path: &str, query: &Query) -> String {
     let parameters: Vec<String> =
         query.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
-    format!("{}?{}", path(target), parameters.join("&"))
+    format!("{path}?{}", parameters.join("&"))
 }
 
 fn path(target: &SearchTarget) -> String {
