@@ -212,10 +212,14 @@ async fn every_operation_is_declared_where_it_is_served() {
     let client = &server.client;
     let rest = &statement.items_at("rest")[0];
     let patient = at(rest, "resource[type=Patient]").unwrap();
-    for of in ["CodeSystem", "ConceptMap", "ValueSet"] {
-        let content =
-            if of == "CodeSystem" { r#","url":"urn:p","content":"complete""# } else { "" };
-        let body = format!(r#"{{"resourceType":"{of}","id":"p","status":"draft"{content}}}"#);
+    for (of, content) in [
+        ("CodeSystem", r#""status":"draft","url":"urn:p","content":"complete""#),
+        ("ConceptMap", r#""status":"draft""#),
+        ("Encounter", r#""status":"planned","class":{"code":"AMB"}"#),
+        ("Group", r#""type":"person","actual":true"#),
+        ("ValueSet", r#""status":"draft""#),
+    ] {
+        let body = format!(r#"{{"resourceType":"{of}","id":"p",{content}}}"#);
         client.put(&format!("/{of}/p"), body).await.expect(201);
     }
     let offered = offered(client).await;
@@ -224,7 +228,7 @@ async fn every_operation_is_declared_where_it_is_served() {
         texts(patient, "operation", "name"),
         offered["{type}"].union(&offered["Patient"]).copied().collect()
     );
-    for of in ["CodeSystem", "ConceptMap", "ValueSet"] {
+    for of in ["CodeSystem", "ConceptMap", "Encounter", "ValueSet"] {
         let declared = at(rest, &format!("resource[type={of}]")).unwrap();
         let own = texts(declared, "operation", "name");
         assert_eq!(own, offered["{type}"].union(&offered[of]).copied().collect(), "{of}");
@@ -234,7 +238,7 @@ async fn every_operation_is_declared_where_it_is_served() {
             assert!(!offered[of].contains(name) || definition.ends_with(&format!("/{of}-{name}")));
         }
     }
-    for name in ["graph", "everything", "nonsense"] {
+    for name in ["graph", "match", "nonsense"] {
         let answer = client.post(&format!("/Patient/p/${name}"), P).await;
         assert!(!is_offered(&answer), "{name}: {answer:?}");
     }
@@ -245,6 +249,7 @@ async fn every_operation_is_declared_where_it_is_served() {
         let expected = name.map(|name| match name {
             "closure" => "http://hl7.org/fhir/OperationDefinition/ConceptMap-closure".to_owned(),
             "disclosures" => format!("{}/OperationDefinition/Patient-{name}", client.base()),
+            "everything" => "http://hl7.org/fhir/OperationDefinition/Patient-everything".to_owned(),
             "export" => format!("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/{export}"),
             "hl7v2-convert" | "reindex" => {
                 format!("{}/OperationDefinition/Resource-{name}", client.base())

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use kiln::http::routes;
 use kiln::http::table::Audit;
 
+use crate::everything::ATTEMPTS as OF_RECORDS;
 use crate::export::ATTEMPTS as OF_EXPORTS;
 use crate::harness::server::TestServer;
 
@@ -354,6 +355,7 @@ fn every_route_has_its_attempts() {
         .chain(OF_CODES)
         .chain(OF_MESSAGES)
         .chain(OF_EXPORTS)
+        .chain(OF_RECORDS)
         .map(|attempt| (attempt.0, true))
         .collect();
     tried.extend(PUBLIC.iter().map(|(route, _)| (*route, false)));
@@ -390,7 +392,8 @@ async fn every_attempt_leaves_exactly_one_row() {
         client.put(&format!("/{of}/t"), body).await.expect(201);
     }
     let mut faults = Vec::new();
-    let attempts = ATTEMPTS.iter().chain(OF_CODES).chain(OF_MESSAGES).chain(OF_EXPORTS);
+    let attempts = ATTEMPTS.iter().chain(OF_CODES).chain(OF_MESSAGES);
+    let attempts = attempts.chain(OF_EXPORTS).chain(OF_RECORDS);
     for (number, (route, url, body, status)) in attempts.enumerate() {
         let request = format!("attempt-{number}");
         let absolute = format!("{}{url}", client.root());

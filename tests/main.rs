@@ -15,6 +15,7 @@ mod conformance;
 mod database_faults;
 mod documents;
 mod endpoint;
+mod everything;
 mod export;
 mod faults;
 mod fhirpath_cases;

@@ -220,7 +220,8 @@ impl<'f, 'v> Facts<'f, 'v> {
             | Filter::Hierarchy { .. }
             | Filter::Keys(_)
             | Filter::LastUpdated(_)
-            | Filter::List(_) => None,
+            | Filter::List(_)
+            | Filter::OfPatients(_) => None,
         }
     }
 

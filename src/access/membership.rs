@@ -101,7 +101,8 @@ pub fn is_shown_in_part(of: ResourceType) -> bool {
 pub(super) fn in_part(clauses: Vec<Clause>, of: Interaction) -> Vec<Clause> {
     let is_read = matches!(
         of.kind,
-        Kind::HistoryInstance
+        Kind::Everything
+            | Kind::HistoryInstance
             | Kind::HistoryType
             | Kind::Meta
             | Kind::Read

@@ -86,6 +86,12 @@ impl<'gate> Permit<'gate> {
         self.interaction
     }
 
+    /// As what kind of interaction it finds resources: by `$everything` what may be searched and read, else
+    /// what may be searched.
+    pub fn finds_by(&self) -> Kind {
+        if self.interaction.kind == Kind::Everything { Kind::Everything } else { Kind::SearchType }
+    }
+
     /// The type that was allowed.
     ///
     /// # Errors

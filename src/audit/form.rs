@@ -43,6 +43,9 @@ const OPERATION: Form = Form {
     user: "IRCP",
 };
 
+/// An operation that shows a record: like BALP's pattern Read, whose subtypes it has not.
+const EVERYTHING: Form = Form { client: "110152", server: (DICOM, "110153"), ..OPERATION };
+
 const DELETE: Form = Form {
     client: "110150",
     server: ("http://terminology.hl7.org/CodeSystem/provenance-participant-type", "custodian"),
@@ -115,6 +118,16 @@ const fn dicom(code: &'static str, subtype: &'static str) -> Form {
     Form { subtype_system: DICOM, ..security(code, subtype) }
 }
 
+/// What changes who may use the server, or its record.
+fn administration(kind: Kind) -> &'static Form {
+    match kind {
+        Kind::ManageClient => &const { security("110100", "manage-registration") },
+        Kind::Register => &const { security("110100", "register") },
+        Kind::Retain => &const { security("110100", "audit-retain") },
+        _ => &const { security("110100", "admin") },
+    }
+}
+
 impl Form {
     /// Whether data of patients are what it is about, and not who somebody is or what the server does.
     pub fn is_access(&self) -> bool {
@@ -128,6 +141,7 @@ impl Form {
             Kind::Capabilities => &const { rest("capabilities") },
             Kind::Create => &const { written("Create", "create") },
             Kind::Delete => &DELETE,
+            Kind::Everything => &EVERYTHING,
             Kind::HistoryInstance => &const { rest("history-instance") },
             Kind::HistorySystem => &const { rest("history-system") },
             Kind::HistoryType => &const { rest("history-type") },
@@ -146,14 +160,13 @@ impl Form {
             Kind::Begin => &const { activity("110120") },
             Kind::End => &const { activity("110121") },
             Kind::BreakGlass => &const { dicom("110113", "110127") },
-            Kind::Admin => &const { security("110100", "admin") },
+            Kind::Admin | Kind::ManageClient | Kind::Register | Kind::Retain => {
+                administration(kind)
+            }
             Kind::Authorize => &const { security("110114", "authorize") },
             Kind::Consent => &const { security("110114", "consent") },
             Kind::Introspect => &const { security("110114", "introspect") },
             Kind::Launch => &const { security("110114", "launch") },
-            Kind::ManageClient => &const { security("110100", "manage-registration") },
-            Kind::Register => &const { security("110100", "register") },
-            Kind::Retain => &const { security("110100", "audit-retain") },
             Kind::Revoke => &const { security("110114", "revoke") },
             Kind::ExportFile => &DISCLOSURE,
             // Import.

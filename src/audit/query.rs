@@ -213,7 +213,10 @@ impl Reader<'_> {
             Filter::Has { .. } => return Err(Untold("_has".to_owned())),
             Filter::FullText { .. } => return Err(Untold("words".to_owned())),
             Filter::List(_) => return Err(Untold("_list".to_owned())),
-            Filter::Keys(_) | Filter::Mentions { .. } | Filter::Unshared => {
+            Filter::Keys(_)
+            | Filter::Mentions { .. }
+            | Filter::OfPatients(_)
+            | Filter::Unshared => {
                 return Err(Untold("keys".to_owned()));
             }
         })

@@ -113,8 +113,8 @@ impl Engine {
 }
 
 fn answered(id: &LogicalId, shown: Vec<(Box<str>, Box<str>)>, page: SearchPage) -> Searched {
-    let path = format!("Patient/{id}/$disclosures");
-    Searched { path, shown, page, issues: Vec::new(), words: None }
+    let (kind, path) = (Kind::Disclosures, format!("Patient/{id}/$disclosures"));
+    Searched { kind, path, shown, page, issues: Vec::new(), words: None }
 }
 
 /// Whether who asks is the patient, or may read the record of everybody.

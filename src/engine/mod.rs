@@ -17,6 +17,7 @@ mod definitions;
 mod delete;
 mod disclosures;
 mod events;
+mod everything;
 pub mod export;
 mod history;
 mod identity;
@@ -64,6 +65,7 @@ pub use bundle::{
 };
 pub use delete::{Deleted, Deletion};
 pub use disclosures::DISCLOSURES_PARAMETERS;
+pub use everything::{EverythingOf, simple_parameters};
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use messages::{
     Counted, Lacking, MessageEffect, MessageFilter, MessageIssue, MessageRow, MessageState,

@@ -10,8 +10,8 @@ use axum::http::Method;
 use crate::access::interaction::Kind;
 
 use super::fhir::{
-    codes, convert, create, delete, disclosures, export, history, messages, meta, metadata, patch,
-    read, reindex, search, system, terminology, update, validate,
+    codes, convert, create, delete, disclosures, everything, export, history, messages, meta,
+    metadata, patch, read, reindex, search, system, terminology, update, validate,
 };
 use super::health;
 use super::table::{Audit, Handler, Route};
@@ -96,6 +96,7 @@ pub fn all(with_admin: bool) -> Vec<Route> {
         public!(GET "/" health::landing),
     ];
     routes.extend(of_codes());
+    routes.extend(of_records());
     routes.extend(of_exports());
     routes.extend(of_messages());
     if with_admin {
@@ -133,6 +134,20 @@ fn of_codes() -> Vec<Route> {
         fhir!(GET "/fhir/ValueSet/{id}/$validate-code" ValidateCode terminology::in_set),
         fhir!(POST "/fhir/ValueSet/{id}/$validate-code" ValidateCode terminology::in_set),
         fhir!(POST "/fhir/$closure" Closure terminology::closure),
+    ]
+}
+
+/// Whole records.
+fn of_records() -> Vec<Route> {
+    vec![
+        fhir!(GET "/fhir/Patient/$everything" Everything everything::everything),
+        fhir!(POST "/fhir/Patient/$everything" Everything everything::everything),
+        fhir!(GET "/fhir/Patient/{id}/$everything" Everything everything::everything),
+        fhir!(POST "/fhir/Patient/{id}/$everything" Everything everything::everything),
+        fhir!(GET "/fhir/Group/{id}/$everything" Everything everything::everything),
+        fhir!(POST "/fhir/Group/{id}/$everything" Everything everything::everything),
+        fhir!(GET "/fhir/Encounter/{id}/$everything" Everything everything::everything),
+        fhir!(POST "/fhir/Encounter/{id}/$everything" Everything everything::everything),
     ]
 }
 

@@ -28,7 +28,7 @@ pub fn holds(filter: &Filter, identity: &Identity, record: &Value<'_>) -> Option
         Filter::Type(types) => Some(types.contains(&identity.resource_type)),
         Filter::Test(test) => tested(test, identity, record),
         // No patient has it in a compartment, and nothing that is stored is referred to.
-        Filter::Compartment { .. } | Filter::Mentions { .. } => Some(false),
+        Filter::Compartment { .. } | Filter::Mentions { .. } | Filter::OfPatients(_) => Some(false),
         Filter::Chain { .. }
         | Filter::FullText { .. }
         | Filter::Has { .. }

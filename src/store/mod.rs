@@ -12,6 +12,7 @@ mod closure;
 mod connection;
 pub mod cursor;
 mod events;
+mod everything;
 mod export;
 mod failure;
 mod frame;
@@ -51,6 +52,7 @@ use crate::search::extract::Extractor;
 pub use closure::ClosureTable;
 pub use connection::{Address, Flush};
 pub use events::{Along, EventsPage, EventsRequest, InOrder};
+pub use everything::{EverythingOf, EverythingPlan};
 pub use export::{
     ExportFile, ExportJob, ExportKind, ExportLevel, ExportPlan, ExportState, ExportTry, Exported,
     FileReader, Line, NewExport, SUPPORTING as EXPORTED_WITH_PATIENTS, notice as export_notice,

@@ -208,6 +208,17 @@ impl Store {
         live(found.ok_or_else(|| unknown(id, permit))?)
     }
 
+    /// The same within the store, with what it tells.
+    pub(super) async fn shown(
+        &self,
+        id: &LogicalId,
+        permit: &Permit<'_>,
+    ) -> Result<(Version, Disclosed), Error> {
+        let pipeline = self.0.readers.pipeline().await?;
+        let found = find_current(self, Reader::Shared(&pipeline), id, permit).await?;
+        disclose(found.ok_or_else(|| unknown(id, permit))?)
+    }
+
     /// The same for a read and nothing else: where there is a live version, the row of `draft` is on
     /// record when it comes back, unless its patients and labels do not tell whether it is reached.
     ///

@@ -332,8 +332,14 @@ pub(crate) fn data_sql(sources: &[Source]) -> BTreeSet<String> {
 /// Public reads of FHIR data that ask for no permit or give unaudited data away.
 pub(crate) fn permits(sources: &[Source]) -> BTreeSet<String> {
     let mut broken = BTreeSet::new();
-    let reads =
-        ["store::history", "store::hl7v2::look", "store::meta", "store::resource", "store::search"];
+    let reads = [
+        "store::everything",
+        "store::history",
+        "store::hl7v2::look",
+        "store::meta",
+        "store::resource",
+        "store::search",
+    ];
     for source in sources.iter().filter(|source| reads.iter().any(|path| source.is_in(path))) {
         let code = source.code.join(" ");
         for at in occurrences(&code, "pub async fn ") {

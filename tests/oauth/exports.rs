@@ -208,7 +208,7 @@ async fn an_export_of_a_client_that_is_turned_away_is_not_done() {
 
 /// What a patient denies to everybody is in no file, and what is deleted of it is not told either.
 ///
-/// Covers in part: security S4.
+/// Covers: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_patient_denies_is_in_no_file() {
     let server = filled(&[]).await;
@@ -241,7 +241,7 @@ async fn what_a_patient_denies_is_in_no_file() {
 
 /// Nor what is in no compartment and names the patient; and a Group goes with who denies everything.
 ///
-/// Covers in part: security S4.
+/// Covers: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_names_who_denies_is_in_no_file() {
     let server = filled(&[]).await;

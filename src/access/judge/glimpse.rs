@@ -123,6 +123,7 @@ fn seek<'d>(
         | Filter::Keys(_)
         | Filter::LastUpdated(_)
         | Filter::List(_)
+        | Filter::OfPatients(_)
         | Filter::Type(_)
         | Filter::Unshared => Some(()),
     }

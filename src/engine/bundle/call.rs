@@ -1,5 +1,5 @@
 //! Entries that call an operation which changes no resource: `$validate`, those of terminology, what a
-//! patient is told of accesses, `$hl7v2-convert`, `$reindex`.
+//! patient is told of accesses, `$everything`, `$hl7v2-convert`, `$reindex`.
 //!
 //! In a batch each is what it is by itself: one reading of parameters, one passage of the gate, one row
 //! of the ledger. In a transaction it comes with the entries that read, after all writes: under a permit
@@ -12,8 +12,8 @@
 use crate::access::interaction::Kind;
 use crate::access::{Attempted, Caller, Disclosed, Interaction, Permit, Unaudited};
 use crate::engine::{
-    CURSOR, DISCLOSURES_PARAMETERS, Engine, Operation, Question, ReindexOf, VALIDATE_PARAMETERS,
-    Validate, ValidateAt, terminology,
+    CURSOR, DISCLOSURES_PARAMETERS, Engine, EverythingOf, Operation, Question, ReindexOf,
+    VALIDATE_PARAMETERS, Validate, ValidateAt, everything, simple_parameters, terminology,
 };
 use crate::error::Error;
 use crate::fhir::json::{self, Object, Value};
@@ -48,6 +48,8 @@ pub enum Called {
     Convert,
     /// `Patient/[id]/$disclosures`
     Disclosures(LogicalId),
+    /// `$everything`
+    Everything(EverythingOf),
     /// `$export`, or what is asked of an export: for none of them there is an entry.
     Export(Interaction),
     /// `$reindex` of something; how far it is, or else that it begins.
@@ -62,6 +64,8 @@ impl Called {
         let codes = |operation| Some(Self::Codes(operation, None));
         match segments {
             ["$closure"] if !is_get => Some(Self::Closure),
+            ["Patient", "$everything"] => Some(Self::Everything(EverythingOf::Patients)),
+            [of, id, "$everything"] => everything_of(of, id.parse().ok()?),
             ["$export"] => Some(Self::Export(Kind::Export.of_system())),
             ["Patient", "$export"] => Some(Self::Export(Kind::Export.of(ResourceType::PATIENT))),
             ["Group", _, "$export"] => Some(Self::Export(Kind::Export.of(ResourceType::GROUP))),
@@ -96,6 +100,7 @@ impl Called {
             Self::Closure | Self::Convert | Self::Export(_) | Self::Reindex(..) => Vec::new(),
             Self::Codes(operation, _) => operation.parameters().to_vec(),
             Self::Disclosures(_) => [&DISCLOSURES_PARAMETERS[..], &[CURSOR]].concat(),
+            Self::Everything(of) => everything::parameters_of(of).to_vec(),
             Self::Validate(_) => VALIDATE_PARAMETERS.to_vec(),
         }
     }
@@ -106,6 +111,7 @@ impl Called {
             Self::Codes(operation, _) => terminology::interaction(*operation),
             Self::Convert => Kind::ConvertMessage.of_system(),
             Self::Disclosures(_) => Kind::Disclosures.of(ResourceType::PATIENT),
+            Self::Everything(of) => everything::interaction(of),
             Self::Export(interaction) => *interaction,
             Self::Reindex(of, _) => of.interaction(),
             Self::Validate(at) => Kind::Validate.of(at.resource_type()),
@@ -115,6 +121,16 @@ impl Called {
 
 fn named(of: &str, id: &str) -> Option<Identity> {
     Some(Identity { resource_type: of.parse().ok()?, id: id.parse().ok()? })
+}
+
+fn everything_of(of: &str, id: LogicalId) -> Option<Called> {
+    let of = match of {
+        "Encounter" => EverythingOf::Encounter(id),
+        "Group" => EverythingOf::Group(id),
+        "Patient" => EverythingOf::Patient(id),
+        _ => return None,
+    };
+    Some(Called::Everything(of))
 }
 
 /// The operations that a type and its resources have.
@@ -133,6 +149,12 @@ impl Call<'_> {
     /// What goes on record of it when it did not run.
     pub(super) fn attempted(&self) -> Attempted {
         let interaction = self.called.interaction();
+        if let Called::Everything(of) = &self.called
+            && let Some(id) = of.id()
+        {
+            let identity = Identity { resource_type: of.resource_type(), id: id.clone() };
+            return plan::attempted(interaction.kind, &identity);
+        }
         match (&self.called, interaction.resource_type) {
             (Called::Codes(_, Some(id)) | Called::Disclosures(id), Some(resource_type)) => {
                 plan::attempted(interaction.kind, &Identity { resource_type, id: id.clone() })
@@ -162,6 +184,12 @@ impl Call<'_> {
     /// The Parameters of an operation with codes.
     fn parameters(&self) -> Result<Value<'_>, Error> {
         Question::parameters(self.given.clone(), &self.query)
+    }
+
+    /// The query of its URL, and what it is given as though it stood there.
+    fn simple(&self) -> Result<Query, Error> {
+        let given = self.given.as_ref().map(simple_parameters).transpose()?;
+        Ok(self.query.clone().and(given.unwrap_or_default()))
     }
 
     /// What an operation is given that needs something.
@@ -287,6 +315,15 @@ impl Engine {
                 let found = self.disclosures(id, &call.query, caller).await?;
                 return Ok(EntryResult::Told(Box::new(found), call.query));
             }
+            Called::Everything(of) => {
+                let query = match call.simple() {
+                    Ok(query) => query,
+                    Err(error) => return denied(error).await,
+                };
+                let caller = caller.of_entry(&everything::address(of, &query));
+                let found = self.everything(of, &query, options.is_strict, &caller).await?;
+                return Ok(EntryResult::Search(Box::new(found), query));
+            }
             Called::Export(_) => return denied(alone()).await,
             Called::Reindex(of, true) => self.reindexing(of, caller).await?.parameters,
             Called::Reindex(of, false) => {
@@ -349,6 +386,12 @@ impl Engine {
             Called::Disclosures(id) => {
                 let found = self.disclosures_within(id, &call.query, &permit, tx).await?;
                 return Ok(EntryResult::Told(Box::new(found), call.query.clone()));
+            }
+            Called::Everything(of) => {
+                let query = call.simple()?;
+                let asked = (&query, options.is_strict);
+                let found = self.everything_within(of, asked, &permit, tx).await?;
+                return Ok(EntryResult::Search(Box::new(found), query));
             }
             Called::Export(_) => return Err(alone()),
             Called::Reindex(..) => return Err(Error::internal("a transaction builds no index")),

@@ -51,6 +51,8 @@ use resolve::Resolver;
 /// A page and what its links and its outcome say.
 #[derive(Debug)]
 pub struct Searched {
+    /// As what kind of interaction the page was found.
+    pub kind: Kind,
     /// What was searched, below the base: `Patient`, `Patient/1/Observation`, nothing for all.
     pub path: String,
     /// The parameters that were understood, decoded.
@@ -403,7 +405,8 @@ impl Asked {
             let all = explain(explanation).chain(looked_up);
             issues.extend(all.map(|text| told(IssueCode::Informational, text)));
         }
-        Searched { path, shown: request.shown, page, issues, words }
+        let kind = Kind::SearchType;
+        Searched { kind, path, shown: request.shown, page, issues, words }
     }
 }
 
@@ -428,9 +431,14 @@ fn escaped(text: &str) -> PercentEncode<'_> {
 
 /// A search as its address below the base.
 pub(super) fn address(target: &SearchTarget, query: &Query) -> String {
+    addressed(&path(target), query)
+}
+
+/// A path and a query as an address.
+pub(super) fn addressed(path: &str, query: &Query) -> String {
     let parameters: Vec<String> =
         query.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
-    format!("{}?{}", path(target), parameters.join("&"))
+    format!("{path}?{}", parameters.join("&"))
 }
 
 fn path(target: &SearchTarget) -> String {

@@ -47,6 +47,7 @@ fn check_one(filter: &Filter, permit: &Permit<'_>) -> Result<(), Error> {
         | Filter::Keys(_)
         | Filter::LastUpdated(_)
         | Filter::Mentions { .. }
+        | Filter::OfPatients(_)
         | Filter::Test(_)
         | Filter::Type(_)
         | Filter::Unshared => Ok(()),

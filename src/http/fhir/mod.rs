@@ -12,6 +12,7 @@ pub(super) mod create;
 pub(super) mod delete;
 pub(super) mod disclosures;
 pub(super) mod entry;
+pub(super) mod everything;
 pub(super) mod export;
 pub(super) mod history;
 mod labels;

@@ -46,7 +46,7 @@ pub(super) async fn hold(who: Asking<'_>, result: EntryResult) -> EntryResult {
             (history::kind_of(scope), page.versions.iter().collect())
         }
         EntryResult::Read(version) => (Kind::Read, vec![version]),
-        EntryResult::Search(found, _) => (Kind::SearchType, search::versions(found).collect()),
+        EntryResult::Search(found, _) => (found.kind, search::versions(found).collect()),
         EntryResult::Answered(_)
         | EntryResult::CapabilityStatement(_)
         | EntryResult::Deleted(_)

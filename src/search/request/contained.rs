@@ -65,7 +65,7 @@ fn of_whole(filter: &Filter) -> Option<&'static str> {
     match filter {
         Filter::All(all) | Filter::Any(all) => all.iter().find_map(of_whole),
         Filter::Not(inner) => of_whole(inner),
-        Filter::Compartment { .. } => Some("compartment"),
+        Filter::Compartment { .. } | Filter::OfPatients(_) => Some("compartment"),
         Filter::FullText { .. } | Filter::Keys(_) => Some("words"),
         Filter::Hierarchy { .. } => Some("place in a hierarchy"),
         Filter::Id(_) => Some("id"),

@@ -174,6 +174,9 @@ pub enum Filter {
     },
     /// It does not hold. True for a resource without any value.
     Not(Box<Filter>),
+    /// The resource is in the compartment of one of these patients, or, where none are told, of anybody. No
+    /// search asks so; `$everything` does.
+    OfPatients(Option<Vec<LogicalId>>),
     /// One of the comparisons holds for a value of one of the parameters.
     Test(Test),
     /// The resource is of one of these types (`_type` inside `_filter` and chains).
@@ -223,10 +226,16 @@ impl Filter {
             | Self::LastUpdated(_)
             | Self::List(_)
             | Self::Mentions { .. }
+            | Self::OfPatients(_)
             | Self::Test(_)
             | Self::Type(_)
             | Self::Unshared => Vec::new(),
         }
+    }
+
+    /// Whether it asks for membership of compartments and nothing else.
+    pub fn is_of_compartment(&self) -> bool {
+        matches!(self, Self::Compartment { .. } | Self::OfPatients(_))
     }
 
     /// Whether `holds` is true of it or of a filter in it.

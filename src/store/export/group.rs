@@ -42,18 +42,8 @@ impl Walker<'_, '_> {
         let body = version.body.ok_or_else(missing)?;
         let body = json::parse(&body).map_err(Error::internal)?;
         let known = self.store.parameters()?;
-        let base = known.extractor.base();
-        let members = body.items_at("member").iter().filter(|it| is_member(it, self.time));
-        let patient = |member: &Value<'_>| {
-            let reference = member.get("entity").and_then(|it| it.str_at("reference"))?;
-            match Target::parse(reference, base) {
-                Target::Local { resource_type: ResourceType::PATIENT, id, .. } => {
-                    Some(hasher.patient(&id))
-                }
-                _ => None,
-            }
-        };
-        Ok(members.filter_map(patient).collect())
+        let members = members(&body, self.time, known.extractor.base());
+        Ok(members.map(|id| hasher.patient(&id)).collect())
     }
 
     /// Puts patients who were asked for and are not here, out of reach or no members, among the errors.
@@ -87,6 +77,22 @@ impl Walker<'_, '_> {
 fn of_identities(of: ResourceType, identities: &[i64]) -> BulkWalk<'_> {
     let whose = Whose::Identities(identities);
     BulkWalk { of, whose, filters: &[], since: None, has_old: false }
+}
+
+/// The patients who are members of a Group at a moment; `base` is the server's public base.
+pub(in crate::store) fn members<'g>(
+    group: &'g Value<'_>,
+    at: Instant,
+    base: &'g str,
+) -> impl Iterator<Item = LogicalId> + 'g {
+    let members = group.items_at("member").iter().filter(move |it| is_member(it, at));
+    members.filter_map(move |member| {
+        let reference = member.get("entity").and_then(|it| it.str_at("reference"))?;
+        match Target::parse(reference, base) {
+            Target::Local { resource_type: ResourceType::PATIENT, id, .. } => Some(id),
+            _ => None,
+        }
+    })
 }
 
 /// Whether a member is one at that moment.

@@ -43,7 +43,9 @@ use crate::fhir::{
 use crate::search::request::Filter;
 
 pub use files::FileReader;
+pub(super) use group::members;
 pub use jobs::{ExportFile, ExportJob, ExportState, NewExport};
+pub(super) use references::references;
 pub use walk::SUPPORTING;
 
 /// Every statement of this folder, for the test that prepares them.

@@ -1,25 +1,25 @@
 //! What a line refers to, and attachments of this server by their addresses.
 //!
-//! Both are looked for in the text as PostgreSQL writes it, without a parse: a quote inside a string is
-//! escaped, so a name with its quotes is never part of a value.
+//! Both are looked for in the text as PostgreSQL writes it, or as it was cut to who asks, without a parse: a
+//! quote inside a string is escaped, so a name with its quotes is never part of a value.
 
 use memchr::memmem;
 
 use crate::fhir::reference::Target;
 use crate::fhir::{LogicalId, ResourceType};
 
-/// What comes before the text of a reference.
-const REFERENCE: &[u8] = b"\"reference\": \"";
+/// What comes before a reference.
+const REFERENCE: &[u8] = b"\"reference\":";
 /// What comes before the address of a Binary that is relative.
 const BINARY: &[u8] = b"\"url\": \"Binary/";
 
 /// The resources here that a stored body refers to; `base` is the server's public base.
-pub(super) fn references<'b>(
+pub(in crate::store) fn references<'b>(
     body: &'b [u8],
     base: &'b str,
 ) -> impl Iterator<Item = (ResourceType, LogicalId)> + 'b {
     memmem::find_iter(body, REFERENCE).filter_map(move |at| {
-        let rest = &body[at + REFERENCE.len()..];
+        let rest = body[at + REFERENCE.len()..].trim_ascii_start().strip_prefix(b"\"")?;
         let end = memchr::memchr(b'"', rest)?;
         let text = std::str::from_utf8(&rest[..end]).ok()?;
         match Target::parse(text, base) {
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn references_are_found_and_quoted_texts_are_not() {
-        let body = br##"{"a": {"reference": "Patient/1"}, "b": "\"reference\": \"Patient/2\"", "c": [{"reference": "http://k/fhir/Location/x/_history/3"}, {"reference": "http://other/Location/y"}, {"reference": "#c"}]}"##;
+        let body = br##"{"a": {"reference": "Patient/1"}, "b": "\"reference\": \"Patient/2\"", "c": [{"reference":"http://k/fhir/Location/x/_history/3"}, {"reference": "http://other/Location/y"}, {"reference": "#c"}]}"##;
         let found: Vec<String> =
             references(body, "http://k/fhir").map(|(of, id)| format!("{of}/{id}")).collect();
         assert_eq!(found, ["Patient/1", "Location/x"]);

@@ -223,6 +223,7 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
                 Ok(self.mentions(target, (under, *is_certain), row))
             }
             Filter::Not(filter) => Ok(self.filter(filter, row)?.not()),
+            Filter::OfPatients(whose) => Ok(self.is_of_patients(whose.as_deref(), row)),
             Filter::Test(_) if self.turned.contains(&address(filter)) => {
                 let found = self.keys_of(&Driver::Values, filter, &row.types)?;
                 Ok(Cond::Sql(is_in_set(&row.rid, &found)))
@@ -381,6 +382,7 @@ pub(super) fn is_of_whole(filter: &Filter) -> bool {
             | Filter::Id(_)
             | Filter::Keys(_)
             | Filter::LastUpdated(_)
+            | Filter::OfPatients(_)
     )
 }
 

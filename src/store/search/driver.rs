@@ -187,10 +187,15 @@ impl Compiler<'_, '_> {
             Filter::LastUpdated(_) => vec![Driver::Updated],
             Filter::Test(test) => self.test_drivers(test, types)?,
             Filter::Not(inner) => self.negative_drivers(inner, types)?,
+            Filter::OfPatients(Some(whose)) => {
+                let whose = whose.iter().map(|id| self.hasher.patient(id)).collect();
+                vec![Driver::Compartment(whose)]
+            }
             Filter::All(_)
             | Filter::FullText { .. }
             | Filter::List(_)
             | Filter::Mentions { .. }
+            | Filter::OfPatients(None)
             | Filter::Type(_)
             | Filter::Unshared => Vec::new(),
         })

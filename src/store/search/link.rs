@@ -377,6 +377,15 @@ impl Compiler<'_, '_> {
         Cond::any(conditions)
     }
 
+    /// The row is in the compartment of one of these patients; without them, of anybody.
+    pub(super) fn is_of_patients(&mut self, whose: Option<&[LogicalId]>, row: &Row<'_>) -> Cond {
+        let Some(whose) = whose else {
+            return self.resource_holds(row, |res| format!("{res}.pats <> '{{}}'"));
+        };
+        let whose: Vec<i64> = whose.iter().map(|id| self.hasher.patient(id)).collect();
+        self.is_member(&whose, row)
+    }
+
     /// The references that put resources of `types` into a compartment.
     pub(super) fn compartment_atoms(
         &self,

@@ -10,7 +10,6 @@ use std::time::Instant;
 use bytes::BytesMut;
 use tokio_postgres::Row;
 
-use crate::access::interaction::Kind;
 use crate::access::restriction::Limits;
 use crate::access::{Disclosed, LedgerRow, Permit, Restriction};
 use crate::error::Error;
@@ -260,7 +259,8 @@ impl<'a, 'gate> Search<'a, 'gate> {
             }
             let version = rows::version_in(row, 4, rows::identity(row, 10)?, &mut room)?;
             let found = (version, row.try_get(9).map_err(failure::error)?);
-            let (version, patients) = self.store.cut_by(found, Kind::SearchType, self.permit)?;
+            let (version, patients) =
+                self.store.cut_by(found, self.permit.finds_by(), self.permit)?;
             let rid = key(row)?;
             if paging.is_placed {
                 let keys = row.try_get(1).map_err(failure::error)?;

@@ -37,7 +37,7 @@ pub(super) fn searchable(
     permit: &Permit<'_>,
     of: ResourceType,
 ) -> Result<Option<Restriction>, Error> {
-    reach_by(Kind::SearchType, permit, of)
+    reach_by(permit.finds_by(), permit, of)
 }
 
 /// How far the permit's caller may go with an interaction with a type.
@@ -114,7 +114,7 @@ impl Compiler<'_, '_> {
         if self.is_inside {
             return self.within(false, |it| it.is_container_visible(row));
         }
-        self.visible_by(Kind::SearchType, row)
+        self.visible_by(self.permit.finds_by(), row)
     }
 
     /// The condition that the caller reaches the row by an interaction of a kind.

@@ -443,7 +443,7 @@ impl Compiler<'_, '_> {
         for (at, filter) in conjuncts.iter().enumerate() {
             // Membership narrows, it never answers, unless membership is what is asked.
             let is_answered = match (&candidate.driver, filter) {
-                (Driver::Compartment(_), filter) => matches!(filter, Filter::Compartment { .. }),
+                (Driver::Compartment(_), filter) => filter.is_of_compartment(),
                 // To have something else is not to lack it.
                 (_, Filter::Not(_)) => false,
                 _ => true,

@@ -127,7 +127,7 @@ fn provenance(target: &str, year: u32) -> String {
 
 /// What is about a patient's resource is the patient's too, though it names another resource alone.
 ///
-/// Covers in part: security S4.
+/// Covers: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_about_what_is_a_patients_is_collected_and_corrected_of_the_patient() {
     let server = filled().await;
@@ -173,7 +173,7 @@ async fn what_is_about_what_is_a_patients_is_collected_and_corrected_of_the_pati
 
 /// What comes into being by the same unit counts, before and after, and what is written by a header.
 ///
-/// Covers in part: security S4.
+/// Covers: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_made_together_is_told_by_what_is_made_with_it() {
     let server = filled().await;
@@ -211,7 +211,7 @@ async fn what_is_made_together_is_told_by_what_is_made_with_it() {
 
 /// A Device is in no compartment, and what is made with it is told by it all the same.
 ///
-/// Covers in part: security S4.
+/// Covers: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_made_together_is_told_by_a_device_made_with_it() {
     let server = filled().await;
@@ -248,7 +248,7 @@ fn device_of(of: &str) -> String {
     fresh("Device", &content(&format!("Device/{of}-pump")))
 }
 
-/// Covers in part: security S4.
+/// Covers: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denial_of_writing_takes_what_it_denies_and_no_administration() {
     let server = filled().await;

@@ -91,7 +91,7 @@ async fn a_document_of_ones_own_opens_nothing_of_others() {
 
 /// What a patient denies takes along what is attached to it.
 ///
-/// Covers in part: security S4.
+/// Covers: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_binary_is_kept_back_with_what_it_is_attached_to() {
     let server = filled().await;
@@ -164,7 +164,7 @@ async fn with_attachments(server: &TestServer) {
 
 /// Each element that may name a Binary opens it to whose it is, and takes it along where that is denied.
 ///
-/// Covers in part: security S4.
+/// Covers: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_attachment_counts() {
     let server = TestServer::start().await;

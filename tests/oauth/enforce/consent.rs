@@ -42,7 +42,7 @@ pub(super) async fn doctor_with(
 
 /// Covers: security S2, S3.
 /// Covers: security S5.
-/// Covers in part: security S4.
+/// Covers: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_patient_denies_is_gone_from_every_way_for_whom_it_is_denied() {
     let server = filled().await;
@@ -286,7 +286,7 @@ async fn a_panel_is_of_those_whose_periods_are_now() {
 
 /// A Device says whose it is by an element and a Provenance by what it is about: no compartment has them.
 ///
-/// Covers in part: security S4.
+/// Covers: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn devices_and_provenances_are_kept_back_with_what_they_belong_to() {
     let server = filled().await;

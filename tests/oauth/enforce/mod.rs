@@ -4,6 +4,7 @@ mod acts;
 mod binary;
 mod consent;
 mod cost;
+mod everything;
 mod labels;
 mod masked;
 mod measured;

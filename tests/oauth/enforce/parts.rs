@@ -108,7 +108,7 @@ async fn with_bundles() -> TestServer {
     .await
 }
 
-/// Covers in part: security S4.
+/// Covers: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bundle_goes_whole_with_what_is_denied_of_what_is_in_it() {
     let server = with_bundles().await;
@@ -157,7 +157,7 @@ async fn a_bundle_goes_whole_with_what_is_denied_of_what_is_in_it() {
 
 /// A Group is of each of its members, so it goes with all of one of them, and with no part of that.
 ///
-/// Covers in part: security S4.
+/// Covers: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_goes_with_a_member_who_denies_everything() {
     let group = |members: &[&str]| {
@@ -193,7 +193,7 @@ fn about(element: &str, whom: &str) -> String {
     format!(r#"{TASK},"{element}":{{"reference":"{whom}"}}"#)
 }
 
-/// Covers in part: security S4.
+/// Covers: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_no_compartment_is_of_whom_it_names() {
     let answer = |id: &str| {
@@ -249,7 +249,7 @@ async fn what_is_in_no_compartment_is_of_whom_it_names() {
 
 /// What was about it once is not shown, what was deleted is not there, and nothing is made of it.
 ///
-/// Covers in part: security S4.
+/// Covers: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_named_it_once_is_of_it_still() {
     let server = stored(&[
@@ -291,7 +291,7 @@ async fn what_named_it_once_is_of_it_still() {
 /// Whom a consent alone knows, for no such patient was ever stored, denies as others do, also where a place in
 /// the patient is named.
 ///
-/// Covers in part: security S4.
+/// Covers: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_never_stored_denies_too() {
     let target = r#""target":[{"reference":"Patient/never"}],"recorded":"2020-01-01T00:00:00Z","agent":[{"who":{"reference":"Practitioner/doc"}}]"#;
@@ -340,7 +340,7 @@ async fn who_was_never_stored_denies_too() {
 
 /// What is done for something that is done for a patient is of the patient too, as far as it is followed.
 ///
-/// Covers in part: security S4.
+/// Covers: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_done_along_with_it_is_of_it_too() {
     let along = |element: &str, task: &str| {

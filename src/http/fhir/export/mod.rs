@@ -3,7 +3,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/uv/bulkdata/export.html>, <https://hl7.org/fhir/R4/async.html>
 
-mod parameters;
+pub(super) mod parameters;
 
 use axum::body::Body;
 use axum::http::header::{
@@ -14,7 +14,9 @@ use axum::http::{Response, StatusCode};
 use futures_util::stream;
 use uuid::Uuid;
 
-use crate::engine::export::{ExportOf, ExportStatus, FileEntry, FileReader, Manifest};
+use crate::engine::export::{
+    ExportOf, ExportParameter, ExportStatus, FileEntry, FileReader, Manifest,
+};
 use crate::error::Error;
 use crate::fhir::codec::Format;
 use crate::fhir::json::{Object, Value};
@@ -46,6 +48,8 @@ pub(in crate::http) async fn ask(mut exchange: Exchange) -> Result<Response<Body
     }
     let of = target(&exchange)?;
     let sent = parameters::read(&mut exchange).await?;
+    let sent: Vec<ExportParameter> =
+        sent.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let request = address(&exchange, &of);
     let engine = &exchange.server.engine;
     let asked = engine.export(&of, (&sent, exchange.is_strict()), &request, &exchange.caller).await;

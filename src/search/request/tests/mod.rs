@@ -124,6 +124,7 @@ fn show(filter: &Filter) -> String {
             format!("{under:?} mentions {of}/{id} {is_certain}")
         }
         Filter::Not(inner) => format!("!{}", show(inner)),
+        Filter::OfPatients(whose) => format!("of {whose:?}"),
         Filter::Test(test) => {
             let any: Vec<_> = test.any.iter().map(compared).collect();
             format!("{} {}", keys(&test.parameters), any.join(", "))

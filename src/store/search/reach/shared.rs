@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::access::membership::{is_everyones, is_shown_in_part};
 use crate::access::{Permit, Restriction};
 use crate::error::Error;
-use crate::fhir::{Identity, IssueCode, ResourceType};
+use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType};
 use crate::search::request::compare::{AskedReference, Comparison};
 use crate::search::request::{Filter, ParameterKey, SearchRequest, SortBy, Test};
 use crate::spec::search_parameter::SearchType;
@@ -158,6 +158,15 @@ impl Asked<'_, '_> {
                 };
                 return (part(open), part(behind));
             }
+            Filter::OfPatients(Some(_)) => {
+                let Filter::OfPatients(Some(whose)) = filter else { return (None, None) };
+                let is_mine = |id: &LogicalId| mine.contains(&self.store.hasher().patient(id));
+                let (open, behind): (Vec<_>, Vec<_>) = whose.into_iter().partition(is_mine);
+                let part = |whose: Vec<LogicalId>| {
+                    (!whose.is_empty()).then_some(Filter::OfPatients(Some(whose)))
+                };
+                return (part(open), part(behind));
+            }
             Filter::Chain { targets, .. } => targets.iter().all(|(of, _)| is_everyones(*of)),
             Filter::Compartment { code, id } if *code == ResourceType::PATIENT => {
                 mine.contains(&self.store.hasher().patient(id))
@@ -173,6 +182,7 @@ impl Asked<'_, '_> {
             | Filter::LastUpdated(_)
             | Filter::List(_)
             | Filter::Not(_)
+            | Filter::OfPatients(None)
             | Filter::Test(_)
             | Filter::Type(_)
             | Filter::Unshared => true,

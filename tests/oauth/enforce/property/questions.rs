@@ -42,9 +42,11 @@ pub(super) fn question(chance: &mut Chance) -> String {
     let code = chance.of(&["x", "y", "z"]);
     let value = chance.below(10);
     let of = chance.of(ASKED);
-    let other = chance.below(12);
-    if other < 2 {
-        return if other == 0 { batch(chance) } else { history(chance, of) };
+    match chance.below(13) {
+        0 => return batch(chance),
+        1 => return history(chance, of),
+        2 => return everything(chance),
+        _ => {}
     }
     let filter = match chance.below(25) {
         0 => of.to_owned(),
@@ -118,6 +120,18 @@ fn batch(chance: &mut Chance) -> String {
         })
         .collect();
     format!("{BATCH}{}", all.join(" "))
+}
+
+/// Whole records.
+fn everything(chance: &mut Chance) -> String {
+    let of = match chance.below(6) {
+        0 => "Patient".to_owned(),
+        1 => format!("Encounter/e{}", chance.below(12)),
+        _ => format!("Patient/{}", chance.patient()),
+    };
+    let more =
+        chance.of(&["", "?_count=3", "?_count=40", "?_type=Observation,Device,Practitioner"]);
+    format!("/{of}/$everything{more}")
 }
 
 /// The history of a resource or of a type.

@@ -1,0 +1,85 @@
+//! The simple parameters of an operation, out of a Parameters resource.
+//!
+//! Spec: <https://hl7.org/fhir/R4/operations.html#request>, rest 6.1, 6.6, 6.10
+
+use crate::error::Error;
+use crate::fhir::IssueCode;
+use crate::fhir::json::Value;
+use crate::fhir::query::Query;
+
+/// What a Parameters resource says, as a query would say it: each value as text, a reference by its address.
+///
+/// # Errors
+/// [`Error::Invalid`] for another resource, for a parameter without a name, and for one that has not exactly
+/// one value of a simple type.
+pub fn simple_parameters(sent: &Value<'_>) -> Result<Query, Error> {
+    if sent.str_at("resourceType") != Some("Parameters") {
+        let text = "this operation takes a Parameters resource, or nothing";
+        return Err(Error::invalid(IssueCode::Invalid, text));
+    }
+    let mut all = Query::default();
+    for (at, parameter) in sent.items_at("parameter").iter().enumerate() {
+        let place = || format!("Parameters.parameter[{at}]");
+        let name = parameter.str_at("name").ok_or_else(|| {
+            Error::invalid_at(IssueCode::Required, "a parameter has a name", place())
+        })?;
+        let value = value(parameter).ok_or_else(|| {
+            let text = format!("{name}: one value of a simple type, or a reference");
+            Error::invalid_at(IssueCode::Value, text, place())
+        })?;
+        all = all.and(Query::of(name, &value));
+    }
+    Ok(all)
+}
+
+fn value(parameter: &Value<'_>) -> Option<String> {
+    let is_content = |name: &str| name.starts_with("value") || matches!(name, "part" | "resource");
+    let mut content = parameter.as_object()?.iter().filter(|(name, _)| is_content(name));
+    let (name, value) = content.next()?;
+    if content.next().is_some() || !name.starts_with("value") {
+        return None;
+    }
+    if let Some(reference) = value.str_at("reference") {
+        return Some(reference.to_owned());
+    }
+    let text = value.as_str().or_else(|| value.as_number()).map(str::to_owned);
+    text.or_else(|| value.as_bool().map(|it| it.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fhir::json::parse;
+
+    use super::*;
+
+    #[test]
+    fn a_parameters_resource_says_what_a_query_says() {
+        let text = r#"{"resourceType":"Parameters","parameter":[
+            {"name":"_type","valueString":"Patient,Observation"},
+            {"name":"_since","valueInstant":"2020-01-01T00:00:00Z"},
+            {"name":"_count","valueInteger":3},
+            {"name":"patient","valueReference":{"reference":"Patient/1"}}]}"#;
+        let found = simple_parameters(&parse(text.as_bytes()).expect("JSON")).expect("parameters");
+        let since = "2020-01-01T00:00:00Z";
+        assert_eq!(
+            found.iter().collect::<Vec<_>>(),
+            [
+                ("_type", "Patient,Observation"),
+                ("_since", since),
+                ("_count", "3"),
+                ("patient", "Patient/1")
+            ]
+        );
+        for text in [
+            r#"{"resourceType":"Patient"}"#,
+            r#"{"resourceType":"Parameters","parameter":[{"valueString":"x"}]}"#,
+            r#"{"resourceType":"Parameters","parameter":[{"name":"x"}]}"#,
+            r#"{"resourceType":"Parameters","parameter":[{"name":"x","resource":{}}]}"#,
+            r#"{"resourceType":"Parameters","parameter":[{"name":"x","valueString":"a","valueCode":"b"}]}"#,
+            r#"{"resourceType":"Parameters","parameter":[{"name":"x","valueString":"a","part":[]}]}"#,
+        ] {
+            let found = simple_parameters(&parse(text.as_bytes()).expect("JSON"));
+            assert!(matches!(found, Err(Error::Invalid(_))), "{text}");
+        }
+    }
+}
