@@ -155,7 +155,7 @@ impl Form {
             Kind::Register => &const { security("110100", "register") },
             Kind::Retain => &const { security("110100", "audit-retain") },
             Kind::Revoke => &const { security("110114", "revoke") },
-            Kind::ExportFile => &DISCLOSURE,
+            Kind::ExportFile | Kind::Notify => &DISCLOSURE,
             // Import.
             Kind::ApplyMessage | Kind::ReceiveMessage => &const { moved("110107") },
             Kind::SecondFactor => &const { security("110114", "second-factor") },
