@@ -22,9 +22,7 @@ mod tenants;
 mod validation;
 
 pub use auth::{AuthMode, Registration};
-pub use choice::{
-    ClientSource, Ids, LogFormat, ReadAudit, References, TenancyMode, UpdateMethod,
-};
+pub use choice::{ClientSource, Ids, LogFormat, ReadAudit, References, TenancyMode, UpdateMethod};
 pub use error::ConfigError;
 pub use hl7v2::{AckWhen, MessageReading, OnFailure};
 pub use hours::WorkingHours;

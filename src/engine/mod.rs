@@ -3,8 +3,8 @@
 //! Every interaction passes the gate; every write goes through [`write`]; a Bundle's entries run the
 //! same code as the interactions they stand for.
 //!
-//! Layer: 5. Imports `access`, `clock`, `error`, `fhir`, `fulltext`, `search`, `spec`, `store`,
-//! `validate`.
+//! Layer: 5. Imports `access`, `clock`, `error`, `fhir`, `fulltext`, `outbound`, `search`, `spec`,
+//! `store`, `validate`.
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html>
 
@@ -31,6 +31,7 @@ mod read;
 mod received;
 mod reindex;
 mod search;
+pub mod subscription;
 mod terminology;
 mod turns;
 mod update;
@@ -110,6 +111,8 @@ pub struct Settings {
     pub validation: Rules,
     /// The bounds of exports.
     pub exports: export::ExportRules,
+    /// The bounds of subscriptions.
+    pub subscriptions: subscription::SubscriptionRules,
 }
 
 /// Definitions that change while the server runs.
@@ -147,6 +150,8 @@ pub struct Engine {
     labelling: Option<Arc<Labelling>>,
     /// Told when an export is asked for here.
     export_work: Notify,
+    /// Told when there may be more to do for subscriptions.
+    subscription_work: Notify,
 }
 
 impl Engine {
@@ -179,6 +184,7 @@ impl Engine {
             validation: Validation::default(),
             labelling: None,
             export_work: Notify::new(),
+            subscription_work: Notify::new(),
         }
     }
 

@@ -34,9 +34,10 @@ impl Endpoints {
             return Some(format!("{} is at no address that may be called", target.host));
         }
         let is_listed = self.listed.is_empty()
-            || self.listed.iter().any(|place| {
-                Target::parse(place).is_ok_and(|place| is_below(&target, &place))
-            });
+            || self
+                .listed
+                .iter()
+                .any(|place| Target::parse(place).is_ok_and(|place| is_below(&target, &place)));
         (!is_listed).then(|| format!("{} is not on the list of this server", target.host))
     }
 
@@ -49,9 +50,7 @@ impl Endpoints {
             target.host.parse::<IpAddr>().ok()
         };
         match address {
-            Some(address) => {
-                Reach::new(self.networks.clone()).allows(address, target.is_secure)
-            }
+            Some(address) => Reach::new(self.networks.clone()).allows(address, target.is_secure),
             // A number in another notation is an address to those who look it up.
             None => target.is_secure && !ends_in_number(&host),
         }
@@ -78,7 +77,8 @@ fn is_below(target: &Target, place: &Target) -> bool {
     }
     let path = target.path.split('?').next().unwrap_or_default();
     // Steps up would lead out of it.
-    let is_step = |part: &str| matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    let is_step =
+        |part: &str| matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
     let rest = path.strip_prefix(root);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         && !path.split('/').any(is_step)
