@@ -26,7 +26,8 @@ CREATE TABLE subscription (
   has_user boolean NOT NULL DEFAULT false,
   scopes text NOT NULL DEFAULT '',
   ends_at timestamptz,
-  -- All changes up to here are dealt with.
+  -- What was there when it was asked for is not told; all changes up to (xid, seq) are dealt with.
+  began pg_snapshot NOT NULL,
   xid xid8 NOT NULL,
   seq bigint NOT NULL,
   -- How often in a row the next one could not be delivered, and when it is tried again.

@@ -212,6 +212,11 @@ impl Engine {
         self.lookups.full_text.is_some()
     }
 
+    /// Whether subscriptions are served.
+    pub fn serves_subscriptions(&self) -> bool {
+        self.settings.subscriptions.is_on
+    }
+
     /// Whether references must lead somewhere, and hold what they lead to.
     pub fn enforces_references(&self) -> bool {
         self.store.integrity().enforces_references()

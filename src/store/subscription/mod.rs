@@ -25,19 +25,20 @@ pub use work::{FeedChange, HeldSubscription, ServedSubscription, Spot};
 /// One at a time is counted and added.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(kiln_lock('kiln_subscription'))::text";
 
-/// Who asks once more for what is waited for already goes on where it was; else it begins with what has not ended
-/// at this moment.
+/// Who asks once more for what is waited for already goes on where it was; else it begins with what cannot be
+/// seen at this moment.
 const ASK: &str = "INSERT INTO subscription AS s (id, vid, state, rt, criteria, channel, endpoint, payload, headers, \
-       actor, client, token, grant_id, has_user, scopes, ends_at, xid, seq) \
+       actor, client, token, grant_id, has_user, scopes, ends_at, began, xid, seq) \
      SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
        (SELECT t.grant_id FROM oauth_token t WHERE t.id = $12 LIMIT 1), $13, $14, $15, \
-       pg_snapshot_xmin(pg_current_snapshot()), 0 \
+       pg_current_snapshot(), pg_snapshot_xmin(pg_current_snapshot()), 0 \
      ON CONFLICT (id) DO UPDATE SET vid = excluded.vid, state = excluded.state, rt = excluded.rt, \
        criteria = excluded.criteria, channel = excluded.channel, endpoint = excluded.endpoint, \
        payload = excluded.payload, headers = excluded.headers, actor = excluded.actor, client = excluded.client, \
        token = excluded.token, grant_id = excluded.grant_id, has_user = excluded.has_user, \
        scopes = excluded.scopes, ends_at = excluded.ends_at, \
-       (xid, seq) = (SELECT CASE WHEN k.goes_on THEN s.xid ELSE excluded.xid END, \
+       (began, xid, seq) = (SELECT CASE WHEN k.goes_on THEN s.began ELSE excluded.began END, \
+           CASE WHEN k.goes_on THEN s.xid ELSE excluded.xid END, \
            CASE WHEN k.goes_on THEN s.seq ELSE excluded.seq END \
          FROM (SELECT s.state <> 'off' AND excluded.state = 'requested' AND s.actor = excluded.actor \
            AND s.client IS NOT DISTINCT FROM excluded.client AND s.rt = excluded.rt \
@@ -114,7 +115,7 @@ impl SubscriptionOwner {
             token: grant.map(|grant| grant.token),
             // The database knows it by the token.
             grant: None,
-            has_user: grant.is_some_and(|grant| grant.user.is_some()),
+            has_user: grant.is_some_and(|grant| grant.user.is_some() || grant.patient.is_some()),
             scopes: grant.map(|grant| grant.scopes.to_string()).unwrap_or_default(),
         }
     }

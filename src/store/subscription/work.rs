@@ -20,7 +20,8 @@ macro_rules! changes {
             "SELECT ",
             $what,
             " FROM feed f WHERE (f.xid, f.seq) > (s.xid, s.seq) \
-             AND f.xid < pg_snapshot_xmin(pg_current_snapshot()) AND f.rt = s.rt AND f.op IN ('C', 'N', 'P', 'U')"
+             AND f.xid < pg_snapshot_xmin(pg_current_snapshot()) AND f.rt = s.rt AND f.op IN ('C', 'N', 'P', 'U') \
+             AND NOT pg_visible_in_snapshot(f.xid, s.began)"
         )
     };
 }
