@@ -17,7 +17,7 @@ use super::Desk;
 use super::notify::Told;
 
 /// How long a subscription is this node's from one word to the next, beside the time of a delivery, in milliseconds.
-const LEASE: i64 = 30_000;
+const LEASE: i64 = 10_000;
 /// After how long in one turn others come first.
 const TURN: Duration = Duration::from_secs(10);
 /// How old what is known of a party may be when something is delivered to it.
