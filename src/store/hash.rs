@@ -63,7 +63,7 @@ impl Hasher {
     }
 
     /// A secret of the deployment for one purpose, of which the hashes tell nothing.
-    pub fn secret(&self, purpose: &str) -> [u8; 32] {
+    pub(super) fn secret(&self, purpose: &str) -> [u8; 32] {
         Sha256::new_with_prefix(self.key).chain_update(purpose).finalize().into()
     }
 

@@ -68,7 +68,7 @@ pub use reindex::{Build, BuildScope};
 pub use resource::Current;
 pub use subscription::{
     AskedSubscription, FeedChange, HeldSubscription, ServedSubscription, Spot, SubscriptionChange,
-    SubscriptionOwner, SubscriptionState,
+    SubscriptionOwner, SubscriptionState, veil,
 };
 pub use tenant::{Directory, Listed, Realm, Tenant, is_name};
 pub use tls::AddressError;

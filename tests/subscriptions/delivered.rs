@@ -64,7 +64,11 @@ async fn a_hook_gets_an_empty_post_or_the_resource_as_an_update() {
             "application/fhir+json",
             r#"{"resourceType":"Observation","id":"b""#,
         ),
-        ("application/fhir+xml", "application/fhir+xml", "<Observation"),
+        (
+            "application/fhir+xml",
+            "application/fhir+xml",
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Observation ",
+        ),
         ("application/json; fhirVersion=4.0", "application/fhir+json", "{"),
     ] {
         let receiver = Receiver::start().await;

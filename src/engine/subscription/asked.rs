@@ -13,13 +13,10 @@ use crate::engine::validation::header_fault;
 use crate::error::Error;
 use crate::fhir::json::{self, Object, Value};
 use crate::fhir::{Identity, Instant, Issue, IssueCode, ResourceType, Version, VersionId};
+use crate::store::veil::{HIDDEN, Opened, Veil, hidden, is_sealed, parts};
 use crate::store::{AskedSubscription, SubscriptionChange, SubscriptionOwner, SubscriptionState};
 
 use super::SERVICE;
-use super::veil::{HIDDEN, Opened, Veil, hidden, is_sealed, parts};
-
-/// What headers are sealed for.
-const PURPOSE: &str = "headers of subscriptions";
 
 /// Makes a request of what a client sends: whether a Subscription is active, and what went wrong with it, is for the
 /// server to say (rest 8.1).
@@ -63,7 +60,7 @@ impl Engine {
         }
         let mut body = object(&prepared.body)?;
         let Some(headers) = headers(&mut body) else { return Ok(prepared) };
-        let veil = self.veil(identity);
+        let veil = self.store.veil(&identity.id);
         let party = party(permit.actor(), permit.client());
         for (at, header) in headers.iter_mut().enumerate() {
             let Some(line) = header.as_str() else { continue };
@@ -135,7 +132,7 @@ impl Engine {
             return Ok(());
         };
         let Some(headers) = headers(&mut body) else { return Ok(()) };
-        let veil = self.veil(identity);
+        let veil = self.store.veil(&identity.id);
         let grant = caller.principal.grant();
         let party = party(caller.principal.actor(), grant.map(|grant| grant.client.as_str()));
         let mut hides = false;
@@ -155,10 +152,6 @@ impl Engine {
         }
         version.body = Some(Bytes::from(Value::Object(body).to_text()));
         Ok(())
-    }
-
-    pub(super) fn veil(&self, identity: &Identity) -> Veil {
-        Veil::new(&self.store.hasher().secret(PURPOSE), &identity.id)
     }
 }
 

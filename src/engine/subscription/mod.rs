@@ -4,7 +4,6 @@
 //! |---|---|
 //! | `asked` | what a version means for the work; headers are sealed, and shown to their party alone |
 //! | `notify` | one change on its way to an endpoint |
-//! | `veil` | seals and opens values of headers |
 //! | `work` | one subscription from being asked for to its end |
 //!
 //! A client asks (`requested`, whatever it says of `active` and `error`); the server moves a Subscription on, by
@@ -21,7 +20,6 @@
 
 mod asked;
 mod notify;
-mod veil;
 mod work;
 
 use std::time::Duration;

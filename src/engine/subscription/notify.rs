@@ -6,12 +6,12 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::fhir::codec::{Format, xml};
 use crate::fhir::json;
-use crate::fhir::{Identity, ResourceType, Version, VersionId};
+use crate::fhir::{Identity, Version, VersionId};
 use crate::outbound::Parcel;
 use crate::store::ServedSubscription;
+use crate::store::veil::Opened;
 
 use super::Desk;
-use super::veil::Opened;
 use super::work::format_of;
 
 /// Most bytes of an answer that are read, beside some times as many as were sent: who stores a resource
@@ -91,8 +91,7 @@ impl Engine {
         desk: &Desk,
     ) -> Result<Result<u16, String>, Error> {
         let rules = &self.settings.subscriptions;
-        let own = Identity { resource_type: ResourceType::SUBSCRIPTION, id: served.own.id.clone() };
-        let veil = self.veil(&own);
+        let veil = self.store.veil(&served.own.id);
         let party = served.owner.party();
         let mut headers = Vec::new();
         for line in &served.headers {
@@ -186,6 +185,7 @@ fn below(endpoint: &str, identity: &Identity) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fhir::ResourceType;
 
     /// Covers: rest 8.5.
     #[test]

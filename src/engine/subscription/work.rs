@@ -61,9 +61,8 @@ impl Engine {
         // There may be another one for a worker that waits.
         self.subscription_work.notify_one();
         let wait = match Box::pin(self.turn(&mut served, desk)).await {
-            Ok(()) => Duration::ZERO,
-            // Another version of it is there, or another node has it.
-            Err(Error::Conflict(_)) => Duration::ZERO,
+            // A conflict: another version of it is there, or another node has it.
+            Ok(()) | Err(Error::Conflict(_)) => Duration::ZERO,
             Err(error @ (Error::Busy(_) | Error::Unavailable(_) | Error::Unconfirmed(_))) => {
                 return Err(error);
             }

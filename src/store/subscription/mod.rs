@@ -6,6 +6,7 @@
 //!
 //! Spec: `migrations/0212_subscriptions.sql`; rest 8.1 to 8.14
 
+pub mod veil;
 mod work;
 
 use deadpool_postgres::Object as DbConnection;
@@ -17,8 +18,10 @@ use crate::access::{CommitError, Permit};
 use crate::error::Error;
 use crate::fhir::{Instant, LogicalId, ResourceType, VersionId};
 
-use super::failure;
 use super::rows::Timestamptz;
+use super::{Store, failure};
+
+use veil::Veil;
 
 pub use work::{FeedChange, HeldSubscription, ServedSubscription, Spot};
 
@@ -55,6 +58,13 @@ const COUNT: &str =
 /// Every statement of this folder, for the test that prepares them.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
     [LOCK, ASK, MOVED, GONE, COUNT].into_iter().chain(work::STATEMENTS.iter().copied())
+}
+
+impl Store {
+    /// What seals headers of the Subscription with this id.
+    pub fn veil(&self, id: &LogicalId) -> Veil {
+        Veil::new(&self.hasher().secret("headers of subscriptions"), id)
+    }
 }
 
 /// Subscription.status

@@ -17,10 +17,10 @@ use crate::fhir::LogicalId;
 /// What a sealed value begins with.
 const SEALED: &str = "kiln-sealed:";
 /// What others are shown in the place of a value.
-pub(super) const HIDDEN: &str = "***";
+pub const HIDDEN: &str = "***";
 
 /// Seals and opens headers of one Subscription.
-pub(super) struct Veil {
+pub struct Veil {
     key: LessSafeKey,
     once: hmac::Key,
     place: String,
@@ -28,18 +28,18 @@ pub(super) struct Veil {
 
 /// An opened header.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) struct Opened {
+pub struct Opened {
     /// Whose it is.
-    pub(super) party: String,
+    pub party: String,
     /// Its name.
-    pub(super) name: String,
+    pub name: String,
     /// Its value.
-    pub(super) value: String,
+    pub value: String,
 }
 
 impl Veil {
     /// For the resource with this id, by a secret of the deployment.
-    pub(super) fn new(secret: &[u8; 32], id: &LogicalId) -> Self {
+    pub fn new(secret: &[u8; 32], id: &LogicalId) -> Self {
         let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let of = |purpose: &[u8]| hmac::sign(&root, purpose);
         let key = UnboundKey::new(&AES_256_GCM, of(b"seal").as_ref());
@@ -51,7 +51,7 @@ impl Veil {
     }
 
     /// Seals a header for a party.
-    pub(super) fn seal(&self, party: &str, name: &str, value: &str) -> String {
+    pub fn seal(&self, party: &str, name: &str, value: &str) -> String {
         let place = self.place_of(name);
         let mut text = format!("{party}\0{value}").into_bytes();
         let made = hmac::sign(&self.once, &[place.as_bytes(), b"\0", &text].concat());
@@ -67,7 +67,7 @@ impl Veil {
     }
 
     /// Opens a header that was sealed for this resource; none for any other text.
-    pub(super) fn open(&self, line: &str) -> Option<Opened> {
+    pub fn open(&self, line: &str) -> Option<Opened> {
         let (name, value) = parts(line)?;
         let sealed = URL_SAFE_NO_PAD.decode(value.strip_prefix(SEALED)?).ok()?;
         let (nonce, rest) = sealed.split_at_checked(NONCE_LEN)?;
@@ -86,18 +86,18 @@ impl Veil {
 }
 
 /// Name and value of a header line.
-pub(super) fn parts(line: &str) -> Option<(&str, &str)> {
+pub fn parts(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.split_once(':')?;
     Some((name.trim(), value.trim()))
 }
 
 /// Whether a header line has a value that was sealed, or looks like one.
-pub(super) fn is_sealed(line: &str) -> bool {
+pub fn is_sealed(line: &str) -> bool {
     parts(line).is_some_and(|(_, value)| value.starts_with(SEALED))
 }
 
 /// A header line as others are shown it.
-pub(super) fn hidden(line: &str) -> String {
+pub fn hidden(line: &str) -> String {
     parts(line).map_or_else(|| HIDDEN.to_owned(), |(name, _)| format!("{name}: {HIDDEN}"))
 }
 
