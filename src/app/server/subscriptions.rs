@@ -7,7 +7,6 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 
 use crate::access::Principal;
-use crate::clock::{IdSource as _, SystemIds};
 use crate::config::{Config, UpdateMethod};
 use crate::engine::Engine;
 use crate::engine::subscription::{Desk, Owners, SERVICE, SubscriptionOwner, SubscriptionRules};
@@ -76,7 +75,6 @@ pub(super) async fn keep(engine: Arc<Engine>, authority: Option<Arc<Authority>>,
     }
     let outbound = Outbound::new(config.auth.outbound_networks.clone()).within(rules.patience);
     let desk = Desk {
-        node: SystemIds::default().ordered(),
         service: Principal::service(SERVICE),
         owners: Box::new(Parties(authority)),
         outbound,

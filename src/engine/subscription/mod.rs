@@ -25,7 +25,6 @@ mod work;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use uuid::Uuid;
 
 use crate::access::Principal;
 use crate::error::Error;
@@ -67,8 +66,6 @@ pub trait Owners: Send + Sync {
 
 /// What a node works on subscriptions with.
 pub struct Desk {
-    /// The node.
-    pub node: Uuid,
     /// The service [`SERVICE`].
     pub service: Principal,
     /// Who asks for them.

@@ -53,17 +53,18 @@ impl Engine {
     /// # Errors
     /// [`Error::Unavailable`] without a database.
     pub async fn work_on_subscription(&self, desk: &Desk) -> Result<bool, Error> {
-        let Some(mut served) =
-            self.store.claim_subscription(desk.node, self.subscription_lease()).await?
-        else {
-            return Ok(false);
-        };
+        // Each turn has a name of its own: one whose lease has ended must not be taken for the next one, though both
+        // be of this node.
+        let claimed = self.store.claim_subscription(self.ids.ordered(), self.subscription_lease());
+        let Some(mut served) = claimed.await? else { return Ok(false) };
         // There may be another one for a worker that waits.
         self.subscription_work.notify_one();
         let wait = match Box::pin(self.turn(&mut served, desk)).await {
             // A conflict: another version of it is there, or another node has it.
             Ok(()) | Err(Error::Conflict(_)) => Duration::ZERO,
+            // It may be this one that takes too long: others come first then.
             Err(error @ (Error::Busy(_) | Error::Unavailable(_) | Error::Unconfirmed(_))) => {
+                let _ = self.store.release_subscription(&served.own, millis(AFTER_FAILURE)).await;
                 return Err(error);
             }
             Err(error) => {
@@ -209,6 +210,9 @@ impl Engine {
                         return self.end(served, SubscriptionState::Off, Some(NOBODY), desk).await;
                     }
                     Told::Failed(why) => return self.failed(served, &why, desk).await,
+                }
+                if began.elapsed() > TURN {
+                    return Ok(());
                 }
             }
             self.reached(served, last).await?;

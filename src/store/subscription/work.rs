@@ -26,7 +26,7 @@ macro_rules! changes {
     };
 }
 
-/// One that is due, for the node $1, for $2 milliseconds. Leases go by the clock of the database: those of nodes differ.
+/// One that is due, for the turn $1, for $2 milliseconds. Leases go by the clock of the database: nodes' differ.
 const CLAIM: &str = concat!(
     "WITH due AS MATERIALIZED (SELECT s.id FROM subscription s \
        WHERE s.state IN ('requested', 'active') AND s.due_at <= clock_timestamp() \
@@ -94,15 +94,15 @@ pub struct FeedChange {
     pub version: VersionId,
 }
 
-/// A subscription that a node works on, by one version of its resource.
+/// A subscription that is worked on in one turn, by one version of its resource.
 #[derive(Clone, Debug)]
 pub struct HeldSubscription {
     /// The id of the resource.
     pub id: LogicalId,
     /// The version.
     pub version: VersionId,
-    /// The node.
-    pub node: Uuid,
+    /// The turn: whoever takes it over, on this node or another one, has a turn of its own.
+    pub turn: Uuid,
 }
 
 /// A subscription as it is worked on.
@@ -133,17 +133,17 @@ pub struct ServedSubscription {
 }
 
 impl Store {
-    /// Takes the subscription that has waited longest for `node`, for so many milliseconds.
+    /// Takes the subscription that has waited longest for `turn`, for so many milliseconds.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
     pub async fn claim_subscription(
         &self,
-        node: Uuid,
+        turn: Uuid,
         lease: i64,
     ) -> Result<Option<ServedSubscription>, Error> {
-        let rows = self.subscription_rows(CLAIM, &[&node, &lease]).await?;
-        rows.first().map(|row| served(row, node)).transpose()
+        let rows = self.subscription_rows(CLAIM, &[&turn, &lease]).await?;
+        rows.first().map(|row| served(row, turn)).transpose()
     }
 
     /// The next changes of a subscription that is held, at most `limit`; none when it is held no more.
@@ -156,7 +156,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<FeedChange>, Error> {
         let values: [&(dyn ToSql + Sync); 4] =
-            [&own.id.as_str(), &own.node, &own.version.0, &limit];
+            [&own.id.as_str(), &own.turn, &own.version.0, &limit];
         let rows = self.subscription_rows(CHANGES, &values).await?;
         let change = |row: &Row| {
             Ok(FeedChange {
@@ -178,7 +178,7 @@ impl Store {
         lease: i64,
     ) -> Result<bool, Error> {
         let values: [&(dyn ToSql + Sync); 4] =
-            [&own.id.as_str(), &own.node, &own.version.0, &lease];
+            [&own.id.as_str(), &own.turn, &own.version.0, &lease];
         Ok(!self.subscription_rows(KEEP, &values).await?.is_empty())
     }
 
@@ -194,7 +194,7 @@ impl Store {
         lease: i64,
     ) -> Result<bool, Error> {
         let values: [&(dyn ToSql + Sync); 6] =
-            [&own.id.as_str(), &own.node, &own.version.0, &to.xid, &to.seq, &lease];
+            [&own.id.as_str(), &own.turn, &own.version.0, &to.xid, &to.seq, &lease];
         Ok(!self.subscription_rows(ADVANCE, &values).await?.is_empty())
     }
 
@@ -208,7 +208,7 @@ impl Store {
         own: &HeldSubscription,
         wait: i64,
     ) -> Result<Option<u32>, Error> {
-        let values: [&(dyn ToSql + Sync); 4] = [&own.id.as_str(), &own.node, &own.version.0, &wait];
+        let values: [&(dyn ToSql + Sync); 4] = [&own.id.as_str(), &own.turn, &own.version.0, &wait];
         let rows = self.subscription_rows(FAIL, &values).await?;
         let tries: Option<i32> = rows.first().map(|row| get(row, "tries")).transpose()?;
         Ok(tries.map(i32::unsigned_abs))
@@ -223,7 +223,7 @@ impl Store {
         own: &HeldSubscription,
         wait: i64,
     ) -> Result<(), Error> {
-        let values: [&(dyn ToSql + Sync); 3] = [&own.id.as_str(), &own.node, &wait];
+        let values: [&(dyn ToSql + Sync); 3] = [&own.id.as_str(), &own.turn, &wait];
         self.subscription_rows(RELEASE, &values).await.map(drop)
     }
 
@@ -251,14 +251,14 @@ fn get<'r, T: FromSql<'r>>(row: &'r Row, column: &str) -> Result<T, Error> {
     row.try_get(column).map_err(failure::error)
 }
 
-fn served(row: &Row, node: Uuid) -> Result<ServedSubscription, Error> {
+fn served(row: &Row, turn: Uuid) -> Result<ServedSubscription, Error> {
     let id: &str = get(row, "id")?;
     let (state, of): (&str, Option<i16>) = (get(row, "state")?, get(row, "rt")?);
     let tries: i32 = get(row, "tries")?;
     let own = HeldSubscription {
         id: id.parse().map_err(Error::internal)?,
         version: VersionId(get(row, "vid")?),
-        node,
+        turn,
     };
     let owner = SubscriptionOwner {
         actor: get(row, "actor")?,
