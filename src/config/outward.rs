@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use super::Preset::{Flag, List, Number, Text, Unset};
 use super::check::is_sent_to;
 use super::setting::section;
-use super::{Config, ConfigError, Section, Setting, UpdateMethod};
+use super::{Config, ConfigError, Network, Section, Setting, UpdateMethod};
 
 section! {
     false
@@ -25,8 +25,11 @@ section! {
         /// Whether they are served. Else they are stored, and stay as they were asked for.
         enabled: bool = Flag(true),
         /// The addresses that may be told, each with all below it, such as `https://hook.example.org/fhir`.
-        /// Default: any that is https and public, or in auth.outbound_networks.
+        /// Default: any that is https and public, or in subscriptions.networks.
         endpoints: Vec<String> = List,
+        /// Private networks of which addresses may be told too: `10.0.0.0/8`. Whoever may write a Subscription can have
+        /// the server call what is there. A loopback address on this list may be called without TLS.
+        networks: Vec<Network> = List,
         /// How a resource is sent: "put", to its type and id below the endpoint, as R4 has it, or "post", to the
         /// endpoint.
         update_method: UpdateMethod = Text("put"),

@@ -171,7 +171,7 @@ async fn a_transaction_is_told_of_once_it_is_committed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_not_told_when_the_server_was_killed_is_told_then() {
     let mut server =
-        Process::start_with(&["auth.outbound_networks=127.0.0.1/32", "subscriptions.retry_ms=50"])
+        Process::start_with(&["subscriptions.networks=127.0.0.1/32", "subscriptions.retry_ms=50"])
             .await;
     let receiver = Receiver::start().await;
     subscribed(&server.client, &Wish::full(receiver.url(""))).await;

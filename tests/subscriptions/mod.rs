@@ -13,7 +13,7 @@ use receiver::Receiver;
 
 /// What lets the server call this machine, and not wait long when that fails.
 pub(crate) const QUICK: [(&str, &str); 4] = [
-    ("auth.outbound_networks", "127.0.0.1/32"),
+    ("subscriptions.networks", "127.0.0.1/32"),
     ("subscriptions.retry_ms", "20"),
     ("subscriptions.max_tries", "4"),
     ("subscriptions.timeout_s", "2"),

@@ -26,10 +26,9 @@ const SKIP: Duration = Duration::from_secs(30);
 /// The bounds that the settings name.
 pub(super) fn rules(config: &Config) -> SubscriptionRules {
     let own = &config.subscriptions;
-    let networks = config.auth.outbound_networks.clone();
     SubscriptionRules {
         is_on: own.enabled,
-        endpoints: Endpoints::new(networks, own.endpoints.clone()),
+        endpoints: Endpoints::new(own.networks.clone(), own.endpoints.clone()),
         is_put: own.update_method == UpdateMethod::Put,
         most_open: own.max_open.get(),
         most_tries: own.max_tries.get(),
@@ -73,7 +72,7 @@ pub(super) async fn keep(engine: Arc<Engine>, authority: Option<Arc<Authority>>,
     if !rules.is_on {
         return;
     }
-    let outbound = Outbound::new(config.auth.outbound_networks.clone()).within(rules.patience);
+    let outbound = Outbound::new(config.subscriptions.networks.clone()).within(rules.patience);
     let desk = Desk {
         service: Principal::service(SERVICE),
         owners: Box::new(Parties(authority)),
