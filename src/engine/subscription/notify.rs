@@ -3,7 +3,7 @@
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Disclosed, Permit, Unaudited};
 use crate::engine::Engine;
-use crate::error::Error;
+use crate::error::{Error, root_cause};
 use crate::fhir::codec::{Format, xml};
 use crate::fhir::json;
 use crate::fhir::{Identity, Version, VersionId};
@@ -69,7 +69,7 @@ impl Engine {
             self.alarm(&version, caller).await?;
             return Ok(Told::Withheld);
         }
-        let failure = match self.send(served, &version, caller, desk).await? {
+        let failure = match self.send(served, &version, caller, desk).await {
             Ok(200..300) => None,
             Ok(status) => Some(format!("it answered {status}")),
             Err(why) => Some(why),
@@ -89,7 +89,7 @@ impl Engine {
         version: &Version,
         caller: &Caller,
         desk: &Desk,
-    ) -> Result<Result<u16, String>, Error> {
+    ) -> Result<u16, String> {
         let rules = &self.settings.subscriptions;
         let veil = self.store.veil(&served.own.id);
         let party = served.owner.party();
@@ -99,12 +99,17 @@ impl Engine {
                 Some(Opened { party: whose, name, value }) if whose == party => {
                     headers.push((name, value));
                 }
-                _ => return Ok(Err("a header is of somebody else".to_owned())),
+                _ => return Err("a header is of somebody else".to_owned()),
             }
         }
         let format = served.payload.as_deref().and_then(format_of);
         let body = match format {
-            Some(format) => self.payload(version, format, caller)?,
+            // What cannot be written is given up in the end, as what is not taken: else nothing behind it would
+            // ever be told.
+            Some(format) => self.payload(version, format, caller).map_err(|error| {
+                tracing::warn!(error = root_cause(&error), "a version cannot be sent");
+                "the version cannot be written as it was asked for".to_owned()
+            })?,
             None => Vec::new(),
         };
         let is_put = rules.is_put && format.is_some();
@@ -115,13 +120,13 @@ impl Engine {
         };
         // The list may be another one than when it was asked for.
         if let Some(refusal) = rules.endpoints.refusal(&url) {
-            return Ok(Err(refusal));
+            return Err(refusal);
         }
         let limit = ANSWER_BYTES + 4 * body.len();
         let content_type = format.map(Format::media_type);
         let parcel = Parcel { is_put, url: &url, headers: &headers, content_type, body };
         let answered = desk.outbound.deliver(parcel, limit).await;
-        Ok(answered.map_err(|error| error.to_string()))
+        answered.map_err(|error| error.to_string())
     }
 
     /// A version in the form that was asked for.
