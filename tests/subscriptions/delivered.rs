@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kiln::fhir::ResourceType;
+
 use super::{CRITERIA, Wish, observation, put, served, subscribed, until};
 use crate::harness::process::Process;
 use crate::subscriptions::receiver::Receiver;
@@ -135,6 +137,26 @@ async fn changes_are_told_in_their_order_whatever_fails_between() {
     let expected: Vec<_> = names.iter().map(|name| format!("PUT /Observation/{name}")).collect();
     assert_eq!(told, expected);
     assert_eq!(receiver.taken().len(), names.len() + 4);
+    server.stop().await;
+}
+
+/// Covers: rest 8.11.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_matches_is_told_however_much_else_comes_before_it() {
+    let (server, receiver) = served(&[]).await;
+    let client = &server.client;
+    subscribed(client, &Wish::full(receiver.url(""))).await;
+    client.put("/Patient/o", r#"{"resourceType":"Patient","id":"o"}"#).await.expect(201);
+    // More than is looked through at once.
+    let more = format!(
+        "INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT f.at, f.rid, f.dk, f.vid, f.rt, f.op \
+         FROM (SELECT * FROM feed WHERE rt = {} LIMIT 1) f, generate_series(1, 60000)",
+        ResourceType::PATIENT.code()
+    );
+    server.database.run(&more).await;
+    server.database.run(&more).await;
+    put(client, "late", "k").await;
+    assert_eq!(receiver.until(1).await, ["PUT /Observation/late"]);
     server.stop().await;
 }
 

@@ -20,8 +20,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const SELDOM: Duration = Duration::from_secs(5);
 /// Between two attempts while the database is away.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
-/// Between two looks at which subscriptions have nothing to tell.
-const SKIP: Duration = Duration::from_secs(30);
+/// Between two looks at which subscriptions have nothing to tell: what they have then may have to wait as long.
+const SKIP: Duration = Duration::from_secs(5);
 
 /// The bounds that the settings name.
 pub(super) fn rules(config: &Config) -> SubscriptionRules {

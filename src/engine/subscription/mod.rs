@@ -12,7 +12,8 @@
 //!
 //! Each change of the feed, in its order, is weighed under what the party is granted at that moment: whether the
 //! version matches, and whether it may be seen. A change that was followed by another before it was weighed is
-//! judged by its own version; where a document alone does not tell (chains and their like), by what is current.
+//! judged by its own version; where a document alone does not tell (chains and their like), by what is current. What
+//! was deleted before it was weighed is not told.
 //! Nothing is on record of what is only weighed. What is delivered passes the gate as a disclosure to the party,
 //! before it leaves; that it could not be delivered is on record too.
 //!

@@ -45,7 +45,8 @@ impl Engine {
     /// # Errors
     /// [`Error::Unavailable`] without a database.
     pub async fn skip_for_subscriptions(&self) -> Result<(), Error> {
-        self.store.skip_for_subscriptions(BEHIND).await.map(drop)
+        while self.store.skip_for_subscriptions(BEHIND).await? {}
+        Ok(())
     }
 
     /// Works on the subscription that has waited longest; whether there was one.

@@ -13,16 +13,37 @@ use crate::store::{Store, failure};
 
 use super::{SubscriptionOwner, SubscriptionState};
 
-/// What may be told of a subscription `s`: changes of its type behind its place that have ended.
+/// How many changes of whatever type are looked through at once for one subscription.
+macro_rules! most {
+    () => {
+        "50000"
+    };
+}
+
+/// What has ended of the changes behind the place of a subscription `s`: the next ones alone, so that a statement ends
+/// however far behind it is.
+macro_rules! next {
+    () => {
+        concat!(
+            "(SELECT n.xid, n.seq, n.rid, n.vid, n.rt, n.op FROM feed n WHERE (n.xid, n.seq) > (s.xid, s.seq) \
+             AND n.xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY n.xid, n.seq LIMIT ",
+            most!(),
+            ")"
+        )
+    };
+}
+
+/// Whether a change `f` may be told of a subscription `s`.
+macro_rules! is_fit {
+    () => {
+        "f.rt = s.rt AND f.op IN ('C', 'N', 'P', 'U') AND NOT pg_visible_in_snapshot(f.xid, s.began)"
+    };
+}
+
+/// What may be told of a subscription `s`: changes of its type among the next ones.
 macro_rules! changes {
     ($what:literal) => {
-        concat!(
-            "SELECT ",
-            $what,
-            " FROM feed f WHERE (f.xid, f.seq) > (s.xid, s.seq) \
-             AND f.xid < pg_snapshot_xmin(pg_current_snapshot()) AND f.rt = s.rt AND f.op IN ('C', 'N', 'P', 'U') \
-             AND NOT pg_visible_in_snapshot(f.xid, s.began)"
-        )
+        concat!("SELECT ", $what, " FROM ", next!(), " f WHERE ", is_fit!())
     };
 }
 
@@ -63,14 +84,33 @@ const FAIL: &str = "UPDATE subscription SET tries = tries + 1, holder = NULL, he
 const RELEASE: &str = "UPDATE subscription SET holder = NULL, held_until = '-infinity', \
        due_at = clock_timestamp() + $3::bigint * interval '1 ms' WHERE id = $1 AND holder = $2 RETURNING id";
 
-/// Those of which nothing is to be told need not look through the same changes for ever.
+/// Those of which nothing is to be told need not look through the same changes for ever. One that is worked on, or
+/// written, is left out: it waits for nobody here, so that nobody waits for it in turn.
 const SKIP: &str = concat!(
-    "UPDATE subscription s SET xid = pg_snapshot_xmin(pg_current_snapshot()), seq = 0 \
-     WHERE s.state IN ('requested', 'active') AND s.held_until < clock_timestamp() \
-       AND s.xid::text::bigint + $1 < pg_snapshot_xmin(pg_current_snapshot())::text::bigint \
-       AND NOT EXISTS (",
-    changes!(""),
-    ") RETURNING s.id"
+    "WITH looked AS MATERIALIZED (SELECT s.id, s.vid, s.xid AS from_xid, s.seq AS from_seq, l.* \
+       FROM subscription s CROSS JOIN LATERAL (SELECT count(*) AS many, coalesce(bool_or(",
+    is_fit!(),
+    "), false) AS fits, max(f.xid::text::bigint) AS xid, \
+         (array_agg(f.seq ORDER BY f.xid DESC, f.seq DESC))[1] AS seq FROM ",
+    next!(),
+    " f) l \
+       WHERE s.state IN ('requested', 'active') AND s.tries = 0 AND s.held_until < clock_timestamp()), \
+     idle AS MATERIALIZED (SELECT s.id, l.many, l.xid, l.seq FROM subscription s \
+       JOIN looked l ON l.id = s.id AND l.vid = s.vid AND l.from_xid = s.xid AND l.from_seq = s.seq \
+       WHERE NOT l.fits AND s.held_until < clock_timestamp() AND (l.many = ",
+    most!(),
+    " OR s.xid::text::bigint + $1 < pg_snapshot_xmin(pg_current_snapshot())::text::bigint) \
+       ORDER BY s.id FOR UPDATE OF s SKIP LOCKED) \
+     UPDATE subscription s SET \
+       xid = CASE WHEN l.many < ",
+    most!(),
+    " THEN pg_snapshot_xmin(pg_current_snapshot()) ELSE l.xid::text::xid8 END, \
+       seq = CASE WHEN l.many < ",
+    most!(),
+    " THEN 0 ELSE l.seq END \
+     FROM idle l WHERE s.id = l.id RETURNING l.many = ",
+    most!(),
+    " AS is_far"
 );
 
 /// Every statement of this file, for the test that prepares them.
@@ -227,13 +267,19 @@ impl Store {
         self.subscription_rows(RELEASE, &values).await.map(drop)
     }
 
-    /// Moves subscriptions of which nothing is to be told past what has ended, where that is more than
-    /// `transactions`; how many.
+    /// Moves subscriptions of which nothing is to be told past what was looked through, or what has ended, where that
+    /// is more than `transactions`; whether there may be more to look through for one.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
-    pub async fn skip_for_subscriptions(&self, transactions: i64) -> Result<usize, Error> {
-        Ok(self.subscription_rows(SKIP, &[&transactions]).await?.len())
+    pub async fn skip_for_subscriptions(&self, transactions: i64) -> Result<bool, Error> {
+        // Reads, which share their connections, do not wait for it.
+        let connection = self.0.writers.connection().await?;
+        let statement = connection.prepare_cached(SKIP).await.map_err(failure::error)?;
+        let rows = connection.query(&statement, &[&transactions]).await.map_err(failure::error)?;
+        let far: Vec<bool> =
+            rows.iter().map(|row| get(row, "is_far")).collect::<Result<_, Error>>()?;
+        Ok(far.contains(&true))
     }
 
     async fn subscription_rows(
