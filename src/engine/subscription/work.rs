@@ -26,6 +26,8 @@ const FRESH: Duration = Duration::from_millis(500);
 const BATCH: i64 = 200;
 /// The longest pause between two tries.
 const LONGEST: Duration = Duration::from_mins(5);
+/// The pause after which one is looked at again that another version or turn came between, should it still be due.
+const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 /// The pause after what is wrong here, and not at the other side.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// How far behind what has ended a subscription may be that has nothing to tell, in transactions.
@@ -61,8 +63,9 @@ impl Engine {
         // There may be another one for a worker that waits.
         self.subscription_work.notify_one();
         let wait = match Box::pin(self.turn(&mut served, desk)).await {
-            // A conflict: another version of it is there, or another node has it.
-            Ok(()) | Err(Error::Conflict(_)) => Duration::ZERO,
+            Ok(()) => Duration::ZERO,
+            // Another version of it is there, or another turn has it: then it is not let go here.
+            Err(Error::Conflict(_)) => AFTER_CONFLICT,
             // It may be this one that takes too long: others come first then.
             Err(error @ (Error::Busy(_) | Error::Unavailable(_) | Error::Unconfirmed(_))) => {
                 let _ = self.store.release_subscription(&served.own, millis(AFTER_FAILURE)).await;
