@@ -40,6 +40,7 @@ mod search_oracle;
 mod search_plans;
 mod spans;
 mod store_sql;
+mod subscriptions;
 mod suites;
 mod tenants;
 mod tls;

@@ -100,6 +100,21 @@ impl<U: Units> Gate<U> {
         }
     }
 
+    /// Runs `work` under a permit for a part of the server that works for `caller` and tells nobody what comes of
+    /// it: it leaves no row. Whatever is told afterwards passes the gate by itself.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] when the policy does not cover the interaction; the error of `work`.
+    pub async fn consider<T>(
+        &self,
+        interaction: Interaction,
+        caller: &Caller,
+        work: impl AsyncFnOnce(&Permit<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let permit = Permit::decide(interaction, caller)?;
+        work(&permit).instrument(span_of(interaction)).await
+    }
+
     /// Counts that a party with limits asked for what it does not reach, and tells when that is often.
     async fn miss(&self, caller: &Caller) -> Result<(), Error> {
         if !self.misses.add(caller.principal.actor(), Instant::now()) {

@@ -83,6 +83,7 @@ kinds! {
     Meta 8 "$meta" 'R',
     MetaAdd 9 "$meta-add" 'U',
     MetaDelete 10 "$meta-delete" 'U',
+    Notify 140 "subscription-notify" 'R',
     Patch 11 "patch" 'U',
     Read 12 "read" 'R',
     ReadMessage 61 "v2-read" 'R',
@@ -182,7 +183,7 @@ mod tests {
         for kind in [Kind::BreakGlass, Kind::Login, Kind::Token, Kind::Alert, Kind::Introspect] {
             assert!(!kind.is_read(), "{kind:?}");
         }
-        assert!(!Kind::ExportFile.is_read() && !Kind::Batch.is_read());
+        assert!(!Kind::ExportFile.is_read() && !Kind::Batch.is_read() && !Kind::Notify.is_read());
     }
 
     #[test]

@@ -47,6 +47,14 @@ pub struct Subject<'v> {
     pub extractor: &'v Extractor,
 }
 
+impl Subject<'_> {
+    /// Whether all of these filters hold; `None` where the document alone does not tell.
+    pub fn fulfils<'f>(&'f self, filters: &'f [Filter]) -> Option<bool> {
+        let facts = Facts { subject: self, extracted: RefCell::default(), is_cut: false };
+        fold(filters.iter().map(|filter| facts.holds(filter)), false)
+    }
+}
+
 /// Why a document is looked at.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purpose {

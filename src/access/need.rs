@@ -43,7 +43,9 @@ pub(super) fn of(kind: Kind) -> Need {
         | Kind::ExportEnd
         | Kind::ExportFile
         | Kind::ExportStatus => Need::Export,
-        Kind::HistorySystem | Kind::HistoryType | Kind::SearchType => Need::All(Actions::S),
+        Kind::HistorySystem | Kind::HistoryType | Kind::Notify | Kind::SearchType => {
+            Need::All(Actions::S)
+        }
         Kind::ConvertMessage
         | Kind::DiscardMessage
         | Kind::LookForMessage

@@ -1,6 +1,7 @@
 //! The composition root: database, engine, endpoint and listener put together, and taken apart again.
 
 mod export;
+mod subscriptions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +15,6 @@ use tokio::task::JoinHandle;
 use crate::access::interaction::Kind;
 use crate::clock::{Clock, IdOrder, IdSource, SystemClock, SystemIds};
 use crate::config::{AuthMode, ClientSource, Config, Ids};
-use crate::engine::export::ExportRules;
 use crate::engine::{Engine, Lookups, PageSize, Settings, Validators};
 use crate::error::root_cause;
 use crate::fhir::datetime::Zone;
@@ -146,6 +146,7 @@ impl Site {
             spawn(parameters.follow()),
             spawn(search_parameters::build(store.clone())),
             spawn(export::keep(engine.clone(), authority.clone(), config.export.workers)),
+            spawn(subscriptions::keep(engine.clone(), authority.clone(), config.clone())),
             spawn(labelling::keep(rules, (engine.clone(), keeper.clone()), store.clone())),
         ];
         let about = follow::About { keeper, judges: Some(judges) };
@@ -453,12 +454,8 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
         ignores_source: config.http.client_source == ClientSource::Ignore,
         shows_definitions: config.definitions.readable,
         validation: validation::rules(&config.validation),
-        exports: ExportRules {
-            most_open: config.export.max_open.get(),
-            lines_of_file: config.export.file_resources.get(),
-            longest: Duration::from_secs(config.export.max_seconds.get().into()),
-            kept: i64::from(config.export.keep_hours.get()) * 3_600_000,
-        },
+        exports: export::rules(&config.export),
+        subscriptions: subscriptions::rules(config),
     };
     let labels = labelling::rules(config)?;
     Ok(Engine::new(store, spec, extractor, clock, ids, settings).labelling_by(labels))

@@ -168,7 +168,7 @@ impl Form {
             Kind::Introspect => &const { security("110114", "introspect") },
             Kind::Launch => &const { security("110114", "launch") },
             Kind::Revoke => &const { security("110114", "revoke") },
-            Kind::ExportFile => &DISCLOSURE,
+            Kind::ExportFile | Kind::Notify => &DISCLOSURE,
             // Import.
             Kind::ApplyMessage | Kind::ReceiveMessage => &const { moved("110107") },
             Kind::SecondFactor => &const { security("110114", "second-factor") },

@@ -180,6 +180,7 @@ impl Config {
             }
         }
         self.check_checkpoints()?;
+        self.check_subscriptions()?;
         if !atna.syslog.as_deref().is_none_or(has_port) {
             return rule("atna.syslog", "is a host and a port, such as syslog.example.org:6514");
         }

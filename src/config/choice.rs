@@ -67,3 +67,13 @@ pub enum LogFormat {
     /// For people.
     Pretty,
 }
+
+/// How a resource is sent to who subscribed to it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum UpdateMethod {
+    /// By POST to the endpoint itself.
+    Post,
+    /// By PUT to its type and id below the endpoint, as R4 has it.
+    Put,
+}

@@ -9,6 +9,7 @@ use secrecy::SecretString;
 
 use super::Preset::{Flag, List, Number, Secret, Text, Unset};
 use super::named::{CheckpointPlace, TenantSettings, Trusted};
+use super::outward::{Otel, Subscriptions};
 use super::setting::configuration;
 use super::{
     AckWhen, AuthMode, ClientSource, Ids, LogFormat, MessageReading, Network, OnFailure,
@@ -483,10 +484,9 @@ configuration! {
         filter: String = Text("info"),
     }
 
-    /// OpenTelemetry, in a binary built with the feature `otel`.
-    [otel] Otel {
-        /// OTLP collector (HTTP) that gets the spans. Default: none is sent.
-        endpoint: Option<String> = Unset("http://localhost:4318"),
+    beside {
+        otel: Otel,
+        subscriptions: Subscriptions,
     }
 
     many {

@@ -15,23 +15,24 @@ mod hours;
 mod manual;
 mod named;
 mod network;
+mod outward;
 mod setting;
 mod source;
 mod tenants;
 mod validation;
 
 pub use auth::{AuthMode, Registration};
-pub use choice::{ClientSource, Ids, LogFormat, ReadAudit, References, TenancyMode};
+pub use choice::{ClientSource, Ids, LogFormat, ReadAudit, References, TenancyMode, UpdateMethod};
 pub use error::ConfigError;
 pub use hl7v2::{AckWhen, MessageReading, OnFailure};
 pub use hours::WorkingHours;
 pub use manual::{
     Admin, Administration, Alerts, Atna, Audit, Auth, Brand, Config, Database, Definitions, Export,
-    FullText, Hl7v2, Http, IntegrityRules, Limits, Log, Otel, Search, Tenancy, Tls, Upstream,
-    Validation,
+    FullText, Hl7v2, Http, IntegrityRules, Limits, Log, Search, Tenancy, Tls, Upstream, Validation,
 };
 pub use named::{CheckpointPlace, TenantSettings, Trusted};
 pub use network::Network;
+pub use outward::{Otel, Subscriptions};
 pub use setting::{Preset, Section, Setting};
 pub use validation::{ProfilePolicy, ValidationLevel};
 

@@ -108,7 +108,8 @@ fn comment(text: &mut String, lines: &[&str]) {
     }
 }
 
-/// Declares the configuration: its struct, the struct of each section, and [`Section`]s of both.
+/// Declares the configuration: its struct, the struct of each section, and [`Section`]s of both. Sections
+/// `beside` them are declared elsewhere.
 macro_rules! configuration {
     (
         $(#[doc = $about:literal])*
@@ -121,6 +122,9 @@ macro_rules! configuration {
                 $($(#[doc = $doc:literal])* $key:ident: $type:ty = $preset:expr,)*
             }
         )*
+        beside {
+            $($beside:ident: $beside_name:ident,)*
+        }
         many {
             $($(#[doc = $many_about:literal])* $many:ident: $many_name:ident,)*
         }
@@ -131,6 +135,7 @@ macro_rules! configuration {
         pub struct $config {
             $($(#[doc = $top_doc])* pub $top: $top_type,)*
             $($(#[doc = $section_doc])* pub $section: $name,)*
+            $(#[doc = concat!("`[", stringify!($beside), "]`")] pub $beside: $beside_name,)*
             $($(#[doc = $many_about])* pub $many: std::collections::BTreeMap<String, $many_name>,)*
         }
 
@@ -148,6 +153,7 @@ macro_rules! configuration {
                     }),*],
                 },
                 $($name::SECTION,)*
+                $($beside_name::SECTION,)*
                 $($many_name::SECTION,)*
             ];
         }

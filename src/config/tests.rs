@@ -51,7 +51,7 @@ fn the_digest_tells_each_change_and_nothing_of_secrets() {
 
 /// Roles are changed in their file, by the same name.
 ///
-/// Covers in part: security A7.
+/// Covers: security A7.
 #[test]
 fn the_digest_tells_what_stands_in_the_files_that_decide_who_may_do_what() {
     let file = std::env::temp_dir().join(format!("kiln-roles-{}.toml", std::process::id()));

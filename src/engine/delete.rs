@@ -3,7 +3,7 @@
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Disclosed, Permit, Unaudited};
 use crate::error::Error;
-use crate::fhir::{Identity, Operation, VersionId};
+use crate::fhir::{Identity, Operation, ResourceType, VersionId};
 use crate::store::{IndexRows, Staged, Ties, WriteTx};
 
 use super::Engine;
@@ -91,6 +91,9 @@ impl Engine {
             ties: Ties::default(),
         };
         tx.stage(staged, permit)?;
+        if identity.resource_type == ResourceType::SUBSCRIPTION {
+            tx.subscribe(self.subscribing(identity, version, None, permit)?);
+        }
         Ok((Deleted { version: Some(version) }, disclosed))
     }
 }

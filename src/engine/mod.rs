@@ -3,8 +3,8 @@
 //! Every interaction passes the gate; every write goes through [`write`]; a Bundle's entries run the
 //! same code as the interactions they stand for.
 //!
-//! Layer: 5. Imports `access`, `clock`, `error`, `fhir`, `fulltext`, `search`, `spec`, `store`,
-//! `validate`.
+//! Layer: 5. Imports `access`, `clock`, `error`, `fhir`, `fulltext`, `outbound`, `search`, `spec`,
+//! `store`, `validate`.
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html>
 
@@ -32,6 +32,7 @@ mod read;
 mod received;
 mod reindex;
 mod search;
+pub mod subscription;
 mod terminology;
 mod turns;
 mod update;
@@ -112,6 +113,8 @@ pub struct Settings {
     pub validation: Rules,
     /// The bounds of exports.
     pub exports: export::ExportRules,
+    /// The bounds of subscriptions.
+    pub subscriptions: subscription::SubscriptionRules,
 }
 
 /// Definitions that change while the server runs.
@@ -149,6 +152,8 @@ pub struct Engine {
     labelling: Option<Arc<Labelling>>,
     /// Told when an export is asked for here.
     export_work: Notify,
+    /// Told when there may be more to do for subscriptions.
+    subscription_work: Notify,
 }
 
 impl Engine {
@@ -181,6 +186,7 @@ impl Engine {
             validation: Validation::default(),
             labelling: None,
             export_work: Notify::new(),
+            subscription_work: Notify::new(),
         }
     }
 
@@ -206,6 +212,11 @@ impl Engine {
     /// Whether words can be searched.
     pub fn has_words(&self) -> bool {
         self.lookups.full_text.is_some()
+    }
+
+    /// Whether subscriptions are served.
+    pub fn serves_subscriptions(&self) -> bool {
+        self.settings.subscriptions.is_on
     }
 
     /// Whether references must lead somewhere, and hold what they lead to.

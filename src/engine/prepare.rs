@@ -55,6 +55,10 @@ impl Engine {
         kind: Kind,
         wish: Wish,
     ) -> Result<Prepared, Error> {
+        let mut value = value;
+        if identity.resource_type == ResourceType::SUBSCRIPTION {
+            super::subscription::ask(&mut value);
+        }
         // A parameter that cannot be one is malformed, whatever else it breaks.
         self.check_search_parameter(identity, &value)?;
         let notices = self.judge(&value, kind, wish)?;

@@ -61,6 +61,7 @@ impl Engine {
     ) -> Result<Written, Error> {
         let prepared = self.received(identity, prepared, permit)?;
         let prepared = self.source_kept(identity, None, prepared, permit)?;
+        let prepared = self.veiled(identity, prepared, permit)?;
         self.stage(identity, Operation::Created, None, prepared, permit, tx)
     }
 
@@ -94,6 +95,7 @@ impl Engine {
         self.refuse_defined(identity, current.as_ref())?;
         let prepared = self.label_over(identity, current.as_ref(), prepared)?;
         let prepared = self.source_kept(identity, current.as_ref(), prepared, permit)?;
+        let prepared = self.veiled(identity, prepared, permit)?;
         match current {
             Some(current) if !current.version.is_deleted() => {
                 if is_same(&current.version, &prepared)? {
@@ -147,6 +149,9 @@ impl Engine {
     ) -> Result<Written, Error> {
         let (number, last_updated) = self.next(prior.as_ref());
         let Prepared { meta, body, patients, uses, index, ties, notices } = prepared;
+        if identity.resource_type == ResourceType::SUBSCRIPTION {
+            tx.subscribe(self.subscribing(identity, number, Some(&body), permit)?);
+        }
         let version = Version {
             identity: identity.clone(),
             version: number,

@@ -20,8 +20,10 @@ use super::table::{Table, is_endpoint};
 mod searches;
 mod security;
 mod terminology;
+mod types;
 
 use searches::Searches;
+use types::NORMATIVE;
 
 /// The day on which the statement last changed its meaning.
 const DATE: &str = "2026-11-24";
@@ -96,6 +98,8 @@ pub(super) struct Options {
     pub(super) has_words: bool,
     /// Whether references must lead somewhere.
     pub(super) enforces_references: bool,
+    /// Whether subscriptions are served.
+    pub(super) has_subscriptions: bool,
     /// The endpoints of the authorization server, by their names in smart-configuration.
     pub(super) endpoints: Vec<(&'static str, String)>,
 }
@@ -289,11 +293,11 @@ impl Capability {
             (true, false) => "single",
             (true, true) => "multiple",
         };
-        let profile = format!("http://hl7.org/fhir/StructureDefinition/{resource_type}");
         let resource = Object::new()
             .with("type", resource_type.as_str())
-            .with("profile", profile)
+            .with("profile", format!("http://hl7.org/fhir/StructureDefinition/{resource_type}"))
             .with_some("supportedProfile", parts.profiles(resource_type))
+            .with_some("documentation", types::words(resource_type, &self.options))
             .with("interaction", interactions(&self.types, offered))
             .with("versioning", "versioned-update")
             .with("readHistory", has(Kind::Vread))
@@ -330,22 +334,6 @@ const US_CORE_SERVER: &str = "http://hl7.org/fhir/us/core/CapabilityStatement/us
 
 /// The statement of Bulk Data Access, whose export is here.
 const BULK_DATA: &str = "http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data";
-
-/// Resource types whose definitions are normative in R4.
-///
-/// <https://hl7.org/fhir/R4/ansi.html>
-const NORMATIVE: [&str; 10] = [
-    "Binary",
-    "Bundle",
-    "CapabilityStatement",
-    "CodeSystem",
-    "Observation",
-    "OperationDefinition",
-    "OperationOutcome",
-    "Patient",
-    "StructureDefinition",
-    "ValueSet",
-];
 
 /// A JSON text without the quotes around it; those of its own at the end stay.
 fn inside(text: &str) -> &str {

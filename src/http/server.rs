@@ -124,6 +124,7 @@ impl Server {
             deletes_many: engine.max_conditional_delete() > 1,
             has_words: engine.has_words(),
             enforces_references: engine.enforces_references(),
+            has_subscriptions: engine.serves_subscriptions(),
             endpoints: oauth.as_ref().map(|it| it.settings.endpoints()).unwrap_or_default(),
         };
         let capability = Capability::new(&table, options);

@@ -8,7 +8,7 @@ use crate::access::Principal;
 use crate::access::consent::Asker;
 use crate::access::grant::Grant;
 use crate::error::Error;
-use crate::store::oauth::token;
+use crate::store::oauth::token::{self, Token};
 
 use super::Authority;
 
@@ -50,5 +50,28 @@ impl Authority {
         };
         // Scopes that need a user or a patient make nobody.
         Ok(Principal::from_grant(grant, roles).ok())
+    }
+
+    /// The principal of a user's client: with what it was granted by a token, as far as the account may do that at
+    /// this moment, and under the consents of this moment. `None` when it may do nothing any more: the client or
+    /// the account is disabled, the grant has ended, the token was taken back, or no token of the grant counts
+    /// any more, so that the user would have to log in again.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn user_service(
+        &self,
+        grant: Uuid,
+        token: Uuid,
+        scopes: &str,
+    ) -> Result<Option<Principal>, Error> {
+        if token::is_revoked(&self.store, token).await? {
+            return Ok(None);
+        }
+        let standing =
+            token::standing(&self.store, (grant, token, scopes), self.clock.now()).await?;
+        let Some(standing) = standing.filter(Token::is_unrevoked) else { return Ok(None) };
+        let Some(grant) = self.grant_of(&standing).await? else { return Ok(None) };
+        Ok(Principal::from_grant(grant, &self.persons.roles).ok())
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! Spec: security H20
 
+mod endpoints;
 mod line;
 mod reach;
 mod signed;
@@ -21,8 +22,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue,
-    IF_NONE_MATCH, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName,
+    HeaderValue, IF_NONE_MATCH, USER_AGENT,
 };
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
@@ -35,6 +36,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::config::Network;
 
+pub use endpoints::Endpoints;
 pub use line::{Line, secured};
 use reach::Reach;
 pub use signed::Keys;
@@ -74,6 +76,20 @@ pub struct Fetched {
     pub max_age: Option<Duration>,
 }
 
+/// What a client has the server send.
+pub struct Parcel<'p> {
+    /// Whether it replaces what is there (PUT), and is not given to be dealt with (POST).
+    pub is_put: bool,
+    /// Where it goes.
+    pub url: &'p str,
+    /// What the client wants beside it.
+    pub headers: &'p [(String, String)],
+    /// The type of the body; without one there is none.
+    pub content_type: Option<&'static str>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
 /// Makes requests.
 pub struct Outbound {
     reach: Reach,
@@ -92,6 +108,43 @@ impl Outbound {
     #[must_use]
     pub fn with(self, trust: &Trust, patience: Duration) -> Self {
         Self { tls: OnceLock::from(trust.0.clone()), patience, ..self }
+    }
+
+    /// The same with another time for a request.
+    #[must_use]
+    pub fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Whether an address leads to where requests may go, as names are known now.
+    ///
+    /// # Errors
+    /// [`OutboundError::Url`] and [`OutboundError::Address`].
+    pub async fn find(&self, url: &str) -> Result<(), OutboundError> {
+        self.reach.resolve(&Target::parse(url)?).await.map(drop)
+    }
+
+    /// Delivers a parcel; the status of the answer, of which at most `limit` bytes are read.
+    ///
+    /// # Errors
+    /// Each [`OutboundError`].
+    pub async fn deliver(&self, parcel: Parcel<'_>, limit: usize) -> Result<u16, OutboundError> {
+        let unfit = || OutboundError::Url("a header cannot be sent".to_owned());
+        let mut headers = Vec::new();
+        for (name, value) in parcel.headers {
+            let name = HeaderName::try_from(name.as_str()).map_err(|_| unfit())?;
+            let mut value = HeaderValue::try_from(value.as_str()).map_err(|_| unfit())?;
+            value.set_sensitive(true);
+            headers.push((name, value));
+        }
+        let described = match parcel.content_type {
+            Some(content_type) => (CONTENT_TYPE, HeaderValue::from_static(content_type)),
+            None => (CONTENT_LENGTH, HeaderValue::from_static("0")),
+        };
+        headers.push(described);
+        let method = if parcel.is_put { Method::PUT } else { Method::POST };
+        let answer = self.send(method, parcel.url, &headers, parcel.body.into(), limit).await?;
+        Ok(answer.status)
     }
 
     /// GET of JSON, at most `limit` bytes of it.

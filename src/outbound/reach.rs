@@ -27,7 +27,7 @@ impl Reach {
         found.first().copied().ok_or_else(none)
     }
 
-    fn allows(&self, address: IpAddr, is_secure: bool) -> bool {
+    pub(super) fn allows(&self, address: IpAddr, is_secure: bool) -> bool {
         let address = address.to_canonical();
         let is_listed = self.networks.iter().any(|network| network.contains(address));
         if is_secure { is_listed || is_public(address) } else { is_listed && address.is_loopback() }

@@ -4,6 +4,7 @@
 
 use std::hash::Hasher as _;
 
+use sha2::{Digest as _, Sha256};
 use siphasher::sip::SipHasher13;
 
 use crate::error::Error;
@@ -59,6 +60,11 @@ impl Hasher {
         let mut hasher = self.start(b's');
         hasher.write(bytes);
         hasher.finish()
+    }
+
+    /// A secret of the deployment for one purpose, of which the hashes tell nothing.
+    pub(super) fn secret(&self, purpose: &str) -> [u8; 32] {
+        Sha256::new_with_prefix(self.key).chain_update(purpose).finalize().into()
     }
 
     pub(super) fn start(&self, domain: u8) -> SipHasher13 {

@@ -8,6 +8,7 @@ use crate::access::{Caller, Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
 use crate::fhir::{Identity, LogicalId, ResourceType, Version};
+use crate::search::request::Filter;
 
 use super::connection::Reader;
 use super::policy::Made;
@@ -137,6 +138,20 @@ impl Store {
         self.subject((identity, ALONE), value, |subject| restriction.keeps_back(subject))
     }
 
+    /// Whether filters hold for a version; `None` where its document alone does not tell.
+    pub(super) fn fulfils(
+        &self,
+        version: &Version,
+        filters: &[Filter],
+    ) -> Result<Option<bool>, Error> {
+        if version.is_deleted() {
+            return Ok(Some(false));
+        }
+        let text = version.to_json();
+        let value = json::parse(&text).map_err(Error::internal)?;
+        self.subject((&version.identity, ALONE), &value, |subject| subject.fulfils(filters))
+    }
+
     fn judge_version(
         &self,
         version: &Version,
@@ -184,12 +199,12 @@ impl Store {
     }
 
     /// What `judge` says of a document, and of whose what it names is.
-    fn subject(
+    fn subject<T>(
         &self,
         (identity, about): (&Identity, &[i64]),
         value: &Value<'_>,
-        judge: impl FnOnce(&Subject<'_>) -> bool,
-    ) -> Result<bool, Error> {
+        judge: impl FnOnce(&Subject<'_>) -> T,
+    ) -> Result<T, Error> {
         let parameters = self.parameters()?;
         let extractor = &parameters.extractor;
         let hasher = self.hasher();

@@ -36,6 +36,7 @@ mod resource;
 mod rows;
 pub mod search;
 mod seats;
+mod subscription;
 mod tenant;
 mod tls;
 mod together;
@@ -67,6 +68,10 @@ pub use meta::{MetaList, MetaScope, MetaUse};
 pub use migrate::{MigrateError, check as check_schema, migrate};
 pub use reindex::{Build, BuildScope};
 pub use resource::Current;
+pub use subscription::{
+    AskedSubscription, FeedChange, HeldSubscription, ServedSubscription, Spot, SubscriptionChange,
+    SubscriptionOwner, SubscriptionState, veil,
+};
 pub use tenant::{Directory, Listed, Realm, Tenant, is_name};
 pub use tls::AddressError;
 pub use write::{Staged, Wanted, WriteTx};
@@ -117,6 +122,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
     .chain(oauth::statements())
     .chain(policy::statements())
     .chain(search::statements())
+    .chain(subscription::statements())
 }
 
 /// How many connections of each kind.

@@ -6,6 +6,7 @@ use tokio_postgres::types::ToSql;
 use crate::access::{Disclosed, Draft, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Identity, Instant, LogicalId, Version, VersionId};
+use crate::search::request::Filter;
 
 use super::connection::Reader;
 use super::frame::Frame;
@@ -254,6 +255,23 @@ impl Store {
     ) -> Result<Unaudited<Version>, Error> {
         let pipeline = self.0.readers.pipeline().await?;
         live(find_version(self, Reader::Shared(&pipeline), id, version, permit).await?)
+    }
+
+    /// Whether filters hold for a version that the permit reaches; `None` where its document alone does not
+    /// tell. One out of reach is as if they did not.
+    pub(crate) async fn version_fulfils(
+        &self,
+        id: &LogicalId,
+        version: VersionId,
+        filters: &[Filter],
+        permit: &Permit<'_>,
+    ) -> Result<Option<bool>, Error> {
+        let pipeline = self.0.readers.pipeline().await?;
+        match find_version(self, Reader::Shared(&pipeline), id, version, permit).await {
+            Ok(found) => self.fulfils(&found.version, filters),
+            Err(Error::NotFound(_)) => Ok(Some(false)),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use super::integrity::Ties;
 use super::meta::{MetaChange, MetaUse};
 use super::resource::Current;
 use super::seats::Seat;
+use super::subscription::SubscriptionChange;
 use super::{Store, failure};
 
 mod chunk;
@@ -98,6 +99,8 @@ pub struct WriteTx {
     collected: Option<Box<Collected>>,
     /// What is kept of the message whose effect this is.
     companion: Option<Companion>,
+    /// What its versions of Subscriptions mean for the work on them.
+    subscribed: Vec<SubscriptionChange>,
     /// Whether there is nothing that the caller may not see: then others may be named to it.
     sees_all: bool,
 }
@@ -125,6 +128,11 @@ impl WriteTx {
         self.guarded.extend(Guarded::of(&staged, self.at_entry, &self.store));
         self.staged.push(staged);
         Ok(())
+    }
+
+    /// Has the work on a Subscription follow a version that is staged, in the same transaction.
+    pub fn subscribe(&mut self, change: SubscriptionChange) {
+        self.subscribed.push(change);
     }
 
     pub(super) fn change(&mut self, change: MetaChange) {
@@ -195,7 +203,10 @@ impl WriteTx {
 
     /// Whether one statement does it all, which then is its own transaction.
     fn is_single_statement(&self) -> bool {
-        self.connection.is_none() && self.changes.is_empty() && self.staged.len() <= CHUNK
+        self.connection.is_none()
+            && self.changes.is_empty()
+            && self.subscribed.is_empty()
+            && self.staged.len() <= CHUNK
     }
 
     async fn commit_all(mut self, rows: Vec<LedgerRow>) -> Result<(), CommitError> {
@@ -233,6 +244,7 @@ impl WriteTx {
         let written = write_all(&self.store, &connection, &self.staged, &self.changes, &rows).await;
         let companions: Vec<&Companion> = self.companion.iter().collect();
         let written = Companion::follow(&companions, written, &connection).await;
+        let written = SubscriptionChange::follow(&self.subscribed, written, &connection).await;
         if let Err(error) = written {
             connection.roll_back().await;
             return Err(error);
@@ -296,6 +308,7 @@ impl Units for Store {
             named: Named::default(),
             collected: None,
             companion: None,
+            subscribed: Vec::new(),
             sees_all: permit.derive_system(Kind::Explain).is_ok_and(|all| !all.is_restricted()),
         }
     }

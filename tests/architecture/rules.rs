@@ -37,6 +37,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "fhir",
             "fhirpath",
             "fulltext",
+            "outbound",
             "search",
             "spec",
             "store",

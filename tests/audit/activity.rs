@@ -1,7 +1,7 @@
 //! A server says when it begins to keep the record and when it ends, and what its operator does by
 //! commands.
 //!
-//! Covers in part: security A7.
+//! Covers: security A7.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Line ends in what clients send: they end no line of the log.
 //!
 //! Covers: security H6.
-//! Covers in part: security V29.
+//! Covers: security V29.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

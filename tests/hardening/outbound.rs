@@ -1,7 +1,6 @@
 //! Addresses in what clients send: none is ever visited.
 //!
-//! Covers: security H21.
-//! Covers in part: security H20.
+//! Covers: security H20, H21.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

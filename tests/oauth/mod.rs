@@ -19,6 +19,7 @@ mod pages;
 mod proxied;
 mod sessions;
 mod strangers;
+mod subscriptions;
 mod suite;
 pub(crate) mod tokens;
 mod trusted;

@@ -7,8 +7,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 
 use crate::access::Principal;
+use crate::config::Export;
 use crate::engine::Engine;
-use crate::engine::export::{ExportJob, Standing};
+use crate::engine::export::{ExportJob, ExportRules, Standing};
 use crate::error::Error;
 use crate::oauth::Authority;
 
@@ -18,6 +19,16 @@ const LOOK: Duration = Duration::from_secs(2);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// Between two looks at what has expired.
 const SWEEP: Duration = Duration::from_mins(1);
+
+/// The bounds that the settings name.
+pub(super) fn rules(own: &Export) -> ExportRules {
+    ExportRules {
+        most_open: own.max_open.get(),
+        lines_of_file: own.file_resources.get(),
+        longest: Duration::from_secs(own.max_seconds.get().into()),
+        kept: i64::from(own.keep_hours.get()) * 3_600_000,
+    }
+}
 
 /// What the authorization server knows of clients; without one, anybody may do anything.
 struct Clients(Option<Arc<Authority>>);

@@ -30,8 +30,7 @@ pub(super) fn findings(subscription: &Value<'_>) -> Vec<Issue> {
         wrong(IssueCode::NotSupported, text, "payload");
     }
     for (at, header) in channel.items_at("header").iter().enumerate() {
-        if header.as_str().is_some_and(|header| !is_header(header)) {
-            let text = "a header is a name, a colon and a value, on one line";
+        if let Some(text) = header.as_str().and_then(header_fault) {
             wrong(IssueCode::Value, text, &format!("header[{at}]"));
         }
     }
@@ -100,6 +99,32 @@ fn no_payload(kind: &str, payload: &str) -> Option<&'static str> {
     named.any(is_other).then_some("resources are sent in FHIR 4.0 alone")
 }
 
+/// Headers that the connection needs for itself, or that say what the server sends.
+const NOT_FOR_CLIENTS: [&str; 13] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Why a text is no header that a client may have sent along, if so.
+pub(in crate::engine) fn header_fault(text: &str) -> Option<&'static str> {
+    if !is_header(text) {
+        return Some("a header is a name, a colon and a value, on one line");
+    }
+    let name = text.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    NOT_FOR_CLIENTS.contains(&&*name).then_some("this header is for the server to send")
+}
+
 /// Whether a text is one header line.
 fn is_header(text: &str) -> bool {
     let Some((name, value)) = text.split_once(':') else { return false };
@@ -157,6 +182,10 @@ mod tests {
             (
                 r#""type":"websocket","header":["x","A b: c","A: b\r\nC: d"]"#,
                 vec!["value header[0]", "value header[1]", "value header[2]"],
+            ),
+            (
+                r#""type":"websocket","header":["Host: a","X-Host: a","content-Length: 3"]"#,
+                vec!["value header[0]", "value header[2]"],
             ),
         ] {
             let text = format!(r#"{{"resourceType":"Subscription","channel":{{{channel}}}}}"#);

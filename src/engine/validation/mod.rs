@@ -37,6 +37,7 @@ use super::bundle::EntryResult;
 use super::provenance::Provenance;
 
 pub use crate::validate::profile::Claim;
+pub(super) use channel::header_fault;
 pub use operation::{Validate, ValidateAt, ValidationMode};
 pub use parameters::VALIDATE_PARAMETERS;
 

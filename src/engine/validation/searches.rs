@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;
 use crate::fhir::{Issue, IssueCode, ResourceType, Severity};
-use crate::search::request::Strictness;
+use crate::search::request::{Filter, Strictness};
 use crate::spec::search_parameter::{SearchParameters, SearchType};
 
 use super::channel;
@@ -32,7 +32,7 @@ impl Engine {
             }
             Some("Subscription") => {
                 let mut issues = self.criteria_of_subscription(value);
-                issues.extend(channel::findings(value));
+                issues.extend(self.channel_of_subscription(value));
                 issues
             }
             _ => Vec::new(),
@@ -70,19 +70,50 @@ impl Engine {
         }
     }
 
+    /// Checks the channel of a Subscription, and where it asks to be served that this server could.
+    fn channel_of_subscription(&self, subscription: &Value<'_>) -> Vec<Issue> {
+        let mut issues = channel::findings(subscription);
+        let Some(channel) = subscription.get("channel").filter(|_| !is_asleep(subscription)) else {
+            return issues;
+        };
+        match (channel.str_at("type"), channel.str_at("endpoint")) {
+            (Some("rest-hook"), Some(endpoint)) => {
+                let is_told =
+                    issues.iter().any(|issue| issue.expression == "Subscription.channel.endpoint");
+                let refusal = self.settings.subscriptions.endpoints.refusal(endpoint);
+                issues.extend(refusal.filter(|_| !is_told).map(|text| {
+                    Issue::error_at(IssueCode::Value, text, "Subscription.channel.endpoint")
+                }));
+            }
+            (Some("rest-hook") | None, _) => {}
+            (Some(kind), _) => {
+                let text = format!("the channel {kind:?} is not served: rest-hook is");
+                let place = "Subscription.channel.type";
+                issues.push(Issue::error_at(IssueCode::NotSupported, text, place));
+            }
+        }
+        issues
+    }
+
     /// Reads criteria as strictly as those of a conditional interaction: a parameter that was passed over
     /// would let everything through. No parameter at all is every resource of the type.
     fn check_criteria(&self, resource_type: ResourceType, query: &str) -> Result<(), Error> {
         let query = Query::parse(query)?;
         refuse_of_results(&query)?;
         let target = SearchTarget::Type(resource_type);
-        self.parse_search(&target, &query, Strictness::Criteria).map(drop)
+        let request = self.parse_search(&target, &query, Strictness::Criteria)?;
+        if request.filters.iter().any(Filter::asks_for_words) {
+            let text =
+                "words are found some time after a write only: they cannot stand in criteria";
+            return Err(Error::NotSupported(text.to_owned()));
+        }
+        Ok(())
     }
 }
 
 /// Whether a Subscription does not ask to be served: it may be stored, whatever it waits for.
 fn is_asleep(subscription: &Value<'_>) -> bool {
-    matches!(subscription.str_at("status"), Some("error" | "off"))
+    subscription.str_at("status") == Some("off")
 }
 
 fn warnings(issues: Vec<Issue>) -> Vec<Issue> {

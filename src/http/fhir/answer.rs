@@ -17,6 +17,8 @@ use crate::http::outcome::{Failure, outcome};
 use crate::http::prefer::{PREFERENCE_APPLIED, Return};
 use crate::http::shape::Shape;
 
+use super::tripwire;
+
 /// The text of a version in `form`, as much of it as `shape` shows.
 ///
 /// # Errors
@@ -73,7 +75,9 @@ pub(in crate::http) fn written(
         Return::OperationOutcome => outcome(status, &done(written), form, schema),
         Return::Representation => {
             // It is stored: what fails now is on record as done.
-            let body = text(version, form, &Shape::Whole, schema).map_err(Failure::Interaction)?;
+            let mut shown = version.clone();
+            tripwire::reveal(tripwire::Asking::of(exchange), [&mut shown])?;
+            let body = text(&shown, form, &Shape::Whole, schema).map_err(Failure::Interaction)?;
             let mut response = Response::new(Body::from(body));
             response.headers_mut().insert(CONTENT_TYPE, form.media_type.content_type());
             response

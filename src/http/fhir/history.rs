@@ -41,9 +41,11 @@ async fn history(exchange: Exchange, scope: HistoryScope) -> Result<Response<Bod
     let engine = &exchange.server.engine;
     let request = engine.history_request(scope, &exchange.query, exchange.is_strict())?;
     let shape = query::shape(&exchange.query)?;
-    let page = engine.history(&request, &exchange.caller).await.map_err(Failure::Interaction)?;
-    tripwire::check(tripwire::Asking::of(&exchange), kind_of(&request.scope), &page.versions)
-        .await?;
+    let page = engine.history(&request, &exchange.caller).await;
+    let mut page = page.map_err(Failure::Interaction)?;
+    let asking = tripwire::Asking::of(&exchange);
+    tripwire::check(asking, kind_of(&request.scope), &page.versions).await?;
+    tripwire::reveal(asking, &mut page.versions)?;
 
     let base = exchange.base();
     let links = links(&base, &request.scope, &exchange.query, &page);

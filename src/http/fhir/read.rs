@@ -27,8 +27,10 @@ pub(in crate::http) async fn read(exchange: Exchange) -> Result<Response<Body>, 
         exchange.form()?;
     }
     let found = exchange.server.engine.read(&identity, &exchange.caller).await;
-    let found = found.map_err(Failure::Interaction)?;
-    tripwire::check(tripwire::Asking::of(&exchange), Kind::Read, [&found]).await?;
+    let mut found = found.map_err(Failure::Interaction)?;
+    let asking = tripwire::Asking::of(&exchange);
+    tripwire::check(asking, Kind::Read, [&found]).await?;
+    tripwire::reveal(asking, [&mut found])?;
     shown(&exchange, &found, &shape)
 }
 
@@ -41,8 +43,10 @@ pub(in crate::http) async fn vread(exchange: Exchange) -> Result<Response<Body>,
         exchange.form()?;
     }
     let found = exchange.server.engine.vread(&identity, version, &exchange.caller).await;
-    let found = found.map_err(Failure::Interaction)?;
-    tripwire::check(tripwire::Asking::of(&exchange), Kind::Vread, [&found]).await?;
+    let mut found = found.map_err(Failure::Interaction)?;
+    let asking = tripwire::Asking::of(&exchange);
+    tripwire::check(asking, Kind::Vread, [&found]).await?;
+    tripwire::reveal(asking, [&mut found])?;
     shown(&exchange, &found, &shape)
 }
 

@@ -66,9 +66,11 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
     let waits_for_words = asks_to_wait(&exchange.parts.headers);
     let handling = Handling { is_strict: exchange.is_strict(), waits_for_words };
     let found = engine.search_as(&target, &exchange.query, handling, &exchange.caller).await;
-    let found = found.map_err(Failure::Interaction)?;
+    let mut found = found.map_err(Failure::Interaction)?;
     let words = found.words;
-    tripwire::check(tripwire::Asking::of(&exchange), Kind::SearchType, versions(&found)).await?;
+    let asking = tripwire::Asking::of(&exchange);
+    tripwire::check(asking, Kind::SearchType, versions(&found)).await?;
+    tripwire::reveal(asking, versions_mut(&mut found))?;
     let mut response = searchset(&exchange, found)?;
     set_words(response.headers_mut(), words);
     Ok(response)
@@ -155,6 +157,12 @@ async fn read_form(exchange: &mut Exchange) -> Result<(), Failure> {
 /// The versions on a page.
 pub(super) fn versions(found: &Searched) -> impl Iterator<Item = &Version> {
     found.page.matches.iter().map(|found| &found.version).chain(&found.page.included)
+}
+
+/// The same, to be shown otherwise.
+pub(super) fn versions_mut(found: &mut Searched) -> impl Iterator<Item = &mut Version> {
+    let page = &mut found.page;
+    page.matches.iter_mut().map(|found| &mut found.version).chain(&mut page.included)
 }
 
 /// `Bundle.total`

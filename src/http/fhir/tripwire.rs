@@ -39,8 +39,37 @@ pub(super) async fn check<'v>(
     close(who, kind, versions).await.map_or(Ok(()), |error| Err(Failure::Interaction(error)))
 }
 
-/// The result of an entry, or the failure in its place.
+/// Shows versions that are about to leave as whoever asks may see them: of Subscriptions the values of headers are for
+/// those who sent them.
+///
+/// # Errors
+/// [`Error::Internal`] when what is stored is no JSON.
+pub(super) fn reveal<'v>(
+    who: Asking<'_>,
+    versions: impl IntoIterator<Item = &'v mut Version>,
+) -> Result<(), Failure> {
+    let mut versions = versions.into_iter();
+    let shown = versions.try_for_each(|version| who.engine.reveal(version, who.caller));
+    shown.map_err(Failure::Interaction)
+}
+
+/// The result of an entry as whoever asks may see it, or the failure in its place.
 pub(super) async fn hold(who: Asking<'_>, result: EntryResult) -> EntryResult {
+    let mut result = held(who, result).await;
+    let shown = match &mut result {
+        EntryResult::History(page, ..) => reveal(who, &mut page.versions),
+        EntryResult::Read(version) => reveal(who, [version]),
+        EntryResult::Search(found, _) => reveal(who, search::versions_mut(found)),
+        EntryResult::Written(written) => reveal(who, [&mut written.version]),
+        _ => Ok(()),
+    };
+    match shown {
+        Err(Failure::Interaction(error)) => EntryResult::Failed(error),
+        _ => result,
+    }
+}
+
+async fn held(who: Asking<'_>, result: EntryResult) -> EntryResult {
     let (kind, versions): (Kind, Vec<&Version>) = match &result {
         EntryResult::History(page, scope, _) => {
             (history::kind_of(scope), page.versions.iter().collect())

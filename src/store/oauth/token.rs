@@ -50,12 +50,21 @@ const REVOKE: &str = "WITH revoked AS (UPDATE oauth_token SET revoked_at = $2 WH
 const END: &str = "WITH ended AS (UPDATE oauth_grant SET ended_at = $2, ended_why = $3 WHERE id = $1 \
      AND ended_at IS NULL RETURNING id) SELECT pg_notify(kiln_channel(), id::text)::text FROM ended";
 
+/// A grant that stands, of which a token counts still: an access token, or a refresh token that brings new ones.
+const STANDING: &str = concat!(
+    "SELECT c.disabled_at, ",
+    grant_columns!(),
+    " FROM oauth_grant g JOIN oauth_client c ON c.id = g.client_id WHERE g.id = $1 AND g.ended_at IS NULL \
+     AND EXISTS (SELECT FROM oauth_token t WHERE t.grant_id = g.id AND t.revoked_at IS NULL \
+       AND t.replaced_at IS NULL AND t.expires > $2)"
+);
+
 const IS_REVOKED: &str = "SELECT FROM oauth_token t JOIN oauth_grant g ON g.id = t.grant_id \
      WHERE t.id = $1 AND (t.revoked_at IS NOT NULL OR g.ended_at IS NOT NULL)";
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[FIND, LOCK, INSERT, REPLACE, FORGET, USED, REVOKE, END, IS_REVOKED];
+    &[FIND, LOCK, INSERT, REPLACE, FORGET, USED, REVOKE, END, STANDING, IS_REVOKED];
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -165,6 +174,35 @@ pub async fn find(store: &Store, hash: &Hash) -> Result<Option<Token>, Error> {
 /// [`Error::Unavailable`] without a database.
 pub async fn is_revoked(store: &Store, id: Uuid) -> Result<bool, Error> {
     Ok(!query(store, IS_REVOKED, &[&id]).await?.is_empty())
+}
+
+/// What stands at `now` of a grant for who had its token `id` with these scopes, as an access token would; `None`
+/// when the grant has ended, or nothing of it counts any more.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn standing(
+    store: &Store,
+    (grant, id, scopes): (Uuid, Uuid, &str),
+    now: Instant,
+) -> Result<Option<Token>, Error> {
+    let rows = query(store, STANDING, &[&grant, &Timestamptz(now)]).await?;
+    let token = |row: &Row| {
+        Ok(Token {
+            id,
+            kind: TokenKind::Access,
+            scopes: scopes.to_owned(),
+            created: time(row, "grant_created")?,
+            expires: now,
+            revoked_at: None,
+            replaced_at: None,
+            successor: None,
+            is_successor_used: false,
+            disabled_at: time_or_none(row, "disabled_at")?,
+            granted: granted(row)?,
+        })
+    };
+    rows.first().map(token).transpose()
 }
 
 /// Does with the refresh token of that hash what `decide` says; no other does so at the same time.

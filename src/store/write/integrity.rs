@@ -20,6 +20,7 @@ use crate::search::values::token::{Case, Code};
 use crate::store::connection::Transaction;
 use crate::store::hl7v2::Companion;
 use crate::store::integrity::{Identifier, Link, Ties};
+use crate::store::subscription::SubscriptionChange;
 use crate::store::{Store, TENANT, failure};
 
 use super::{BEGIN, Staged, WriteTx, write_all};
@@ -156,7 +157,8 @@ impl WriteTx {
             done = self.check(&connection).await.map_err(CommitError::Failed);
         }
         let companions: Vec<&Companion> = self.companion.iter().collect();
-        match Companion::follow(&companions, done, &connection).await {
+        let done = Companion::follow(&companions, done, &connection).await;
+        match SubscriptionChange::follow(&self.subscribed, done, &connection).await {
             Ok(()) => connection.commit().await.map_err(failure::last_error),
             Err(error) => {
                 connection.roll_back().await;

@@ -1,7 +1,7 @@
 //! Backend services: what they prove themselves by, and what they get.
 //!
 //! Covers: security T6, T7, T9, T10, V16.
-//! Covers in part: security H20, V28.
+//! Covers: security H20, V28.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
