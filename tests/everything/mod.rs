@@ -144,7 +144,9 @@ impl Naive<'_> {
     /// What all of these refer to beyond compartments, and what supports that in turn.
     async fn beyond(&self, all: &BTreeMap<String, Value<'static>>) -> BTreeSet<String> {
         let mut pending = BTreeSet::new();
-        all.values().for_each(|value| references(value, &mut pending));
+        for value in all.values() {
+            references(value, &mut pending);
+        }
         pending.retain(|path| !self.is_within(path.split('/').next().unwrap_or_default()));
         let mut found = BTreeSet::new();
         while let Some(path) = pending.pop_first() {

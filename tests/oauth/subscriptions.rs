@@ -226,18 +226,18 @@ async fn values_of_headers_are_shown_to_who_sent_them_alone() {
         format!("/Subscription?_id={id}"),
     ];
     let other = Party::service(&server, "two", "system/*.cruds").await;
-    let path = |body: &kiln::fhir::json::Value<'_>, of: &str| {
+    let shown_at = |body: &kiln::fhir::json::Value<'_>, of: &str| {
         let found = at(body, of).or_else(|| at(body, &format!("entry[0].resource.{of}")));
         found.and_then(|it| it.as_str().map(str::to_owned))
     };
     for url in &urls {
         let answer = own.get(url).await.expect(200);
-        assert_eq!(path(&answer.json(), "channel.header[0]").as_ref(), Some(&line), "{url}");
+        assert_eq!(shown_at(&answer.json(), "channel.header[0]").as_ref(), Some(&line), "{url}");
         let answer = other.get(url).await.expect(200);
-        let shown = path(&answer.json(), "channel.header[0]");
+        let shown = shown_at(&answer.json(), "channel.header[0]");
         assert_eq!(shown.as_deref(), Some("Authorization: ***"), "{url}");
         assert!(!answer.text().contains("canary"), "{url}: {answer:?}");
-        assert_eq!(path(&answer.json(), "meta.tag[0].code").as_deref(), Some("SUBSETTED"));
+        assert_eq!(shown_at(&answer.json(), "meta.tag[0].code").as_deref(), Some("SUBSETTED"));
     }
     let batch = format!(
         r#"{{"resourceType":"Bundle","type":"batch","entry":[{{"request":{{"method":"GET","url":"Subscription/{id}"}}}},{{"request":{{"method":"GET","url":"Subscription?_id={id}"}}}},{{"request":{{"method":"GET","url":"Subscription/{id}/_history"}}}}]}}"#

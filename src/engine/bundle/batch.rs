@@ -128,9 +128,9 @@ impl Engine {
             }
             Action::Update(identity, value) => {
                 let resource = resource(&identity, value);
-                let written = self
-                    .update(&identity, resource, &condition, options.of_write(), caller)
-                    .await?;
+                let options = options.of_write();
+                let written =
+                    Box::pin(self.update(&identity, resource, &condition, options, caller)).await?;
                 Ok(EntryResult::Written(written))
             }
             Action::Patch(identity, value) => {

@@ -400,7 +400,7 @@ mod tests {
     /// Covers: rest 8.10.
     #[test]
     fn pauses_grow_up_to_the_longest() {
-        let first = Duration::from_millis(1_000);
+        let first = Duration::from_secs(1);
         for (before, expected) in [(0, 1), (1, 2), (5, 32), (8, 256), (9, 300), (100, 300)] {
             assert_eq!(pause(first, before), Duration::from_secs(expected), "{before}");
         }

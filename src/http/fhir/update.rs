@@ -27,7 +27,7 @@ pub(in crate::http) async fn update(mut exchange: Exchange) -> Result<Response<B
     let resource = Resource { resource_type, value };
     let engine = &exchange.server.engine;
     let (options, caller) = (exchange.write_options(provenance.as_ref()), &exchange.caller);
-    let written = engine.update(&identity, resource, &condition, options, caller).await;
+    let written = Box::pin(engine.update(&identity, resource, &condition, options, caller)).await;
     answer::written(&exchange, &written.map_err(|error| sent.failure(error))?, form)
 }
 

@@ -39,6 +39,9 @@ pub struct Opened {
 
 impl Veil {
     /// For the resource with this id, by a secret of the deployment.
+    ///
+    /// # Panics
+    /// Never: a key of this cipher is as long as a digest.
     pub fn new(secret: &[u8; 32], id: &LogicalId) -> Self {
         let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let of = |purpose: &[u8]| hmac::sign(&root, purpose);
@@ -51,6 +54,9 @@ impl Veil {
     }
 
     /// Seals a header for a party.
+    ///
+    /// # Panics
+    /// Never: headers are far shorter than the most that the cipher takes.
     pub fn seal(&self, party: &str, name: &str, value: &str) -> String {
         let place = self.place_of(name);
         let mut text = format!("{party}\0{value}").into_bytes();
