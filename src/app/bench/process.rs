@@ -68,12 +68,20 @@ impl Meter {
 
     /// The server's resident memory in MiB: now, and its highest.
     pub(super) fn memory(&self) -> Option<(u64, u64)> {
+        Some((self.status("VmRSS:")?, self.status("VmHWM:")?))
+    }
+
+    /// What of it is the server's own now, in MiB: without the files of the full text index, of which the
+    /// kernel keeps in memory what it has room for.
+    pub(super) fn own_memory(&self) -> Option<u64> {
+        self.status("RssAnon:")
+    }
+
+    /// A line of the server's status, in MiB.
+    fn status(&self, name: &str) -> Option<u64> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.server?)).ok()?;
-        let kib = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-            line.trim().trim_end_matches(" kB").parse::<u64>().ok()
-        };
-        Some((kib("VmRSS:")? >> 10, kib("VmHWM:")? >> 10))
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? >> 10)
     }
 }
 
@@ -210,6 +218,8 @@ mod tests {
         let used = meter.used().since(before);
         assert!(used.own >= Duration::from_millis(20), "{used:?}");
         assert!(used.server >= Some(Duration::from_millis(20)), "{used:?}");
-        assert!(meter.memory().is_some_and(|(now, highest)| now > 0 && highest >= now));
+        let (now, highest) = meter.memory().unwrap();
+        assert!(now > 0 && highest >= now);
+        assert!(meter.own_memory().is_some_and(|own| own > 0 && own <= highest));
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn run(
     if count < FEWEST {
         return Err(BenchError::Arguments(format!("--messages: at least {FEWEST}")));
     }
-    if bench.meter.memory().is_none() {
+    if bench.meter.own_memory().is_none() {
         let text = "--messages: the server's memory is not found: name its process with --pid";
         return Err(BenchError::Arguments(text.to_owned()));
     }
@@ -51,7 +51,9 @@ pub(super) async fn run(
     for step in 1..=STEPS {
         if let Some(highest) = course.highest((step - 1, step)) {
             let sent = count * step / STEPS;
-            bench.report.note(format!("server memory up to message {sent}: {highest} MiB"));
+            bench
+                .report
+                .note(format!("the server's own memory up to message {sent}: {highest} MiB"));
         }
     }
     bench.report.note(course.verdict());
@@ -80,8 +82,8 @@ async fn sent(
                 break;
             }
             let is_due = course.borrow_mut().is_due(number);
-            let memory = if is_due { bench.meter.memory() } else { None };
-            if let Some((now, _)) = memory {
+            let memory = if is_due { bench.meter.own_memory() } else { None };
+            if let Some(now) = memory {
                 course.borrow_mut().add(number, now);
             }
         }
@@ -132,12 +134,13 @@ impl Course {
         let second = self.highest((tenth, 2 * tenth));
         let last = self.highest((STEPS - tenth, STEPS));
         let Some((second, last)) = second.zip(last) else {
-            return "server memory was not seen to the end: nothing is said of it !".to_owned();
+            return "the server's memory was not seen to the end: nothing is said of it !"
+                .to_owned();
         };
         let most = second + ((second as f64 * GROWTH) as u64).max(NOISE);
         let (word, mark) = if last > most { ("grows", " !") } else { ("is flat", "") };
         format!(
-            "server memory {word}: highest of the second tenth {second} MiB, of the last tenth {last} MiB \
+            "the server's own memory {word}: highest of the second tenth {second} MiB, of the last tenth {last} MiB \
              (at most {most}){mark}"
         )
     }
@@ -166,7 +169,7 @@ mod tests {
         let told = flat.verdict();
         assert!(told.contains("is flat") && !told.ends_with('!'), "{told}");
         let told = course(|number| 400 + number / 10).verdict();
-        let expected = "server memory grows: highest of the second tenth 419 MiB, of the last tenth 499 MiB \
+        let expected = "the server's own memory grows: highest of the second tenth 419 MiB, of the last tenth 499 MiB \
                         (at most 460) !";
         assert_eq!(told, expected);
         // A connection that broke early leaves nothing to be judged.
