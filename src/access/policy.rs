@@ -38,6 +38,8 @@ pub(super) struct Policy {
     foreign_state: Option<Arc<Filter>>,
     /// Whether a client acts by itself, for nobody.
     is_service: bool,
+    /// Whether the glass was broken.
+    is_emergency: bool,
     /// What patients deny, those together who deny the same.
     denied: Vec<Denied>,
     /// Types that the operator wants asked for by name.
@@ -115,6 +117,7 @@ impl Policy {
             keeps_messages,
             foreign_state,
             is_service,
+            is_emergency: grant.is_emergency,
             denied,
             by_name: roles.by_name().clone(),
             extractor,
@@ -138,6 +141,10 @@ impl Policy {
     }
 
     fn work_out(&self, interaction: Interaction) -> Option<Restriction> {
+        // A whole record to take along is an export, and the glass is broken for none.
+        if self.is_emergency && interaction.kind == Kind::Everything {
+            return None;
+        }
         match need::of(interaction.kind) {
             Need::Nothing => Some(Restriction::Everything),
             Need::Export => self.exports(interaction.resource_type).then(|| self.frame()),
