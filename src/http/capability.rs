@@ -26,7 +26,7 @@ use searches::Searches;
 use types::NORMATIVE;
 
 /// The day on which the statement last changed its meaning.
-const DATE: &str = "2026-11-24";
+const DATE: &str = "2026-11-30";
 
 /// What part of the statement is asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -28,6 +28,7 @@ mod meters;
 pub mod negotiation;
 pub mod oauth;
 pub mod outcome;
+mod parameters;
 pub mod prefer;
 pub mod query;
 pub mod routes;

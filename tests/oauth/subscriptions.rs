@@ -244,6 +244,13 @@ async fn values_of_headers_are_shown_to_who_sent_them_alone() {
     );
     let answer = other.call("POST", "/").json(batch).send().await.expect(200);
     assert!(!answer.text().contains("canary") && answer.text().contains("***"), "{answer:?}");
+    // Nor by way of a record that refers to it.
+    let focus = format!(
+        r#"{{"resourceType":"Observation","id":"f","status":"final","code":{{"text":"x"}},"subject":{{"reference":"Patient/a"}},"focus":[{{"reference":"Subscription/{id}"}}]}}"#
+    );
+    store(&server, &[&focus]).await;
+    let record = other.get("/Patient/a/$everything").await.expect(200).text();
+    assert!(record.contains("Authorization: ***") && !record.contains("kiln-sealed"), "{record}");
     // Nobody else takes them along to another place, and what is not shown is not stored.
     let url = &urls[0];
     let read = other.get(url).await;

@@ -41,7 +41,7 @@ async fn one_whose_end_is_over_is_off() {
     let over = Wish { end: end(-60_000), ..Wish::new(receiver.url("/over")) };
     let over = client.post("/Subscription", over.body(None)).await.expect(201);
     until(client, &over.id(), "off").await;
-    let soon = Wish { end: end(3_000), ..Wish::new(receiver.url("/soon")) };
+    let soon = Wish { end: end(6_000), ..Wish::new(receiver.url("/soon")) };
     let soon = subscribed(client, &soon).await;
     put(client, "a", "k").await;
     assert_eq!(receiver.until(1).await, ["POST /soon"]);

@@ -66,18 +66,20 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
     let waits_for_words = asks_to_wait(&exchange.parts.headers);
     let handling = Handling { is_strict: exchange.is_strict(), waits_for_words };
     let found = engine.search_as(&target, &exchange.query, handling, &exchange.caller).await;
-    let mut found = found.map_err(Failure::Interaction)?;
+    let found = found.map_err(Failure::Interaction)?;
     let words = found.words;
-    let asking = tripwire::Asking::of(&exchange);
-    tripwire::check(asking, Kind::SearchType, versions(&found)).await?;
-    tripwire::reveal(asking, versions_mut(&mut found))?;
+    tripwire::check(tripwire::Asking::of(&exchange), Kind::SearchType, versions(&found)).await?;
     let mut response = searchset(&exchange, found)?;
     set_words(response.headers_mut(), words);
     Ok(response)
 }
 
 /// A page as a Bundle.
-pub(super) fn searchset(exchange: &Exchange, found: Searched) -> Result<Response<Body>, Failure> {
+pub(super) fn searchset(
+    exchange: &Exchange,
+    mut found: Searched,
+) -> Result<Response<Body>, Failure> {
+    tripwire::reveal(tripwire::Asking::of(exchange), versions_mut(&mut found))?;
     let form = exchange.form()?;
     let shape = query::shape(&exchange.query)?;
     let engine = &exchange.server.engine;

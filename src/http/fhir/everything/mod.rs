@@ -11,9 +11,8 @@ use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::http::exchange::Exchange;
 use crate::http::outcome::Failure;
-use crate::http::query;
+use crate::http::{parameters, query};
 
-use super::export::parameters;
 use super::{search, tripwire};
 
 /// `GET` and `POST` of `Patient/[id]/$everything`, `Patient/$everything`, `Group/[id]/$everything` and

@@ -3,8 +3,6 @@
 //!
 //! Spec: <https://hl7.org/fhir/uv/bulkdata/export.html>, <https://hl7.org/fhir/R4/async.html>
 
-pub(super) mod parameters;
-
 use axum::body::Body;
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, EXPIRES, HeaderName,
@@ -24,9 +22,8 @@ use crate::fhir::{Issue, IssueCode, ResourceType};
 use crate::http::exchange::Exchange;
 use crate::http::form::Form;
 use crate::http::headers;
-use crate::http::negotiation;
 use crate::http::outcome::{Failure, outcome};
-use crate::http::prefer;
+use crate::http::{negotiation, parameters, prefer};
 
 use super::answer;
 

@@ -11,7 +11,7 @@ use crate::http::outcome::Failure;
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// All of them, in order; those of a body after those of the query.
-pub(in crate::http::fhir) async fn read(exchange: &mut Exchange) -> Result<Query, Failure> {
+pub(in crate::http) async fn read(exchange: &mut Exchange) -> Result<Query, Failure> {
     let all = exchange.query.clone();
     if exchange.parts.method != axum::http::Method::POST {
         return Ok(all);
