@@ -31,7 +31,14 @@ impl Endpoints {
             Err(error) => return Some(error.to_string()),
         };
         if !self.may_be_called(&target) {
-            return Some(format!("{} is at no address that may be called", target.host));
+            let host = target.host;
+            return Some(if target.is_secure {
+                format!("{host} is not public, nor on the list of networks of this server")
+            } else {
+                format!(
+                    "{host} is called with TLS alone (https), unless it is this machine and on the list of networks"
+                )
+            });
         }
         let is_listed = self.listed.is_empty()
             || self
@@ -122,6 +129,13 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(open.refusal(url).is_none(), is_fit, "{url}");
+        }
+        // What is wrong is said.
+        for (url, text) in [
+            ("http://hook.example.org/x", "hook.example.org is called with TLS alone (https), "),
+            ("https://10.1.2.3/x", "10.1.2.3 is not public, "),
+        ] {
+            assert!(open.refusal(url).is_some_and(|told| told.starts_with(text)), "{url}");
         }
         let inside = Endpoints::new(vec!["127.0.0.1".parse().unwrap()], Vec::new());
         for (url, is_fit) in [
