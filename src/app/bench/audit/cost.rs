@@ -155,9 +155,9 @@ mod tests {
     }
 
     /// At a thousand a second half of the reads may take 1.5 ms longer and a tenth may be lost, which each
-    /// run of `.ci/bench` measures by two servers: what costs more fails it, one bad round does not.
+    /// run of `.ci/run` measures by two servers: what costs more fails it, one bad round does not.
     ///
-    /// Covers in part: security A10.
+    /// Covers: security A10.
     #[test]
     fn what_costs_more_than_it_may_in_each_round_is_refused() {
         let (fine, slow, lossy, far) =
@@ -191,6 +191,8 @@ mod tests {
         ] {
             assert!(bench.contains(needed), "{needed}: {bench}");
         }
+        let steps = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/run"));
+        assert!(steps.contains("\nstep bench .ci/bench\n"), "{steps}");
     }
 
     #[test]
