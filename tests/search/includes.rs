@@ -103,9 +103,13 @@ async fn each_version_that_a_reference_names_comes_along_once() {
             format!(r#"{{"resourceType":"Patient","id":"p","name":[{{"family":"{family}"}}]}}"#);
         client.put("/Patient/p", body).await.expect(status);
     }
-    for (id, to) in
-        [("a", "/_history/1"), ("b", "/_history/2"), ("c", "/_history/1"), ("d", ""), ("e", "/_history/4")]
-    {
+    for (id, to) in [
+        ("a", "/_history/1"),
+        ("b", "/_history/2"),
+        ("c", "/_history/1"),
+        ("d", ""),
+        ("e", "/_history/4"),
+    ] {
         let body = format!(
             r#"{{"resourceType":"Basic","id":"{id}","code":{{"text":"x"}},"subject":{{"reference":"Patient/p{to}"}}}}"#
         );

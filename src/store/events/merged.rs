@@ -243,9 +243,8 @@ impl Store {
             patients.extend(self.follow(&mut with, &events.along, permit).await?);
             // Another version of the same may be there, which a reference names.
             let is_new = |version: &Version| {
-                let is_it = |it: &Version| {
-                    it.version == version.version && it.identity == version.identity
-                };
+                let is_it =
+                    |it: &Version| it.version == version.version && it.identity == version.identity;
                 !known.contains(&version.identity) && !page.included.iter().any(is_it)
             };
             let more: Vec<Version> = with.included.into_iter().filter(is_new).collect();
