@@ -80,18 +80,26 @@ async fn what_has_one_value_in_several_ways_hides_nothing() {
         let each: Vec<_> = dates.iter().map(|it| format!(r#"{{"dueDate":"{it}"}}"#)).collect();
         each.join(",")
     };
-    for (of, name, values) in [
+    let goal = r#","lifecycleStatus":"active","description":{"text":"x"},"subject":{"display":"x"}"#;
+    for (of, all, name, values) in [
         (
             "Patient",
+            "",
             "name",
             ["José,Jose,JOSE", "Karl", "Lena", "Mia", "Zoë,Zoe,ZOE"].map(|names| {
                 let given: Vec<_> = names.split(',').map(|it| format!("\"{it}\"")).collect();
                 format!(r#"{{"given":[{}]}}"#, given.join(","))
             }),
         ),
-        ("Observation", "component", [thrice("5"), once("6"), once("7"), once("8"), thrice("9")]),
+        (
+            "Observation",
+            r#","status":"final","code":{"text":"x"}"#,
+            "component",
+            [thrice("5"), once("6"), once("7"), once("8"), thrice("9")],
+        ),
         (
             "Goal",
+            goal,
             "target",
             [
                 due(&["2020", "2020-01", "2020-01-01"]),
@@ -104,10 +112,10 @@ async fn what_has_one_value_in_several_ways_hides_nothing() {
     ] {
         let values = values.iter().map(String::as_str).chain([""]);
         for (value, id) in values.zip(["a", "b", "c", "d", "e", "n"]) {
-            let body = format!(
-                r#"{{"resourceType":"{of}","id":"{id}","code":{{"text":"x"}},"{name}":[{value}]}}"#
-            );
-            let body = body.replace(&format!(r#","{name}":[]"#), "");
+            let body = match value {
+                "" => format!(r#"{{"resourceType":"{of}","id":"{id}"{all}}}"#),
+                _ => format!(r#"{{"resourceType":"{of}","id":"{id}"{all},"{name}":[{value}]}}"#),
+            };
             client.put(&format!("/{of}/{id}"), body).await.expect(201);
         }
     }

@@ -35,7 +35,7 @@ mod ties;
 pub(super) use all::all_of;
 pub(super) use score::score;
 
-use all::{candidates, rows_of_all};
+use all::candidates;
 use score::ranked;
 use ties::Ordered;
 

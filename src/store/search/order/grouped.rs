@@ -21,7 +21,8 @@ use crate::store::hash::Hasher;
 use super::super::compile::{Compiler, Row};
 use super::super::source::{Source, every};
 use super::super::sql::Cond;
-use super::{MAX_SORTED, rows_of_all};
+use super::MAX_SORTED;
+use super::all::rows_of_all;
 
 /// Most codes of a parameter: each is one walk more. What has a value that is no code counts as one.
 const CODES: u32 = 4;
