@@ -80,7 +80,8 @@ async fn what_has_one_value_in_several_ways_hides_nothing() {
         let each: Vec<_> = dates.iter().map(|it| format!(r#"{{"dueDate":"{it}"}}"#)).collect();
         each.join(",")
     };
-    let goal = r#","lifecycleStatus":"active","description":{"text":"x"},"subject":{"display":"x"}"#;
+    let goal =
+        r#","lifecycleStatus":"active","description":{"text":"x"},"subject":{"display":"x"}"#;
     for (of, all, name, values) in [
         (
             "Patient",
