@@ -201,5 +201,6 @@ async fn what_is_found_twice_is_sorted_as_a_whole() {
     server.database.run(TWICE).await;
     let first = client.get("/Observation?code=k&_sort=status,code&_count=2").await.expect(200);
     assert_eq!(ids(&first).first().map(String::as_str), Some("undated"), "{first:?}");
+    assert_eq!(first.at("total").as_deref(), Some("101002"), "{first:?}");
     server.stop().await;
 }
