@@ -37,12 +37,13 @@ lint: ## Format, lints, documents without warnings, licences.
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 	.ci/audit
 
-bench: deps ## Requests per second beside PostgreSQL's own, on this machine.
+bench: deps ## Requests per second beside PostgreSQL's own, and resources of FHIRPath and extraction, on this machine.
 	cargo build --release
 	$(KILN) bench crud
 	$(KILN) bench read
 	$(KILN) bench import
 	$(KILN) bench search
+	cargo bench --bench fhirpath --bench extract
 
 components: ## A list of all that the server is built from (CycloneDX), in target/kiln.cdx.json.
 	@mkdir -p $(TARGET)

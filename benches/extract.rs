@@ -1,13 +1,15 @@
 //! Speed of index extraction, in resources.
 //!
 //! `cargo bench --bench extract`. The resources are those of the Synthea suite beside the project
-//! (`KILN_SHARED`, or `../shared`); without it, demo data.
+//! (`KILN_SHARED`, or `../shared`); without it, demo data. At the end the rate is set beside the one that is
+//! wanted, with a mark where it is less.
 
 #![expect(clippy::disallowed_methods, reason = "a bench reads where the suite is")]
 
 use std::hint::black_box;
 use std::io::Read as _;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flate2::read::GzDecoder;
@@ -24,6 +26,10 @@ use kiln::spec::{R4_PACK, Spec};
 const LIMITS: Limits = Limits { depth: 400, values: 20_000_000 };
 /// Every so many files of the suite: all of them take long to warm up.
 const STEP: usize = 10;
+/// Resources a second of one core that are wanted.
+const WANTED: f64 = 60_000.0;
+/// Passes over all resources, of which the one in the middle counts.
+const PASSES: usize = 7;
 
 fn bundles() -> Vec<Value<'static>> {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared");
@@ -72,6 +78,18 @@ fn extract(criterion: &mut Criterion) {
         });
     }
     group.finish();
+    let pass = || {
+        let began = Instant::now();
+        for &(of, resource) in &resources {
+            black_box(paths.extract(of, black_box(resource)));
+        }
+        began.elapsed()
+    };
+    let mut times: Vec<Duration> = (0..PASSES).map(|_| pass()).collect();
+    times.sort_unstable();
+    let rate = resources.len() as f64 / times[PASSES / 2].as_secs_f64();
+    let mark = if rate < WANTED { " !" } else { "" };
+    println!("extract: {rate:.0} resources a second, at least {WANTED:.0} are wanted{mark}");
 }
 
 criterion_group!(benches, extract);

@@ -3,8 +3,8 @@
 use std::ops::Bound;
 
 use tantivy::query::{
-    AllQuery, BooleanQuery, BoostQuery, Occur, PhrasePrefixQuery, PhraseQuery, Query, RangeQuery,
-    TermQuery, TermSetQuery,
+    AllQuery, BooleanQuery, BoostQuery, DisjunctionMaxQuery, Occur, PhrasePrefixQuery, PhraseQuery,
+    Query, RangeQuery, TermQuery, TermSetQuery,
 };
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{Searcher, TantivyError, Term};
@@ -21,8 +21,8 @@ const MAX_EXPANSIONS: u32 = 1_000;
 
 /// Where and how words are looked for.
 pub(super) struct Target<'a> {
-    /// The field.
-    pub(super) field: Field,
+    /// The fields, at least one: each word, phrase or beginning may stand in any of them.
+    pub(super) fields: Vec<Field>,
     /// The parameter whose texts are meant.
     pub(super) parameter: Option<&'a str>,
     /// How the field's words were made.
@@ -63,11 +63,21 @@ impl Target<'_> {
         }
     }
 
-    /// Whether more words begin so than are looked for.
+    /// Whether more words begin so than are looked for in one of the fields.
     fn is_wide(&self, beginning: &str) -> Result<bool, TantivyError> {
-        let (first, last) = (self.term(beginning), self.term(&format!("{beginning}{}", char::MAX)));
+        for field in &self.fields {
+            if self.is_wide_in(*field, beginning)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_wide_in(&self, field: Field, beginning: &str) -> Result<bool, TantivyError> {
+        let first = self.term(field, beginning);
+        let last = self.term(field, &format!("{beginning}{}", char::MAX));
         for segment in self.searcher.segment_readers() {
-            let words = segment.inverted_index(self.field)?;
+            let words = segment.inverted_index(field)?;
             let range = words.terms().range().ge(first.serialized_value_bytes());
             let mut range = range.le(last.serialized_value_bytes()).into_stream()?;
             let mut count = 0;
@@ -132,30 +142,51 @@ impl Target<'_> {
     fn phrase(&self, parts: &[&String]) -> Box<dyn Query> {
         match parts {
             [word] => self.exact(word),
-            _ => Box::new(PhraseQuery::new(parts.iter().map(|part| self.term(part)).collect())),
+            _ => self.somewhere(|field| {
+                let terms = parts.iter().map(|part| self.term(field, part)).collect();
+                Box::new(PhraseQuery::new(terms))
+            }),
         }
     }
 
     fn prefix(&self, parts: &[&String]) -> Box<dyn Query> {
         if let [word] = parts {
             let last = format!("{word}{}", char::MAX);
-            let bounds = (self.term(word), self.term(&last));
-            return Box::new(RangeQuery::new(Bound::Included(bounds.0), Bound::Included(bounds.1)));
+            return self.somewhere(|field| {
+                let (from, to) = (self.term(field, word), self.term(field, &last));
+                Box::new(RangeQuery::new(Bound::Included(from), Bound::Included(to)))
+            });
         }
-        let terms = parts.iter().map(|part| self.term(part)).collect();
-        let mut query = PhrasePrefixQuery::new(terms);
-        query.set_max_expansions(MAX_EXPANSIONS);
-        Box::new(query)
+        self.somewhere(|field| {
+            let terms = parts.iter().map(|part| self.term(field, part)).collect();
+            let mut query = PhrasePrefixQuery::new(terms);
+            query.set_max_expansions(MAX_EXPANSIONS);
+            Box::new(query)
+        })
     }
 
     fn exact(&self, word: &str) -> Box<dyn Query> {
-        Box::new(TermQuery::new(self.term(word), IndexRecordOption::WithFreqs))
+        self.somewhere(|field| {
+            Box::new(TermQuery::new(self.term(field, word), IndexRecordOption::WithFreqs))
+        })
     }
 
-    fn term(&self, word: &str) -> Term {
+    /// What `query` finds in one of the fields. It fits as well as in the best of them: a narrative that
+    /// repeats what the elements say makes nothing fit better.
+    fn somewhere(&self, query: impl Fn(Field) -> Box<dyn Query>) -> Box<dyn Query> {
+        match &self.fields[..] {
+            [only] => query(*only),
+            all => {
+                let each = all.iter().map(|field| query(*field)).collect();
+                Box::new(DisjunctionMaxQuery::new(each))
+            }
+        }
+    }
+
+    fn term(&self, field: Field, word: &str) -> Term {
         match self.parameter {
-            Some(parameter) => Term::from_field_text(self.field, &named(parameter, word)),
-            None => Term::from_field_text(self.field, word),
+            Some(parameter) => Term::from_field_text(field, &named(parameter, word)),
+            None => Term::from_field_text(field, word),
         }
     }
 }

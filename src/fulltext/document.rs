@@ -1,5 +1,7 @@
 //! What the index is told of a resource.
 
+use std::borrow::Cow;
+
 use crate::fhir::ResourceType;
 use crate::fhir::json::Value;
 use crate::search::extract::{Extractor, IndexValue, full_text};
@@ -20,7 +22,7 @@ pub struct Document {
     pub resource_type: ResourceType,
     /// What the narrative shows.
     pub narrative: Option<String>,
-    /// All its strings.
+    /// All its strings, and what narratives within it show.
     pub content: Vec<String>,
     /// Displays and texts, each with the code of its parameter.
     pub texts: Vec<(String, String)>,
@@ -42,7 +44,7 @@ impl Document {
         Self {
             resource_type,
             texts: texts.collect(),
-            content: found.content.into_iter().map(str::to_owned).collect(),
+            content: found.content.into_iter().map(Cow::into_owned).collect(),
             narrative: found.narrative,
         }
     }

@@ -36,7 +36,7 @@ use super::query;
 use super::wait::{Asked, Waiting};
 
 /// The layout of the index and the making of words: another number, another index.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// Memory for documents that are not in a file yet, the least that the library takes.
 const WRITER_BYTES: usize = 15_000_000;
 
@@ -281,13 +281,14 @@ impl FullText {
         if !self.is_ready() {
             return Err(FullTextError::NotReady);
         }
-        let (place, parameter) = match field {
-            FullTextField::Content => (files.fields.content, None),
-            FullTextField::Narrative => (files.fields.narrative, None),
-            FullTextField::Parameter(code) => (files.fields.texts, Some(&**code)),
+        let Fields { content, narrative, texts, .. } = files.fields;
+        let (fields, parameter) = match field {
+            FullTextField::Content => (vec![content, narrative], None),
+            FullTextField::Narrative => (vec![narrative], None),
+            FullTextField::Parameter(code) => (vec![texts], Some(&**code)),
         };
         let (searcher, analyzer) = (files.reader.searcher(), self.analyzer);
-        let target = Target { field: place, parameter, analyzer, searcher: &searcher };
+        let target = Target { fields, parameter, analyzer, searcher: &searcher };
         let query = of_types(query(&target)?, files.fields.kind, types);
         Ok((searcher, query))
     }

@@ -105,7 +105,9 @@ impl Found {
         if url != format!("{base}/{of}/{id}") && !is_contained {
             return Err(format!("{of}/{id} has the fullUrl {url:?}"));
         }
-        if !seen.insert(url.to_owned()) {
+        // Once in each version (bdl-7).
+        let version = resource.get("meta").and_then(|meta| meta.str_at("versionId"));
+        if !seen.insert(format!("{url} {}", version.unwrap_or_default())) {
             return Err(format!("{of}/{id} is there twice"));
         }
         if entry.get("request").is_some() || entry.get("response").is_some() {

@@ -243,6 +243,10 @@ async fn searches_ask_the_index_and_may_wait_for_it() {
     for (query, expected) in [
         ("_content=bar", &["b"][..]),
         ("_content=adler+OR+bar", &["a", "b"]),
+        ("_content=neue", &["b"]),
+        ("_content=adler+%22alte+akte%22", &["a"]),
+        ("_content=akte+-adler", &["b"]),
+        ("_content=adler+neue", &[]),
         ("_text=akte", &["a", "b"]),
         ("_text=akte+-neue", &["a"]),
         ("_text=adler", &[]),

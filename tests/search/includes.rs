@@ -90,3 +90,48 @@ async fn a_search_explains_itself_on_demand() {
     assert!(told.contains("2 look-ups of words and codes, took "), "{told}");
     server.stop().await;
 }
+
+/// Who refers to different versions of one resource gets each of them, and each once.
+///
+/// Covers: rest 4.208.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_version_that_a_reference_names_comes_along_once() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    for (family, status) in [("One", 201), ("Two", 200), ("Three", 200), ("Four", 200)] {
+        let body =
+            format!(r#"{{"resourceType":"Patient","id":"p","name":[{{"family":"{family}"}}]}}"#);
+        client.put("/Patient/p", body).await.expect(status);
+    }
+    for (id, to) in [
+        ("a", "/_history/1"),
+        ("b", "/_history/2"),
+        ("c", "/_history/1"),
+        ("d", ""),
+        ("e", "/_history/4"),
+    ] {
+        let body = format!(
+            r#"{{"resourceType":"Basic","id":"{id}","code":{{"text":"x"}},"subject":{{"reference":"Patient/p{to}"}}}}"#
+        );
+        client.put(&format!("/Basic/{id}"), body).await.expect(201);
+    }
+    let back = "/Patient?_id=p&_revinclude=Basic:patient&_include:iterate=Basic:patient";
+    for (url, expected) in [
+        ("/Basic?_id=a,b,c&_include=Basic:patient", &["1", "2"][..]),
+        ("/Basic?_id=a,d&_include=Basic:patient", &["1", "4"]),
+        ("/Basic?_id=d,e&_include=Basic:patient", &["4"]),
+        ("/Basic?_id=e&_include=Basic:patient", &["4"]),
+        ("/Basic?_include=Basic:patient", &["1", "2", "4"]),
+        (back, &["1", "2", "4"]),
+    ] {
+        let answer = client.get(url).await.expect(200);
+        let bundle = answer.json();
+        let resources = bundle.items_at("entry").iter().filter_map(|entry| entry.get("resource"));
+        let patients = resources.filter(|it| it.str_at("resourceType") == Some("Patient"));
+        let mut versions: Vec<&str> =
+            patients.filter_map(|it| it.get("meta")?.str_at("versionId")).collect();
+        versions.sort_unstable();
+        assert_eq!(versions, expected, "{url}: {answer:?}");
+    }
+    server.stop().await;
+}

@@ -40,17 +40,24 @@ impl Figure {
 
     /// The figure as a line of cells, with a mark where it does not keep its bound.
     pub(super) fn cells(&self) -> Vec<String> {
+        let (value, bound) = self.told();
+        let mark = if self.is_kept { "" } else { " !" };
+        vec![self.what.clone(), value, format!("{bound}{mark}")]
+    }
+
+    /// What is to be said of it where it does not keep its bound.
+    pub(super) fn missed(&self) -> Option<String> {
+        let (value, bound) = self.told();
+        (!self.is_kept).then(|| format!("{}: {value}, {bound}", self.what))
+    }
+
+    fn told(&self) -> (String, String) {
         let bound = match self.bound {
             Bound::AtLeast(least) => format!("at least {least}"),
             Bound::AtMost(most) => format!("at most {most}"),
         };
         let places = if self.value.abs() < 1_000.0 { 2 } else { 0 };
-        let mark = if self.is_kept { "" } else { " !" };
-        vec![
-            self.what.clone(),
-            format!("{:.places$} {}", self.value, self.unit),
-            format!("{bound}{mark}"),
-        ]
+        (format!("{:.places$} {}", self.value, self.unit), bound)
     }
 }
 
@@ -91,6 +98,9 @@ mod tests {
         ] {
             let figure = Figure::new("what", value, "x", bound);
             assert_eq!(figure.cells()[1..], told.map(str::to_owned));
+            let missed =
+                told[1].strip_suffix(" !").map(|most| format!("what: {}, {most}", told[0]));
+            assert_eq!(figure.missed(), missed);
         }
         let json = serde_json::to_value(Figure::new("w", 1.0, "%", Bound::AtLeast(2.0))).unwrap();
         assert_eq!(json["at_least"], 2.0);

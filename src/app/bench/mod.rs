@@ -124,6 +124,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "URL")]
     pub without: Option<String>,
     /// audit: fail where the ledger costs reads at 1,000 a second more than it may, or anything far more.
+    /// search: fail where a kind of search takes more times its floor than it may or fails, where a costly
+    /// client holds back others, or where the index takes more room than it may.
     #[arg(long)]
     pub bounded: bool,
     /// audit: rows that the ledger is filled up to before events are searched for.
@@ -264,6 +266,7 @@ struct Bench {
 /// [`BenchError`]; requests that fail during a measurement are counted, not errors.
 pub async fn run(args: BenchArgs, config: &Config, origin: &Origin) -> Result<(), BenchError> {
     only::refuse_without_parts(&args.only, args.work)?;
+    refuse_without_bounds(&args)?;
     if args.work == Work::Validate {
         return validate::run(&args);
     }
@@ -281,6 +284,24 @@ pub async fn run(args: BenchArgs, config: &Config, origin: &Origin) -> Result<()
             Box::pin(measure(args, base, (config, origin))).await
         }
     }
+}
+
+/// Refuses to judge where there is nothing to judge by, which would always be kept.
+///
+/// # Errors
+/// [`BenchError::Arguments`].
+fn refuse_without_bounds(args: &BenchArgs) -> Result<(), BenchError> {
+    if !args.bounded {
+        return Ok(());
+    }
+    let refused = match (args.work, &args.database) {
+        (Work::Audit, _) | (Work::Search, Some(_)) => return Ok(()),
+        (Work::Search, None) => {
+            "--bounded: a search is judged by its floor, so name the --database".to_owned()
+        }
+        (work, _) => format!("--bounded: nothing that {} measures is judged", work.name()),
+    };
+    Err(BenchError::Arguments(refused))
 }
 
 async fn measure(

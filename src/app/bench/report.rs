@@ -128,6 +128,14 @@ impl Report {
             let has_both = |floor: &f64| *floor > 0.0 && row.p50_ms > 0.0;
             let times_floor = floor_p50_ms.filter(has_both).map(|floor| row.p50_ms / floor);
             row.search = Some(SearchRow { found, floor_p50_ms, times_floor, goal });
+            let who = format!("{what}, {clients} clients");
+            if let Some(times) = times_floor.filter(|times| *times > goal) {
+                self.refused.push(format!("{who}: {times:.2} times the floor, at most {goal:.0}"));
+            }
+            // What failed has no time.
+            if row.failures > 0 {
+                self.refused.push(format!("{who}: {} failed", row.failures));
+            }
         }
     }
 
@@ -179,6 +187,12 @@ impl Report {
 
     /// Tells what one client's costly searches do to others.
     pub(super) fn add_beside(&mut self, beside: Sharing) {
+        if beside.is_missed() {
+            let Sharing { what, times, goal, failures, .. } = &beside;
+            self.refused.push(format!(
+                "{what} beside a costly client: {times:.2} times as long, at most {goal:.0}; {failures} failed"
+            ));
+        }
         self.beside.push(beside);
     }
 
@@ -189,6 +203,12 @@ impl Report {
 
     /// Adds what has a bound.
     pub(super) fn figure(&mut self, figure: Figure) {
+        self.figures.push(figure);
+    }
+
+    /// Adds what has a bound, and refuses it where that is missed.
+    pub(super) fn bind(&mut self, figure: Figure) {
+        self.refused.extend(figure.missed());
         self.figures.push(figure);
     }
 
@@ -332,6 +352,7 @@ impl Row {
 mod tests {
     use std::time::Duration;
 
+    use super::super::figures::Bound;
     use super::super::load::Notes;
     use super::super::process::Used;
     use super::*;
@@ -386,5 +407,60 @@ mod tests {
         assert_eq!(lines[0], ["what", "at", "most", "1", "8"]);
         assert_eq!(lines[1], ["token", "3", "1.00", "8.00", "!"]);
         assert_eq!(lines[2], ["chain", "10", "5.00", "40.00", "!"]);
+        let refused = report.refuse_over().unwrap_err().to_string();
+        let expected = "more than it may be: token, 8 clients: 8.00 times the floor, at most 3; \
+                        chain, 8 clients: 40.00 times the floor, at most 10";
+        assert_eq!(refused, expected);
+    }
+
+    #[test]
+    fn what_a_search_may_be_counts_and_what_it_keeps_does_not() {
+        let report = || {
+            Report::new(Work::Search, "http://x", None, &Meter { server: None, postmaster: None })
+        };
+        let cases: [(fn(&mut Report), &str); 6] = [
+            (|it| it.bind(Figure::new("room", 1.5, "times", Bound::AtMost(1.5))), ""),
+            (
+                |it| it.bind(Figure::new("room", 2.5, "times", Bound::AtMost(1.5))),
+                "room: 2.50 times, at most 1.5",
+            ),
+            (|it| it.figure(Figure::new("told", 2.5, "times", Bound::AtMost(1.5))), ""),
+            (|it| it.add_beside(sharing(1.5)), ""),
+            (
+                |it| it.add_beside(sharing(2.5)),
+                "the mix beside a costly client: 2.50 times as long, at most 2; 0 failed",
+            ),
+            (
+                |it| it.add_search(1, "token", &Measured::nothing(failed()), (0.0, 3.0), None),
+                "token, 1 clients: 1 failed",
+            ),
+        ];
+        for (add, expected) in cases {
+            let mut report = report();
+            add(&mut report);
+            let refused = report.refuse_over().err().map(|error| error.to_string());
+            let refused = refused.unwrap_or_default();
+            assert_eq!(refused.trim_start_matches("more than it may be: "), expected);
+        }
+    }
+
+    fn failed() -> Notes {
+        let mut notes = Notes::default();
+        notes.failure("GET /x: 500".to_owned());
+        notes
+    }
+
+    fn sharing(times: f64) -> Sharing {
+        Sharing {
+            what: "the mix",
+            clients: 8,
+            costly: Vec::new(),
+            is_another_address: true,
+            alone_p99_ms: 10.0,
+            beside_p99_ms: 10.0 * times,
+            failures: 0,
+            times,
+            goal: 2.0,
+        }
     }
 }

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
+use super::figures::{Bound, Figure};
 use super::load::{Interaction, Measured, Notes, measure};
 use super::{Bench, BenchError, Only};
 use crate::fhir::json::{Value, parse};
@@ -47,7 +48,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
     queries.push(deep(bench).await?);
     queries.extend(kinds::queries(&known));
     queries.extend(mix::without_totals(&queries));
-    let known = queries.iter().map(|query| query.name).chain([beside::NAME]);
+    let known = queries.iter().map(|query| query.name).chain([beside::NAME, room::NAME]);
     let only = Only::of(&bench.args.only, &known.collect::<Vec<_>>())?;
     // What is costly is found among all.
     if !only.wants(beside::NAME) {
@@ -78,9 +79,14 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
     };
     bench.floor = floor;
     outcome?;
-    if let Some(floor) = &bench.floor {
-        for line in room::told(floor).await? {
+    if let Some(floor) = bench.floor.as_ref().filter(|_| only.wants(room::NAME)) {
+        let (lines, times) = room::told(floor).await?;
+        for line in lines {
             bench.report.note(line);
+        }
+        if let Some(times) = times {
+            let figure = Figure::new(room::WHAT, times, "times", Bound::AtMost(room::MOST));
+            bench.report.bind(figure);
         }
     }
     if only.wants(beside::NAME) {

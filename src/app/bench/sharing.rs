@@ -26,12 +26,16 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
+    /// Whether the goal is missed.
+    pub(super) fn is_missed(&self) -> bool {
+        // What failed was not quick; and without a time nothing was measured.
+        self.times > self.goal || self.failures > 0 || self.times == 0.0
+    }
+
     /// The figures in sentences, with a mark where they miss the goal.
     pub(super) fn told(&self) -> String {
         let Self { what, clients, alone_p99_ms, beside_p99_ms, failures, times, goal, .. } = self;
-        // What failed was not quick; and without a time nothing was measured.
-        let is_missed = times > goal || *failures > 0 || *times == 0.0;
-        let mark = if is_missed { " !" } else { "" };
+        let mark = if self.is_missed() { " !" } else { "" };
         let costly = self.costly.join("; ");
         let from = if self.is_another_address {
             ""

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::floor::{Floor, Statement};
 use super::linked::{bodies, linked_sets};
-use super::{BenchArgs, Origin, Work, run};
+use super::{BenchArgs, Origin, Work, refuse_without_bounds, run};
 use crate::app::postgres::Private;
 use crate::config::Config;
 use crate::fhir::json::{Value, parse};
@@ -103,21 +103,8 @@ async fn serve(mut stream: TcpStream, kept: Kept) {
     }
 }
 
-/// Runs `work` against such a server and gives the results.
-async fn results(work: Work) -> Value<'static> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}/fhir", listener.local_addr().unwrap());
-    let kept = Kept::default();
-    let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(async move {
-        let mut clients = tokio::task::JoinSet::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            clients.spawn(serve(stream, Arc::clone(&kept)));
-        }
-    });
-    let name = format!("kiln-bench-{work:?}-{}.json", std::process::id());
-    let path = std::env::temp_dir().join(name);
-    let args = BenchArgs {
+fn args(work: Work, base: String) -> BenchArgs {
+    BenchArgs {
         without: None,
         bounded: false,
         rows: 0,
@@ -138,14 +125,34 @@ async fn results(work: Work) -> Value<'static> {
         feed: ([127, 0, 0, 1], 2575).into(),
         messages: None,
         quiet_floor: Vec::new(),
-        only: match work {
-            Work::Search => {
-                ["code sorted, popular", "count of a token", "token:not"].map(str::to_owned).into()
-            }
-            _ => Vec::new(),
-        },
+        only: Vec::new(),
         header: Vec::new(),
+        json: None,
+    }
+}
+
+/// Runs `work` against such a server and gives the results.
+async fn results(work: Work) -> Value<'static> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/fhir", listener.local_addr().unwrap());
+    let kept = Kept::default();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
+        let mut clients = tokio::task::JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            clients.spawn(serve(stream, Arc::clone(&kept)));
+        }
+    });
+    let name = format!("kiln-bench-{work:?}-{}.json", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let only: &[&str] = match work {
+        Work::Search => &["code sorted, popular", "count of a token", "token:not"],
+        _ => &[],
+    };
+    let args = BenchArgs {
+        only: only.iter().map(|name| (*name).to_owned()).collect(),
         json: Some(path.clone()),
+        ..args(work, base)
     };
     run(args, &Config::load(None, &[]).unwrap(), &Origin::default()).await.unwrap();
     let text = std::fs::read(&path).unwrap();
@@ -195,32 +202,25 @@ async fn a_server_that_is_not_there_is_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let args = BenchArgs {
-        without: None,
-        bounded: false,
-        rows: 0,
-        concepts: 0,
-        work: Work::Read,
-        base: Some(format!("http://{address}/fhir")),
-        clients: vec![1],
-        seconds: 1,
-        database: None,
-        postgres_bin: None,
-        pid: None,
-        resources: 1,
-        patients: 1,
-        seed: 1,
-        pack: Vec::new(),
-        profile: Vec::new(),
-        data: Vec::new(),
-        feed: ([127, 0, 0, 1], 2575).into(),
-        messages: None,
-        quiet_floor: Vec::new(),
-        only: Vec::new(),
-        header: Vec::new(),
-        json: None,
-    };
+    let args = args(Work::Read, format!("http://{address}/fhir"));
     assert!(run(args, &Config::load(None, &[]).unwrap(), &Origin::default()).await.is_err());
+}
+
+#[test]
+fn what_has_no_bounds_cannot_be_held_to_them() {
+    for (work, database, is_judged) in [
+        (Work::Audit, None, true),
+        (Work::Search, Some("dbname=x"), true),
+        (Work::Search, None, false),
+        (Work::Read, Some("dbname=x"), false),
+        (Work::V2, None, false),
+    ] {
+        let database = database.map(str::to_owned);
+        let mut args = BenchArgs { database, bounded: true, ..args(work, String::new()) };
+        assert_eq!(refuse_without_bounds(&args).is_ok(), is_judged, "{work:?}");
+        args.bounded = false;
+        assert!(refuse_without_bounds(&args).is_ok(), "{work:?}");
+    }
 }
 
 #[tokio::test]

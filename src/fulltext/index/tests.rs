@@ -103,7 +103,16 @@ fn each_field_has_its_own_words() {
     for (field, query, expected) in [
         (FullTextField::Narrative, "heart", &[2, 3][..]),
         (FullTextField::Narrative, "chronic", &[3]),
-        (FullTextField::Content, "chronic", &[]),
+        // The narrative is content too, and a query may be spread over both.
+        (FullTextField::Content, "chronic", &[3]),
+        (FullTextField::Content, "chronic anna", &[3]),
+        (FullTextField::Content, "\"chronic heart\"", &[3]),
+        // Side by side in one of both only.
+        (FullTextField::Content, "\"chronic anna\"", &[]),
+        (FullTextField::Content, "anna -chronic", &[1]),
+        (FullTextField::Content, "-chronic", &[1, 2, 4]),
+        (FullTextField::Content, "chron* OR street", &[1, 3]),
+        (FullTextField::Narrative, "street", &[]),
         (parameter("code"), "heart -failure", &[3]),
         (parameter("code"), "hea*", &[2, 3]),
         (parameter("code"), "\"heart failure\"", &[2]),
@@ -122,7 +131,8 @@ fn types_and_limit_narrow_and_the_best_comes_first() {
     let folder = Folder::new("types");
     let index = FullText::open(folder.options()).unwrap();
     let mut changes = samples();
-    changes.push(change(5, ResourceType::OBSERVATION, "", &["heart heart heart"]));
+    let hearts = "heart heart heart";
+    changes.push(change(5, ResourceType::OBSERVATION, hearts, &[hearts]));
     index.apply(&changes, HERE).unwrap();
     let content = FullTextField::Content;
     let patients = index.search(&content, "anna", &[ResourceType::PATIENT], 10).unwrap();
@@ -132,6 +142,23 @@ fn types_and_limit_narrow_and_the_best_comes_first() {
     assert_eq!(hearts[0], (5, 1.0));
     assert!(hearts[1..].iter().all(|(_, score)| (0.0..1.0).contains(score)), "{hearts:?}");
     assert_eq!(index.search(&content, "heart", &[], 2).unwrap().len(), 2);
+}
+
+#[test]
+fn a_narrative_that_repeats_the_rest_makes_nothing_fit_better() {
+    let folder = Folder::new("repeats");
+    let index = FullText::open(folder.options()).unwrap();
+    let of = ResourceType::OBSERVATION;
+    let heart = &["Heart failure"];
+    let changes = [
+        change(1, of, "Heart failure", heart),
+        change(2, of, "Acute failure", heart),
+        change(3, of, "Heart failure", &["Acute failure"]),
+    ];
+    index.apply(&changes, HERE).unwrap();
+    let hits = index.search(&FullTextField::Content, "heart", &[], 10).unwrap();
+    assert_eq!(hits.len(), 3);
+    assert!(hits.iter().all(|(_, score)| *score > 0.999), "{hits:?}");
 }
 
 #[test]
@@ -284,8 +311,10 @@ fn a_beginning_at_the_end_of_several_words_stands_for_all_of_them_or_is_refused(
     for query in ["big-w*", "acute -big-w*"] {
         let refused = index.search(&narrative, query, &[], 10);
         assert!(matches!(refused, Err(FullTextError::TooCostly(_))), "{query}: {refused:?}");
-        let refused = index.keys(&narrative, query, &[], 10);
-        assert!(matches!(refused, Err(FullTextError::TooCostly(_))), "{query}: {refused:?}");
+        for field in [&narrative, &FullTextField::Content] {
+            let refused = index.keys(field, query, &[], 10);
+            assert!(matches!(refused, Err(FullTextError::TooCostly(_))), "{query}: {refused:?}");
+        }
     }
     assert_eq!(found(&index, &narrative, "big-w99*"), [2]);
     // One word alone stands for however many.

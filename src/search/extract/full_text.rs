@@ -4,6 +4,8 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html#text> (`_text`, `_content`; rest 4.164)
 
+use std::borrow::Cow;
+
 use crate::fhir::codec::xml::html_entity;
 use crate::fhir::json::Value;
 
@@ -12,19 +14,26 @@ use crate::fhir::json::Value;
 pub struct FullText<'v> {
     /// For `_text`: what the narrative shows, without markup; `None` when there is none.
     pub narrative: Option<String>,
-    /// For `_content`: every string of the resource but those of the narrative's markup, of
-    /// `resourceType`, and of the content of attachments.
-    pub content: Vec<&'v str>,
+    /// For `_content`, beside the narrative: every string of the resource but `resourceType` and the
+    /// content of attachments; of further narratives (sections, what is contained) what they show.
+    pub content: Vec<Cow<'v, str>>,
 }
 
 /// The texts of a resource; those of contained resources are among the content.
 pub fn full_text<'v>(resource: &'v Value<'v>) -> FullText<'v> {
+    let own = resource.get("text").and_then(|text| text.str_at("div"));
     let mut content = Vec::new();
     // A loop over a list of its own: a document may be deeper than the stack likes.
     let mut rest = vec![("", resource)];
     while let Some((name, value)) = rest.pop() {
         match value {
-            Value::String(text) if !is_opaque(name) => content.push(&**text),
+            // The narrative of the resource itself has a place of its own.
+            Value::String(text) if name == "div" => {
+                let further =
+                    own.is_none_or(|own| !std::ptr::eq(own, &**text)).then(|| words(text));
+                content.extend(further.filter(|text| !text.is_empty()).map(Cow::Owned));
+            }
+            Value::String(text) if !is_opaque(name) => content.push(Cow::Borrowed(&**text)),
             Value::Array(items) => rest.extend(items.iter().rev().map(|item| (name, item))),
             Value::Object(object) => {
                 let start = rest.len();
@@ -34,14 +43,13 @@ pub fn full_text<'v>(resource: &'v Value<'v>) -> FullText<'v> {
             Value::Bool(_) | Value::Null | Value::Number(_) | Value::String(_) => {}
         }
     }
-    let div = resource.get("text").and_then(|text| text.str_at("div"));
-    let narrative = div.map(words).filter(|text| !text.is_empty());
+    let narrative = own.map(words).filter(|text| !text.is_empty());
     FullText { narrative, content }
 }
 
-/// Properties whose strings are no words: markup, base64, the name of the type.
+/// Properties whose strings are no words: base64, the name of the type.
 fn is_opaque(name: &str) -> bool {
-    matches!(name, "data" | "div" | "resourceType")
+    matches!(name, "data" | "resourceType")
 }
 
 /// The text between the tags, entities resolved, each run of white space one space.
@@ -124,5 +132,16 @@ mod tests {
         assert_eq!(found.narrative.as_deref(), Some("Hi"));
         assert_eq!(found.content, ["generated", "Acme", "me", "Ann", "Lee", "Shaw"]);
         assert_eq!(full_text(&Value::Null), FullText::default());
+    }
+
+    #[test]
+    fn further_narratives_are_content_by_what_they_show() {
+        let json = r#"{"resourceType":"Composition","text":{"div":"<div>Hi</div>"},
+            "contained":[{"resourceType":"Patient","text":{"div":"<div>I &amp; me</div>"}}],
+            "section":[{"title":"Plan","text":{"div":"<div><b>Hi</b></div>"}},{"text":{"div":"<div/>"}}]}"#;
+        let composition = parse(json.as_bytes()).expect("JSON");
+        let found = full_text(&composition);
+        assert_eq!(found.narrative.as_deref(), Some("Hi"));
+        assert_eq!(found.content, ["I & me", "Plan", "Hi"]);
     }
 }

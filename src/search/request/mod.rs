@@ -282,7 +282,7 @@ pub struct Test {
 /// Where words are looked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FullTextField {
-    /// All strings of the resource.
+    /// All strings of the resource, and what its narratives show.
     Content,
     /// What the narrative shows.
     Narrative,

@@ -241,9 +241,14 @@ impl Store {
                 ..EventsPage::default()
             };
             patients.extend(self.follow(&mut with, &events.along, permit).await?);
-            known.extend(page.included.iter().map(|version| version.identity.clone()));
-            let more = with.included.into_iter();
-            page.included.extend(more.filter(|version| !known.contains(&version.identity)));
+            // Another version of the same may be there, which a reference names.
+            let is_new = |version: &Version| {
+                let is_it =
+                    |it: &Version| it.version == version.version && it.identity == version.identity;
+                !known.contains(&version.identity) && !page.included.iter().any(is_it)
+            };
+            let more: Vec<Version> = with.included.into_iter().filter(is_new).collect();
+            page.included.extend(more);
             page.is_included_cut |= with.is_included_cut;
         }
         patients.sort_unstable();

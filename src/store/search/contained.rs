@@ -50,7 +50,7 @@ impl<'gate> Search<'_, 'gate> {
         }
         let sort = if request.sort.is_empty() { NEWEST } else { &request.sort };
         let (filters, limit) = (conjuncts(self.filters), paging.count + 1);
-        let all = all_of(&every, true);
+        let all = all_of(&every, false);
         let keys = compiler
             .within(true, |it| it.sorted(sort, (&all, self.types), at, (limit, &filters)))?;
         let columns = format!("NULL::bigint, {WITH_BODIES}");

@@ -3,12 +3,12 @@
 //! Where a match refers to is read from its body, and the targets of a round are looked up by one
 //! statement for as many as may come; what refers to a match is found by the hash of the reference.
 //! Rounds after the first follow what is iterated, from what the round before found. Each resource comes
-//! once, so circles end; the request's [`AlongLimits`] and [`MOST_PASSED`] bound the rest, and what a bound leaves out
-//! is told.
+//! once, and once in each other version that a reference names, so circles end; the request's
+//! [`AlongLimits`] and [`MOST_PASSED`] bound the rest, and what a bound leaves out is told.
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html#include>, rest 4.196 to 4.212
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use crate::access::interaction::Kind;
 use crate::access::{Disclosed, Permit};
@@ -29,10 +29,12 @@ use super::atom::Parameter;
 use super::frames::{Asking, Ran, permitted};
 use super::reach::shared::may_tell;
 
+mod known;
 mod statement;
 
 pub(in crate::store) use statement::STATEMENTS;
 
+use known::Known;
 use statement::{Referring, by_identity, old_versions};
 
 /// Rows that one statement reads of what a canonical may mean.
@@ -72,8 +74,7 @@ pub(in crate::store) async fn included(
     let parameters = store.parameters()?;
     let hasher = store.hasher();
     let run = Run { store, parameters: &parameters, hasher, reader, ran, permit };
-    let known = matches.iter().map(|version| version.identity.clone()).collect();
-    let mut found = Found::beside(known, most);
+    let mut found = Found::beside(Known::of(matches), most);
     let mut wanted = Wanted::default();
     for version in matches {
         wanted.add(version, includes, &run)?;
@@ -227,8 +228,7 @@ impl Wanted {
 
 /// What was found so far.
 struct Found {
-    /// The matches and what came along: no resource twice.
-    known: HashSet<Identity>,
+    known: Known,
     included: Included,
     /// How many may come along.
     most: usize,
@@ -237,7 +237,7 @@ struct Found {
 }
 
 impl Found {
-    fn beside(known: HashSet<Identity>, most: usize) -> Self {
+    fn beside(known: Known, most: usize) -> Self {
         Self { known, included: Included::default(), most, passed: 0 }
     }
 
@@ -252,15 +252,25 @@ impl Found {
         self.included.is_cut |= self.passed > MOST_PASSED;
     }
 
-    /// Adds a resource as the caller of `run` is shown it.
+    /// Adds a resource as it is now, as the caller of `run` is shown it.
     fn add(&mut self, found: Current, run: &Run<'_, '_>) -> Result<(), Error> {
+        self.add_version(found, true, run)
+    }
+
+    fn add_version(
+        &mut self,
+        found: Current,
+        is_current: bool,
+        run: &Run<'_, '_>,
+    ) -> Result<(), Error> {
+        if !self.known.lacks(&found.version, is_current) {
+            return Ok(());
+        }
         if self.included.versions.len() >= self.most {
-            self.included.is_cut |= !self.known.contains(&found.version.identity);
+            self.included.is_cut = true;
             return Ok(());
         }
-        if !self.known.insert(found.version.identity.clone()) {
-            return Ok(());
-        }
+        self.known.note(&found.version, is_current);
         let found = (found.version, found.patients);
         let (version, patients) = run.store.cut_by(found, Kind::SearchType, run.permit)?;
         self.included.disclosed.patients.extend(patients);
@@ -325,11 +335,11 @@ impl<'gate> Run<'_, 'gate> {
         targets: Vec<(Identity, Option<VersionId>)>,
         found: &mut Found,
     ) -> Result<(), Error> {
-        let is_new = |(identity, _): &(Identity, _)| !found.known.contains(identity);
+        let is_new = |(of, version): &(Identity, Option<VersionId>)| !found.known.has(of, *version);
         let mut targets: Vec<_> = targets.into_iter().filter(is_new).collect();
-        // A reference to no version is to the current one, whatever others name.
+        // A reference to no version comes first: it is to the current one, whatever others name.
         targets.sort_unstable();
-        targets.dedup_by(|other, one| other.0 == one.0);
+        targets.dedup();
         let by_type = targets.into_iter().map(|target| (target.0.resource_type, target));
         for (frame, targets) in permitted(self.permit, Kind::SearchType, by_type)? {
             let mut old: Vec<(Identity, VersionId)> = Vec::new();
@@ -338,22 +348,22 @@ impl<'gate> Run<'_, 'gate> {
                 if found.included.is_cut {
                     return Ok(());
                 }
-                let versions: HashMap<&Identity, Option<VersionId>> =
-                    targets.iter().map(|(identity, version)| (identity, *version)).collect();
-                let hashes: Vec<i64> = versions
-                    .keys()
-                    .map(|identity| self.hasher.identity(identity.resource_type, &identity.id))
+                let mut hashes: Vec<i64> = targets
+                    .iter()
+                    .map(|(of, _)| self.hasher.identity(of.resource_type, &of.id))
                     .collect();
+                // Versions of one stand side by side.
+                hashes.dedup();
                 let resources = by_identity(&hashes, &frame, self.at()).await?;
-                let mut current_versions: HashMap<Identity, Current> = resources
+                let current_versions: HashMap<Identity, Current> = resources
                     .into_iter()
                     .map(|resource| (resource.version.identity.clone(), resource))
                     .collect();
                 for (identity, version) in targets {
-                    match (current_versions.remove(identity), version) {
-                        (Some(resource), None) => found.add(resource, self)?,
+                    match (current_versions.get(identity), version) {
+                        (Some(resource), None) => found.add(resource.clone(), self)?,
                         (Some(resource), Some(version)) if resource.version.version == *version => {
-                            found.add(resource, self)?;
+                            found.add_version(resource.clone(), false, self)?;
                         }
                         // Old versions are shown to who may see the current one.
                         (current, Some(version))
@@ -377,11 +387,13 @@ impl<'gate> Run<'_, 'gate> {
         reach: Option<&[i64]>,
         found: &mut Found,
     ) -> Result<(), Error> {
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        for version in old_versions(wanted, reach, self.at()).await? {
-            found.add(version, self)?;
+        for wanted in wanted.chunks(found.most.saturating_add(1).clamp(FEWEST, HASHES)) {
+            if found.included.is_cut {
+                return Ok(());
+            }
+            for version in old_versions(wanted, reach, self.at()).await? {
+                found.add_version(version, false, self)?;
+            }
         }
         Ok(())
     }

@@ -26,13 +26,16 @@ use super::compile::{Compiler, Row};
 use super::source::{Rows, Source, every};
 use super::sql::Cond;
 
+mod all;
 mod first;
 mod grouped;
 mod score;
 mod ties;
 
+pub(super) use all::all_of;
 pub(super) use score::score;
 
+use all::candidates;
 use score::ranked;
 use ties::Ordered;
 
@@ -465,22 +468,6 @@ fn walk(source: &Source, rest: &Cond, stretch: &Stretch, column: &str, limit: u3
         "SELECT {distinct}x.o, x.rid FROM {each} CROSS JOIN LATERAL ({rows}) x \
          ORDER BY x.o {way}, x.rid {way} LIMIT {limit}"
     )
-}
-
-/// All that a query of keys finds, as [`candidates`] has it.
-pub(super) fn all_of(every: &str, has_duplicates: bool) -> (String, String) {
-    let (most, distinct) = (MAX_SORTED + 1, if has_duplicates { "DISTINCT " } else { "" });
-    (
-        format!("c AS MATERIALIZED (SELECT {distinct}e.rid FROM ({every} LIMIT {most}) e), "),
-        "SELECT count(*) FROM c".to_owned(),
-    )
-}
-
-/// The keys of all that is sorted, as a table called `c`, and a query of how many they are: 0 when
-/// they are not all matches.
-fn candidates(source: &Source, rest: &Cond) -> (String, String) {
-    let rid = format!("{} AS rid", source.row.rid);
-    all_of(&every(source, &rid, rest), source.has_duplicates)
 }
 
 /// A link that this server made when it put the same search in order by other keys.

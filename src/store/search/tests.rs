@@ -296,6 +296,15 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "Observation?code=8480-6&_sort=status,code",
+        "tokens",
+        // What has several rows counts once, and no row of it is left out before.
+        &[
+            "LIMIT 400000), c AS MATERIALIZED (SELECT DISTINCT e.rid FROM ca e), ",
+            "SELECT CASE WHEN (SELECT count(*) FROM ca) >= 400000 THEN 200001 ELSE count(*) END FROM c",
+        ],
+    ),
+    (
         "Patient?_sort=family,-birthdate",
         "resources by type",
         // What has no value is found by itself.

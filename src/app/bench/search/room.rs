@@ -4,6 +4,13 @@ use super::super::BenchError;
 use super::super::floor::Floor;
 use crate::store::maintenance::ROOM_OF_BODIES;
 
+/// Its name for `--only`.
+pub(super) const NAME: &str = "room of the index";
+/// What is bound of it.
+pub(super) const WHAT: &str = "bytes of the index for each byte of a body";
+/// How many times the text of the bodies the index may be at most.
+pub(super) const MOST: f64 = 1.5;
+
 /// The tables of the index with their indexes: name, bytes of the table, name and bytes of an index. None
 /// in a database of another server.
 const ROOMS: &str = "SELECT t.relname, pg_table_size(t.oid), i.relname, pg_relation_size(i.oid) \
@@ -27,17 +34,19 @@ struct Bodies {
     stored: u64,
 }
 
-/// What is to be told of the index; nothing where the database is no server's of this kind, or is empty.
+/// What is to be told of the index, and how many times the text of the bodies it is; nothing where the
+/// database is no server's of this kind, or is empty.
 ///
 /// # Errors
 /// [`BenchError::Database`]
-pub(super) async fn told(floor: &Floor) -> Result<Vec<String>, BenchError> {
+pub(super) async fn told(floor: &Floor) -> Result<(Vec<String>, Option<f64>), BenchError> {
     let rooms = rooms(&floor.sql(ROOMS).await?);
     if rooms.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     let bodies = bodies(&floor.sql(ROOM_OF_BODIES).await?);
-    Ok(bodies.map(|bodies| lines(&rooms, bodies)).unwrap_or_default())
+    let told = bodies.map(|bodies| (lines(&rooms, bodies), Some(times(&rooms, bodies))));
+    Ok(told.unwrap_or_default())
 }
 
 fn rooms(answer: &str) -> Vec<Room> {
@@ -67,6 +76,12 @@ impl Room {
     fn total(&self) -> u64 {
         self.bytes + self.indexes.iter().map(|(_, bytes)| bytes).sum::<u64>()
     }
+}
+
+/// How many times the text of the bodies the index is.
+fn times(rooms: &[Room], Bodies { count, text, .. }: Bodies) -> f64 {
+    let all: u64 = rooms.iter().map(Room::total).sum();
+    all as f64 / count as f64 / text as f64
 }
 
 fn lines(rooms: &[Room], Bodies { count, text, stored }: Bodies) -> Vec<String> {
@@ -115,6 +130,7 @@ mod tests {
         let all = "index in all: 4.5 MiB for 2048 resources, 2304 bytes each: 2.00 times the text of a \
                    body (1152 bytes), 4.00 times what is stored of it (576)";
         assert_eq!(told[2], all);
+        assert!((times(&found, of) - 2.0).abs() < 1e-9);
         assert_eq!(rooms(""), []);
         for empty in ["", "0||", "5||\n"] {
             assert_eq!(bodies(empty), None, "{empty:?}");

@@ -24,6 +24,10 @@ use super::super::source::{Source, every};
 use super::super::sql::Cond;
 use super::MAX_SORTED;
 
+mod index;
+
+use index::{Index, indexes};
+
 /// From this length on a text may be longer than what the order knows of it.
 const CUT: usize = 253;
 /// Up to so many resources without a value are sorted where only their keys order them.
@@ -40,6 +44,8 @@ struct Walk {
     /// The column that is walked by.
     column: String,
     rid: String,
+    /// Whether a resource may come twice within one walk.
+    is_twice: bool,
 }
 
 /// Where the walks begin, and which way they go.
@@ -188,11 +194,12 @@ impl Compiler<'_, '_> {
         filters: &[&Filter],
     ) -> Result<Parts, Error> {
         let (before, asked) = if_many(source);
-        let Source { each, table, condition, row, .. } = self.updated_rows(&source.row.types);
+        let Source { each, table, condition, row, has_more_rows: is_twice, .. } =
+            self.updated_rows(&source.row.types);
         let visible = self.visible(&row)?;
         let rest = Cond::all([asked, visible, self.every(filters, &row)?]);
         let (column, rid) = (row.ordered_by(), row.rid);
-        let walk = Walk { each, table, condition, column, rid };
+        let walk = Walk { each, table, condition, column, rid, is_twice };
         let walks = walk.stretches(&rest, way);
         Ok(Parts { before, walks, lacks: "false".to_owned(), by_key: None })
     }
@@ -270,25 +277,32 @@ impl Compiler<'_, '_> {
         is_descending: bool,
         types: &[ResourceType],
     ) -> (Walk, Row<'static>) {
-        let Index { table, column, key, counts, is_in } = index;
+        let Index { table, column, key, counts, is_in, rest } = index;
         let (alias, other, list) = (self.alias(), self.alias(), self.alias());
         let hashes = self.binds.longs(hashes.iter().copied());
         let sign = if is_descending { ">" } else { "<" };
         let counts = |alias: &str| counts.replace(HERE, &format!("{alias}."));
+        let place = |alias: &str| {
+            format!("({alias}.{key}, {alias}.h, {})", rest.replace(HERE, &format!("{alias}.")))
+        };
         let walk = Walk {
             each: Some(format!("unnest({hashes}) {list}(h)")),
             table: format!("{table} {alias}"),
-            // A resource has its place by the first of its values alone.
+            // A resource has its place by the first of its values alone, and by one row of that: a walk that
+            // came twice upon it would end before the page is full.
             condition: format!(
                 "{alias}.h = {list}.h AND {} AND {} AND NOT EXISTS (SELECT FROM {table} {other} \
                  WHERE {other}.rid = {alias}.rid AND {other}.h = ANY ({hashes}) AND {} \
-                 AND {other}.{key} {sign} {alias}.{key} OFFSET 0)",
+                 AND {} {sign} {} OFFSET 0)",
                 counts(&alias),
                 is_in.replace(HERE, &format!("{alias}.")),
                 counts(&other),
+                place(&other),
+                place(&alias),
             ),
             column: format!("{alias}.{column}"),
             rid: format!("{alias}.rid"),
+            is_twice: false,
         };
         (walk, Row::key(&alias, false, types.to_vec()))
     }
@@ -408,50 +422,6 @@ fn cast(kind: SearchType) -> &'static str {
     }
 }
 
-/// An index, and which rows are walked by it.
-struct Index {
-    table: &'static str,
-    /// The column that it is ordered by.
-    column: &'static str,
-    /// The column that the order goes by: the same for the rows that are walked.
-    key: &'static str,
-    /// Whether a row counts for the order.
-    counts: &'static str,
-    /// Whether it is one of those that are walked.
-    is_in: &'static str,
-}
-
-/// The indexes that have an order, each for a part of the values.
-fn indexes(kind: SearchType, is_descending: bool) -> &'static [Index] {
-    const DATES: &[Index] = &[Index {
-        table: "dat",
-        column: "lo",
-        key: "lo",
-        counts: "%row.lo > '-infinity'",
-        is_in: "true",
-    }];
-    const STRINGS: &[Index] = &[Index {
-        table: "str",
-        column: "v",
-        key: "v",
-        counts: "%row.exact IS NOT NULL",
-        is_in: "true",
-    }];
-    const LOW: &[Index] =
-        &[Index { table: "num", column: "lo", key: "lo", counts: "true", is_in: "true" }];
-    // Most numbers are exact, and ranges have an index of their own by their ends.
-    const HIGH: &[Index] = &[
-        Index { table: "num", column: "lo", key: "hi", counts: "true", is_in: "%row.lo = %row.hi" },
-        Index { table: "num", column: "hi", key: "hi", counts: "true", is_in: "%row.lo < %row.hi" },
-    ];
-    match kind {
-        SearchType::Date => DATES,
-        SearchType::String => STRINGS,
-        _ if is_descending => HIGH,
-        _ => LOW,
-    }
-}
-
 impl Walk {
     /// The rows of a source, where those have the primary date.
     fn of(source: &Source) -> Option<Self> {
@@ -462,34 +432,42 @@ impl Walk {
             condition: format!("{} AND {s} > '-infinity'", source.condition),
             column: s,
             rid: source.row.rid.clone(),
+            is_twice: source.has_more_rows,
         })
     }
 
     /// The queries of `rid, v, b`: of what is beside the value that the page begins at, and beyond it
     /// (`b`), which alone fills a page for sure.
     fn stretches(&self, rest: &Cond, way: &Way) -> Vec<String> {
-        let Self { each, table, condition, column, rid } = self;
+        let Self { each, table, condition, column, rid, is_twice } = self;
         let Way { from, is_descending, limit } = way;
         let (order, sign) = if *is_descending { ("DESC", "<") } else { ("ASC", ">") };
         let rest = rest.and();
-        let stretch = |bound: &str, end: &str, is_beyond: bool| {
-            let rows = format!(
-                "SELECT {rid} AS rid, {column} AS v, {is_beyond} AS b FROM {table} WHERE {condition}{bound}{rest}{end}"
-            );
-            match each {
-                None => format!("({rows})"),
-                Some(each) => {
-                    format!("(SELECT x.rid, x.v, x.b FROM {each} CROSS JOIN LATERAL ({rows}) x)")
-                }
+        let stretch = |rows: String| match each {
+            None => format!("({rows})"),
+            Some(each) => {
+                format!("(SELECT x.rid, x.v, x.b FROM {each} CROSS JOIN LATERAL ({rows}) x)")
             }
         };
-        let end = format!(" ORDER BY {column} {order} FETCH FIRST {limit} ROWS WITH TIES");
-        match from {
-            None => vec![stretch("", &end, true)],
-            Some(from) => vec![
-                stretch(&format!(" AND {column} = {from}"), " OFFSET 0", false),
-                stretch(&format!(" AND {column} {sign} {from}"), &end, true),
-            ],
-        }
+        let first = |bound: &str| {
+            let rows = format!("FROM {table} WHERE {condition}{bound}{rest}");
+            let end = format!("FETCH FIRST {limit} ROWS WITH TIES");
+            stretch(if *is_twice {
+                format!(
+                    "SELECT y.rid, y.v, true AS b FROM (SELECT DISTINCT {rid} AS rid, {column} AS v {rows} \
+                     ORDER BY v {order}, rid {order}) y ORDER BY y.v {order} {end}"
+                )
+            } else {
+                format!(
+                    "SELECT {rid} AS rid, {column} AS v, true AS b {rows} ORDER BY {column} {order} {end}"
+                )
+            })
+        };
+        let Some(from) = from else { return vec![first("")] };
+        let beside = format!(
+            "SELECT {rid} AS rid, {column} AS v, false AS b FROM {table} \
+             WHERE {condition} AND {column} = {from}{rest} OFFSET 0"
+        );
+        vec![stretch(beside), first(&format!(" AND {column} {sign} {from}"))]
     }
 }

@@ -22,6 +22,7 @@ use super::super::compile::{Compiler, Row};
 use super::super::source::{Source, every};
 use super::super::sql::Cond;
 use super::MAX_SORTED;
+use super::all::rows_of_all;
 
 /// Most codes of a parameter: each is one walk more. What has a value that is no code counts as one.
 const CODES: u32 = 4;
@@ -184,13 +185,19 @@ impl Compiler<'_, '_> {
 fn first_or_all(before: &str, is_open: &str, (source, rest): (&Source, &Cond)) -> (String, String) {
     let (rid, most) = (format!("{} AS rid", source.row.rid), MAX_SORTED + 1);
     let every = every(source, &rid, &Cond::all([Cond::sql(is_open), rest.clone()]));
+    let (rows, all, is_cut) = if source.has_duplicates {
+        let (rows, is_cut) = rows_of_all(&every);
+        (rows, "SELECT a.rid FROM ca a".to_owned(), format!(" OR {is_cut}"))
+    } else {
+        (String::new(), format!("({every} LIMIT {most})"), String::new())
+    };
     (
         format!(
-            "{before}c AS MATERIALIZED (SELECT DISTINCT e.rid FROM \
-             (SELECT w.rid FROM w UNION ALL ({every} LIMIT {most})) e), "
+            "{before}{rows}c AS MATERIALIZED (SELECT DISTINCT e.rid FROM \
+             (SELECT w.rid FROM w UNION ALL {all}) e), "
         ),
         format!(
-            "SELECT CASE WHEN (SELECT count(*) FROM w) >= {most} THEN {most} \
+            "SELECT CASE WHEN (SELECT count(*) FROM w) >= {most}{is_cut} THEN {most} \
              WHEN {is_open} THEN count(*) ELSE 0 END FROM c"
         ),
     )
