@@ -5,7 +5,7 @@
 //!
 //! | column | has |
 //! |---|---|
-//! | `v` | the text of the first part that is found by one, so that an index leads to few rows; else nothing |
+//! | `v` | the text of the first part that is found by one, then how the lower end of the first date or number sorts: an index leads to few rows |
 //! | `whole` | the parts as a JSON array of objects, in the order of the composite |
 //!
 //! | a part that is a | has |
@@ -23,6 +23,7 @@ use std::borrow::Cow;
 
 use crate::fhir::json::{Object, Value};
 use crate::fhir::{Instant, LogicalId, ResourceType};
+use crate::fhirpath::Decimal;
 use crate::search::extract::{IndexValue, QuantityValue, ReferenceValue};
 use crate::search::values::number::NumberRange;
 use crate::search::values::token::{Case, Code};
@@ -31,14 +32,24 @@ use crate::store::rows::Edge;
 
 use super::rows::{MAX_STRING, StringRow, ends};
 
+/// What stands between a text and the lower end behind it.
+pub(in crate::store) const BEFORE_END: char = '\u{1}';
+
+/// What is more than whatever may stand there.
+pub(in crate::store) const BEHIND_ENDS: char = '\u{2}';
+
 /// The row of one combination; `None` where a part has what no composite can be asked for: a contained
 /// resource, or the identifier of what is referred to.
 pub(super) fn row(hasher: &Hasher, h: i64, parts: &[IndexValue<'_>]) -> Option<StringRow> {
     let all: Option<Vec<_>> = parts.iter().map(|part| self::part(hasher, part)).collect();
-    let found_by = parts.iter().find_map(|part| found_by(hasher, part)).unwrap_or_default();
+    let text = parts.iter().find_map(|part| found_by(hasher, part)).unwrap_or_default();
+    let value = match parts.iter().find_map(lower_end) {
+        Some(end) => format!("{text}{BEFORE_END}{end}"),
+        None => text.into_owned(),
+    };
     Some(StringRow {
         h,
-        value: found_by.into_owned(),
+        value,
         exact: None,
         whole: Some(Value::Array(all?).to_text()),
     })
@@ -69,6 +80,28 @@ pub(in crate::store) fn moment(edge: Edge) -> i64 {
         Edge::Past => i64::MIN,
         Edge::At(instant) => instant.as_micros(),
         Edge::Future => i64::MAX,
+    }
+}
+
+/// A moment as a text that sorts as it does.
+pub(in crate::store) fn sorted_moment(edge: Edge) -> String {
+    format!("{:016x}", moment(edge).cast_unsigned() ^ (1 << 63))
+}
+
+/// A number as a text that sorts as it does; what differs in more digits than a float has may be the same.
+pub(in crate::store) fn sorted_number(number: Option<Decimal>) -> String {
+    let float = number.and_then(|number| number.to_string().parse().ok());
+    let bits = float.unwrap_or(f64::NEG_INFINITY).to_bits();
+    let is_negative = bits >> 63 == 1;
+    format!("{:016x}", if is_negative { !bits } else { bits ^ (1 << 63) })
+}
+
+/// The lower end of a part that has one.
+fn lower_end(value: &IndexValue<'_>) -> Option<String> {
+    match value {
+        IndexValue::Date(range) => Some(sorted_moment(range.low.map_or(Edge::Past, Edge::At))),
+        IndexValue::Number(range) => Some(sorted_number(range.low)),
+        _ => None,
     }
 }
 
@@ -151,7 +184,6 @@ fn cut(text: &str) -> &str {
 mod tests {
     use super::*;
     use crate::fhir::Canonical;
-    use crate::fhirpath::Decimal;
     use crate::search::values::date::DateRange;
     use crate::search::values::quantity::InBase;
 
@@ -184,12 +216,12 @@ mod tests {
         for (parts, value, whole) in [
             (
                 vec![IndexValue::Date(day), token("A", Case::Sensitive)],
-                "=A",
+                "=A\u{1}80000000000f4241",
                 r#"[{"l":"1000001","h":"9223372036854775807"},{"c":"=A","s":"urn:s"}]"#,
             ),
             (
                 vec![IndexValue::Number(five), IndexValue::Quantity(Box::new(quantity))],
-                "",
+                "\u{1}c014000000000000",
                 r#"[{"l":"5.0","h":"5.0"},{"l":"5.0","h":"5.0","s":"urn:u","c":"mg","bl":"-Infinity","bh":"5.0","b":"g"}]"#,
             ),
             (
@@ -207,6 +239,17 @@ mod tests {
             let whole = Some(whole.to_owned());
             assert_eq!((found.value.as_str(), found.whole), (value, whole), "{parts:?}");
         }
+    }
+
+    #[test]
+    fn lower_ends_sort_as_they_are() {
+        let moments = [i64::MIN + 1, -62_135_596_800_000_000, -1, 0, 1, i64::MAX];
+        let moments = moments.map(|it| sorted_moment(Edge::At(Instant::from_micros(it))));
+        assert!(moments.is_sorted() && sorted_moment(Edge::Past) < moments[0], "{moments:?}");
+        let numbers = ["-1e30", "-5", "-0.1", "0", "1e-40", "0.1", "5", "5.01", "100", "1e30"];
+        let numbers = numbers.map(|it| sorted_number(Decimal::parse(it)));
+        assert!(numbers.is_sorted() && sorted_number(None) < numbers[0], "{numbers:?}");
+        assert_eq!(sorted_number(Decimal::parse("-0.0")), sorted_number(Decimal::parse("0")));
     }
 
     #[test]

@@ -116,14 +116,7 @@ impl Compiler<'_, '_> {
         if !self.is_primary(&test.parameters, &row.types) {
             return (None, None);
         }
-        let (low, high) = ends(range);
-        match prefix {
-            Prefix::Eq => (Some(low), Some(high)),
-            Prefix::Sa => (Some(high), None),
-            Prefix::Eb | Prefix::Lt => (None, Some(low)),
-            Prefix::Ap | Prefix::Le => (None, Some(high)),
-            Prefix::Ge | Prefix::Gt | Prefix::Ne => (None, None),
-        }
+        lower_bounds(*prefix, range)
     }
 
     /// A bound of `s` where a test of the primary date asks for what ends at a moment or later, for
@@ -208,6 +201,18 @@ fn ends(range: &DateRange) -> (Edge, Edge) {
     let low = range.low.map_or(Edge::Past, Edge::At);
     let high = range.high.map_or(Edge::Future, Edge::At);
     (low, high)
+}
+
+/// Bounds of the lower end of what compares so: from, and up to.
+pub(super) fn lower_bounds(prefix: Prefix, range: &DateRange) -> (Option<Edge>, Option<Edge>) {
+    let (low, high) = ends(range);
+    match prefix {
+        Prefix::Eq => (Some(low), Some(high)),
+        Prefix::Sa => (Some(high), None),
+        Prefix::Eb | Prefix::Lt => (None, Some(low)),
+        Prefix::Ap | Prefix::Le => (None, Some(high)),
+        Prefix::Ge | Prefix::Gt | Prefix::Ne => (None, None),
+    }
 }
 
 /// Conditions that an index serves each, for those that go by both ends. A row may meet several.

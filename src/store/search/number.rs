@@ -177,6 +177,17 @@ pub(super) fn compare(prefix: Prefix, asked: &Asked, low: &str, high: &str, bind
     }
 }
 
+/// Bounds of the lower end of what compares so: from, and up to.
+pub(super) fn lower_bounds(prefix: Prefix, asked: &Asked) -> (Option<Decimal>, Option<Decimal>) {
+    match prefix {
+        Prefix::Ap => (None, Some(asked.about.1)),
+        Prefix::Eb | Prefix::Le | Prefix::Lt => (None, Some(asked.value)),
+        Prefix::Eq => (Some(asked.low), Some(asked.high)),
+        Prefix::Ge | Prefix::Gt | Prefix::Ne => (None, None),
+        Prefix::Sa => (Some(asked.value), None),
+    }
+}
+
 /// Conditions that an index serves each, for those that go by the upper end: most rows are exact,
 /// and ranges have an index of their own. A row may meet both.
 fn parts(prefix: Prefix, asked: &Asked, binds: &mut Binds) -> Vec<String> {

@@ -1,8 +1,9 @@
 //! Composites of which one row has all parts: any parts in any order, which hold for one element.
 //!
-//! The row is found by the text of the first part that has one, as far as the question names it; the
-//! parts are compared as JSON. So a search looks at the rows of one code, name or reference, and at all of
-//! the parameter's where there is none: like any other condition that no index answers.
+//! The row is found by the text of the first part that has one, as far as the question names it, and by
+//! the lower end of the first date or number behind that; then the parts are compared as JSON. So a search
+//! looks at the rows of one code, name or reference, and at all of the parameter's where there is none:
+//! like any other condition that no index answers.
 
 use crate::error::Error;
 use crate::search::request::compare::{
@@ -13,7 +14,9 @@ use crate::search::values::date::DateRange;
 use crate::search::values::number::Asked;
 use crate::search::values::token::Code;
 use crate::store::index::MAX_STRING;
-use crate::store::index::combination::{code_text, moment, target_text, text};
+use crate::store::index::combination::{
+    BEFORE_END, BEHIND_ENDS, code_text, moment, sorted_moment, sorted_number, target_text, text,
+};
 
 use super::super::atom::{Atom, HERE};
 use super::super::compile::Compiler;
@@ -42,13 +45,7 @@ impl Compiler<'_, '_> {
         for (at, asked) in parts.iter().enumerate() {
             all.push(self.part(asked, &format!("g.p->{at}"))?);
         }
-        let found_by = match parts.iter().find_map(|part| self.found_by(part)) {
-            Some(FoundBy::Any(texts)) => {
-                format!("{HERE}v = ANY ({}) AND ", self.binds.add(Bind::Texts(texts)))
-            }
-            Some(FoundBy::Begins(text)) => format!("{} AND ", range(&text, &mut self.binds)),
-            Some(FoundBy::Unknown) | None => String::new(),
-        };
+        let found_by = self.is_found_by(parts);
         // Texts of other rows are no JSON, whatever is asked of a row first.
         let is_here = self.binds.is_one_of(&format!("{HERE}h"), &hashes);
         let condition = format!(
@@ -57,6 +54,33 @@ impl Compiler<'_, '_> {
             all.join(" AND ")
         );
         Ok(Atom::value("str", hashes, condition))
+    }
+
+    /// The condition that an index serves (`.. AND `).
+    fn is_found_by(&mut self, parts: &[Comparison]) -> String {
+        let ends = parts.iter().find_map(lower_bounds);
+        let texts = match parts.iter().find_map(|part| self.found_by(part)) {
+            Some(FoundBy::Any(texts)) => texts,
+            Some(FoundBy::Begins(text)) => {
+                return format!("{} AND ", range(&text, &mut self.binds));
+            }
+            Some(FoundBy::Unknown) => return String::new(),
+            None => vec![String::new()],
+        };
+        let Some((from, to)) = ends else {
+            return format!("{HERE}v = ANY ({}) AND ", self.binds.add(Bind::Texts(texts)));
+        };
+        let mut any = Vec::with_capacity(texts.len());
+        for text in texts {
+            let from = format!("{text}{BEFORE_END}{}", from.as_deref().unwrap_or_default());
+            let to = match &to {
+                Some(to) => format!("{text}{BEFORE_END}{to}"),
+                None => format!("{text}{BEHIND_ENDS}"),
+            };
+            let (from, to) = (self.binds.text(from), self.binds.text(to));
+            any.push(format!("({HERE}v >= {from} AND {HERE}v <= {to})"));
+        }
+        format!("({}) AND ", any.join(" OR "))
     }
 
     /// The condition that the part at `at` of a row is what is asked for.
@@ -231,6 +255,22 @@ impl Compiler<'_, '_> {
             },
             _ => return None,
         })
+    }
+}
+
+/// The texts between which the lower end of a part sorts that has one.
+fn lower_bounds(asked: &Comparison) -> Option<(Option<String>, Option<String>)> {
+    match asked {
+        Comparison::Date { prefix, range } => {
+            let (from, to) = date::lower_bounds(*prefix, range);
+            Some((from.map(sorted_moment), to.map(sorted_moment)))
+        }
+        Comparison::Number { prefix, asked } => {
+            let (from, to) = number::lower_bounds(*prefix, asked);
+            let sorted = |number| sorted_number(Some(number));
+            Some((from.map(sorted), to.map(sorted)))
+        }
+        _ => None,
     }
 }
 
