@@ -57,7 +57,10 @@ const PEOPLE: &[(&str, &str)] = &[
             "generalPractitioner":[{"reference":"Organization/p"}]"#,
     ),
     ("Patient/d", r#""gender":"male""#),
-    ("Observation/of-a", r#""status":"final","code":{"text":"t"},"subject":{"reference":"Patient/a"}"#),
+    (
+        "Observation/of-a",
+        r#""status":"final","code":{"text":"t"},"subject":{"reference":"Patient/a"}"#,
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,11 +139,8 @@ async fn parts_may_be_of_any_type_in_any_order() {
     // A version later it is another one.
     let older = r#"{"resourceType":"Patient","id":"a","gender":"male","birthDate":"1970-01-01"}"#;
     client.put("/Patient/a", older).await.expect(200);
-    check(
-        client,
-        &[("/Patient?born-as=1980$male", &[]), ("/Patient?born-as=1970$male", &["a"])],
-    )
-    .await;
+    check(client, &[("/Patient?born-as=1980$male", &[]), ("/Patient?born-as=1970$male", &["a"])])
+        .await;
 }
 
 /// Each part of another component, and a component that has all of them.

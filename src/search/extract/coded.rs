@@ -91,9 +91,7 @@ fn coded(paths: &[Path], language: Option<&str>) -> Option<Vec<Coded>> {
     let mut found = Vec::new();
     for (mut path, leaf) in ways(paths)? {
         let form = match leaf.kind {
-            Kind::Code => {
-                CodedForm::Code(leaf.system.as_deref().or(language).map(Into::into))
-            }
+            Kind::Code => CodedForm::Code(leaf.system.as_deref().or(language).map(Into::into)),
             Kind::CodeableConcept => {
                 path.push_str(".\"coding\"[*]");
                 CodedForm::Coding
@@ -154,7 +152,8 @@ mod tests {
         ] {
             let of = of.parse().expect("a type");
             let found = extractor.coded(of, code).unwrap_or_default();
-            let found: Vec<_> = found.iter().map(|it| format!("{} {:?}", it.path, it.form)).collect();
+            let found: Vec<_> =
+                found.iter().map(|it| format!("{} {:?}", it.path, it.form)).collect();
             assert_eq!(found.join(", "), expected, "{of} {code}");
         }
     }
@@ -162,7 +161,8 @@ mod tests {
     #[test]
     fn a_code_and_its_quantity_stand_in_one_element() {
         let extractor = r4();
-        let observation = extractor.measured(ResourceType::OBSERVATION, "combo-code-value-quantity");
+        let observation =
+            extractor.measured(ResourceType::OBSERVATION, "combo-code-value-quantity");
         let found = observation.expect("plain paths");
         let foci: Vec<&str> = found.iter().map(|it| &*it.path).collect();
         assert_eq!(foci, ["$", r#"$."component"[*]"#]);
@@ -181,7 +181,10 @@ mod tests {
             for composite in parameters.of(of).filter(|it| !it.is_experimental) {
                 let parts = &composite.components;
                 if parts.len() == 2 && is_measured(&parts[1].definition) {
-                    assert!(extractor.measured(of, &composite.code).is_some(), "{of} {composite:?}");
+                    assert!(
+                        extractor.measured(of, &composite.code).is_some(),
+                        "{of} {composite:?}"
+                    );
                     count += 1;
                 }
             }

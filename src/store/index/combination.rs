@@ -47,12 +47,7 @@ pub(super) fn row(hasher: &Hasher, h: i64, parts: &[IndexValue<'_>]) -> Option<S
         Some(end) => format!("{text}{BEFORE_END}{end}"),
         None => text.into_owned(),
     };
-    Some(StringRow {
-        h,
-        value,
-        exact: None,
-        whole: Some(Value::Array(all?).to_text()),
-    })
+    Some(StringRow { h, value, exact: None, whole: Some(Value::Array(all?).to_text()) })
 }
 
 /// A code as rows have it: its case is a part of it.
@@ -129,9 +124,9 @@ fn part(hasher: &Hasher, value: &IndexValue<'_>) -> Option<Value<'static>> {
         IndexValue::Token { system, code } => {
             Object::new().with("c", code_text(hasher, code)).with_some("s", system.map(kept))
         }
-        IndexValue::Uri(canonical) => Object::new()
-            .with("u", kept(canonical.url))
-            .with_some("v", canonical.version.map(kept)),
+        IndexValue::Uri(canonical) => {
+            Object::new().with("u", kept(canonical.url)).with_some("v", canonical.version.map(kept))
+        }
         IndexValue::Composite(_)
         | IndexValue::OfType { .. }
         | IndexValue::Position { .. }
@@ -166,9 +161,8 @@ fn found_by<'v>(hasher: &Hasher, value: &'v IndexValue<'_>) -> Option<Cow<'v, st
         IndexValue::Reference(ReferenceValue::Local { resource_type, id, .. }) => {
             Cow::Owned(target_text(*resource_type, id))
         }
-        IndexValue::Reference(ReferenceValue::Canonical(canonical)) | IndexValue::Uri(canonical) => {
-            text(hasher, canonical.url)
-        }
+        IndexValue::Reference(ReferenceValue::Canonical(canonical))
+        | IndexValue::Uri(canonical) => text(hasher, canonical.url),
         IndexValue::Reference(ReferenceValue::Url(url)) => text(hasher, url),
         IndexValue::String { folded, .. } => Cow::Borrowed(cut(folded)),
         IndexValue::Token { code, .. } => Cow::Owned(code_text(hasher, code)),

@@ -89,7 +89,7 @@ impl Compiler<'_, '_> {
                 atoms.push(self.two_numbers(((*prefix, asked), (*other, by)), &parameter));
                 Ok(())
             }
-            _ => Err(Error::internal("none of FHIR's own composites has such parts")),
+            _ => Err(Error::NotSupported("a composite of these parts has no index".to_owned())),
         }
     }
 

@@ -150,7 +150,13 @@ impl Compiler<'_, '_> {
 }
 
 /// The condition between the range in two columns and what is asked.
-pub(super) fn compare(prefix: Prefix, asked: &Asked, low: &str, high: &str, binds: &mut Binds) -> String {
+pub(super) fn compare(
+    prefix: Prefix,
+    asked: &Asked,
+    low: &str,
+    high: &str,
+    binds: &mut Binds,
+) -> String {
     let mut bound = |decimal: Decimal| number(&decimal.to_string(), binds);
     match prefix {
         Prefix::Ap => {

@@ -290,7 +290,8 @@ fn too_much_is_too_costly() {
 
 #[test]
 fn a_uri_whose_beginnings_are_looked_for_has_a_largest_length() {
-    let of_length = |length: usize| format!("ValueSet?url:above=http://a/{}", "x".repeat(length - 9));
+    let of_length =
+        |length: usize| format!("ValueSet?url:above=http://a/{}", "x".repeat(length - 9));
     assert_eq!(filters(&of_length(2_000)).len(), "url above ".len() + 2_000);
     let expected = "url:above: 2001 characters of a uri whose beginnings are looked for, more than the 2000 \
                     that are allowed";

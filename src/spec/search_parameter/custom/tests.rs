@@ -102,7 +102,8 @@ fn a_part_is_of_a_parameter_that_one_value_answers() {
         );
         let resource = parse(text.as_bytes()).expect("JSON");
         let faults = spec.search_parameters.faults(&resource, "x", &spec.schema);
-        let of_part = faults.iter().filter(|it| format!("{it:?}").contains("component[1].definition"));
+        let of_part =
+            faults.iter().filter(|it| format!("{it:?}").contains("component[1].definition"));
         assert_eq!(of_part.count(), expected, "{definition}: {faults:?}");
     }
 }

@@ -16,7 +16,8 @@ use super::super::number::compare;
 use super::super::token::coded::Place;
 
 /// A number from the JSON of a quantity; no error for what is none.
-const NUMBER: &str = "CASE WHEN jsonb_typeof(v->'value') = 'number' THEN (v->>'value')::numeric END";
+const NUMBER: &str =
+    "CASE WHEN jsonb_typeof(v->'value') = 'number' THEN (v->>'value')::numeric END";
 
 /// Less than lies between any two numbers that can be stored or asked for.
 const LEAST: &str = "1e-99";
@@ -39,7 +40,9 @@ impl Compiler<'_, '_> {
         let key = keys.iter().find(|key| key.resource_type == of);
         let places = key.and_then(|key| self.parameters.extractor.measured(of, &key.code));
         match (first, places) {
-            (Comparison::Token(first), Some(places)) => Ok(Element { first: first.clone(), places }),
+            (Comparison::Token(first), Some(places)) => {
+                Ok(Element { first: first.clone(), places })
+            }
             _ => Err(Error::NotSupported(
                 "a unit by its system alone is not offered for this composite".to_owned(),
             )),
@@ -79,7 +82,7 @@ impl Compiler<'_, '_> {
             if codes.is_empty() || amounts.is_empty() {
                 continue;
             }
-            let Place { home, document } = self.place(&measured.path);
+            let Place { home, document } = self.whole_of(&measured.path);
             let path = self.binds.text(&*measured.path);
             let (codes, amounts) = (codes.join(" OR "), amounts.join(" OR "));
             any.push(format!(

@@ -100,7 +100,7 @@ impl Compiler<'_, '_> {
         let asked = self.binds.text(&*code.text);
         // A language goes on behind a hyphen, a mime type behind a semicolon.
         let goes_on = if code.text.contains('/') { "[;[:space:]]" } else { "[^[:alnum:]]" };
-        let Place { home, document } = self.place(&coded.path);
+        let Place { home, document } = self.whole_of(&coded.path);
         let path = self.binds.text(&*coded.path);
         Some(format!(
             "EXISTS (SELECT FROM res w, jsonb_path_query({document}, ({path})::jsonpath) v \
@@ -142,7 +142,7 @@ impl Compiler<'_, '_> {
     }
 
     /// Where a path begins, for the row at hand.
-    pub(in crate::store::search) fn place(&self, path: &str) -> Place {
+    pub(in crate::store::search) fn whole_of(&self, path: &str) -> Place {
         let key = format!("{HERE}rid");
         if self.is_inside {
             return Place {
