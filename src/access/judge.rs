@@ -299,7 +299,7 @@ fn compare(asked: &Comparison, value: &IndexValue<'_>) -> Option<bool> {
                 Some(*system == Some(&**of) && it == code)
             }
             AskedToken::System(of) => Some(*system == Some(&**of)),
-            AskedToken::OfType { .. } | AskedToken::Begins(_) => None,
+            AskedToken::OfType { .. } | AskedToken::Begins { .. } => None,
         },
         (Comparison::Reference(asked), IndexValue::Reference(value)) => refers(asked, value),
         // What a consent says of a time is asked by `ap`: they overlap, though it be at a point.

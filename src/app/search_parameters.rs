@@ -26,6 +26,9 @@ const GRACE_S: f64 = 3.0;
 /// What a definition keeps of its resource.
 const KEPT: [&str; 7] = ["url", "code", "type", "expression", "base", "target", "component"];
 
+/// Of which form the rows of composites are: those of before hold no more, and are made anew.
+const COMPOSITE_ROWS: &str = "all parts together";
+
 /// The search parameters of a node.
 pub struct SearchParameters {
     store: Store,
@@ -208,6 +211,7 @@ fn definition(id: &str, resource: &Value<'_>, parts: Vec<Value<'static>>) -> Str
     }
     if !parts.is_empty() {
         kept.set("parts", Value::Array(parts));
+        kept.set("rows", COMPOSITE_ROWS);
     }
     Value::Object(kept).to_text()
 }

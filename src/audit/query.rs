@@ -454,7 +454,7 @@ fn is_token(asked: &AskedToken, system: &str, code: &str) -> bool {
         AskedToken::Coded { system: wanted, code } => **wanted == *system && is_code(code),
         AskedToken::WithoutSystem(codes) => system.is_empty() && codes.iter().any(is_code),
         AskedToken::System(wanted) => **wanted == *system,
-        AskedToken::Begins(_) | AskedToken::OfType { .. } => false,
+        AskedToken::Begins { .. } | AskedToken::OfType { .. } => false,
     }
 }
 

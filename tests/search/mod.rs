@@ -1,5 +1,6 @@
 //! Searches and what is built on them, as clients see them.
 
+mod composites;
 mod conditional;
 mod definitions;
 mod fulltext;

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 const EXTENSION: &str = "http://example.org/eye-colour";
 
-fn parameter(id: &str, code: &str, of_type: &str, more: &str) -> String {
+pub(super) fn parameter(id: &str, code: &str, of_type: &str, more: &str) -> String {
     format!(
         r#"{{"resourceType":"SearchParameter","id":"{id}","url":"http://example.org/sp/{id}",
         "name":"{id}","status":"active","description":"d","code":"{code}","base":["Patient"],
@@ -33,12 +33,12 @@ fn patient(id: &str, colour: &str) -> String {
     )
 }
 
-async fn strictly(client: &Client, url: &str) -> Answer {
+pub(super) async fn strictly(client: &Client, url: &str) -> Answer {
     client.call("GET", url).header("Prefer", "handling=strict").send().await
 }
 
 /// Asks strictly until the parameter is known and built; every answer before has to be a refusal.
-async fn when_active(client: &Client, url: &str) -> Answer {
+pub(super) async fn when_active(client: &Client, url: &str) -> Answer {
     let began = Instant::now();
     loop {
         let answer = strictly(client, url).await;
@@ -65,7 +65,7 @@ async fn when_refused(client: &Client, url: &str, reason: &str) {
     }
 }
 
-fn ids(answer: &Answer) -> Vec<String> {
+pub(super) fn ids(answer: &Answer) -> Vec<String> {
     let value = answer.json();
     let mut found: Vec<String> = value
         .items_at("entry")

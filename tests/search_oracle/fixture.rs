@@ -285,7 +285,7 @@ fn observation(random: &mut Random, into: &mut Map<String, Value>, base: &str) {
     };
     observed(random, into);
     if random.chance(40) {
-        let parts: Vec<_> = (0..=random.below(2))
+        let parts: Vec<_> = (0..=random.below(4))
             .map(|_| {
                 let mut part = Map::new();
                 part.insert("code".into(), concept(random));

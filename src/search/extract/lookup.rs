@@ -84,6 +84,11 @@ impl Parameter {
         self.custom.is_none()
     }
 
+    /// Whether it is a composite of which one row has all parts: one beside FHIR's own, which may have any.
+    pub fn is_together(&self) -> bool {
+        self.custom.is_some() && self.search_type == SearchType::Composite
+    }
+
     /// How far its index is; `None`: it has all.
     pub fn progress(&self) -> Option<&Progress> {
         self.custom.as_ref()?.progress.as_deref()

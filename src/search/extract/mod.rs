@@ -10,6 +10,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html> (rest 4c to 4l)
 
+mod coded;
 mod emit;
 mod entry;
 mod full_text;
@@ -38,6 +39,8 @@ use path::{Leaf, Root};
 use plan::{Composite, Plan, Planner, Source};
 use settle::settle;
 
+pub(in crate::search) use coded::LANGUAGES;
+pub use coded::{Coded, CodedForm, Measured};
 pub use entry::{
     Contained, Extraction, IndexEntry, IndexValue, QuantityValue, ReferenceValue, SkipReason,
     Skipped,

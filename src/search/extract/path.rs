@@ -270,6 +270,14 @@ impl Path {
         self.own == other.own && self.steps[..way(self)] == other.steps[..way(other)]
     }
 
+    /// The ways to the elements at its end, as PostgreSQL has JSON paths; `None` where what a reference
+    /// points to decides.
+    pub(super) fn ways(&self) -> Option<Vec<(String, &Leaf)>> {
+        let mut found = Vec::new();
+        spell(&self.steps, "$".to_owned(), &self.own, &mut found)?;
+        Some(found)
+    }
+
     /// Shows each element at the end of the path to `visit`. `root` has what is contained.
     pub(super) fn walk<'v>(
         &'v self,
@@ -321,6 +329,33 @@ fn descend<'v>(
             }
         }
     }
+}
+
+/// Adds the ways that go on from `way` by these steps. No deeper than the path is long.
+fn spell<'p>(
+    steps: &'p [Step],
+    way: String,
+    leaf: &'p Leaf,
+    out: &mut Vec<(String, &'p Leaf)>,
+) -> Option<()> {
+    match steps {
+        [] => out.push((way, leaf)),
+        [Step::Child(children), rest @ ..] => {
+            let (item, rest) = match rest {
+                [Step::Index(at), rest @ ..] => (at.to_string(), rest),
+                _ => ("*".to_owned(), rest),
+            };
+            for (name, leaf) in children {
+                spell(rest, format!("{way}.\"{name}\"[{item}]"), leaf, out)?;
+            }
+        }
+        [Step::Where(Test::Equals(name, text)), rest @ ..] => {
+            let text = Value::from(&**text).to_text();
+            spell(rest, format!("{way} ? (@.\"{name}\" == {text})"), leaf, out)?;
+        }
+        [Step::Index(_) | Step::Where(Test::Refers(_)), ..] => return None,
+    }
+    Some(())
 }
 
 fn passes(test: &Test, value: &Value<'_>, root: &Root<'_>) -> bool {

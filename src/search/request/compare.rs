@@ -166,9 +166,14 @@ pub enum AskedToken {
     },
     /// `system|`: any code of the system.
     System(Box<str>),
-    /// A mime type or a language with all that is more special (`:below`, rest 4.100): the code
-    /// begins with this text, and ends there or goes on with a separator.
-    Begins(Box<str>),
+    /// A mime type or a language with all that is more special (`:below`, rest 4.100): a code of the
+    /// system begins with this one, and ends there or goes on with a separator.
+    Begins {
+        /// The system.
+        system: Box<str>,
+        /// How the code begins.
+        code: Code<'static>,
+    },
 }
 
 /// A uri that is looked for.

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use crate::search::extract::{Kind, Shape};
+use crate::search::extract::{Kind, LANGUAGES, Shape};
 use crate::search::values::string::fold;
 use crate::search::values::token::{BOOLEAN_SYSTEM, Case, Code};
 
@@ -23,7 +23,7 @@ const MODIFIERS: &str =
     ":above, :below, :in, :missing, :not, :not-in, :of-type, :text, :text-advanced";
 
 /// Languages and mime types: their codes have a hierarchy in their text (rest 4.100).
-const BY_TEXT: [&str; 2] = ["urn:ietf:bcp:13", "urn:ietf:bcp:47"];
+const BY_TEXT: [&str; 2] = ["urn:ietf:bcp:13", LANGUAGES];
 
 /// Kinds whose values have no system.
 const PLAIN: [Kind; 5] = [Kind::Canonical, Kind::ContactPoint, Kind::Id, Kind::Text, Kind::Uri];
@@ -152,7 +152,7 @@ impl Criteria<'_> {
             return Err(Reason::NotSupported(text.into()));
         }
         let code = owned(code, self.context.extractor.case(Some(system)));
-        Ok(Comparison::Token(AskedToken::Begins(code.text.into())))
+        Ok(Comparison::Token(AskedToken::Begins { system: system.into(), code }))
     }
 
     fn of_type(&self, raw: Raw<'_>) -> Result<Comparison, Reason> {
@@ -220,7 +220,7 @@ fn of_system(element: Option<Element<'_>>, system: &str, rule: Rule<'_>) -> Vec<
 /// have theirs by their name alone: their binding is no required one.
 fn only_system<'p>(parameter: &Parameter<'p>) -> Option<&'p str> {
     let elements = parameter.shape().elements.as_ref()?;
-    let language = (&*parameter.code == "language").then_some("urn:ietf:bcp:47");
+    let language = (&*parameter.code == "language").then_some(LANGUAGES);
     let mut systems =
         elements.iter().map(|(kind, system)| system.or(language).filter(|_| *kind == Kind::Code));
     let first = systems.next()??;

@@ -13,6 +13,9 @@ use super::criterion::{Criteria, Raw, Refusal, collect, unfit};
 use super::fault::Reason;
 use super::parameter::Parameter;
 
+/// Longest uri of `:above`, in characters: each of its beginnings is looked for.
+const MAX_BEGINNINGS: usize = 2_000;
+
 impl Criteria<'_> {
     pub(super) fn uri_by(
         &mut self,
@@ -35,9 +38,15 @@ impl Criteria<'_> {
                 Ok(found.into_iter().map(Comparison::Uri).collect())
             }),
             None => self.any_of(parameter, value, |criteria, raw| criteria.uri(shape, raw)),
-            Some("above") => {
-                self.any_of(parameter, value, |_, raw| Ok(within(raw.plain()?, AskedUri::Above)))
-            }
+            Some("above") => self.any_of(parameter, value, |_, raw| {
+                let text = raw.plain()?;
+                let (count, limit) = (text.chars().count(), MAX_BEGINNINGS);
+                if count > limit {
+                    let what = "characters of a uri whose beginnings are looked for";
+                    return Err(Reason::TooMany { what, count, limit });
+                }
+                Ok(within(text, AskedUri::Above))
+            }),
             Some("below") => self.any_of(parameter, value, |_, raw| {
                 let text = raw.plain()?;
                 Ok(match version_below(&text) {

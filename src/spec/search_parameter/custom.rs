@@ -300,7 +300,10 @@ impl Check<'_> {
         for (at, component) in components.iter().enumerate() {
             let place = format!("component[{at}]");
             let definition = component.str_at("definition").unwrap_or_default();
-            let known = self.known.by_url(definition).map(|known| known.search_type);
+            // How a name sounds is no part: each word of what is asked for is compared by itself.
+            let known = self.known.by_url(definition);
+            let known = known.filter(|known| !(known.is_core() && &*known.code == "phonetic"));
+            let known = known.map(|known| known.search_type);
             let fits = |of: SearchType| !matches!(of, SearchType::Composite | SearchType::Special);
             if known.is_none_or(|known| !fits(known)) {
                 let text = format!("there is no parameter {definition:?} that could be a part");

@@ -181,6 +181,11 @@ impl Hasher {
         self.of(b'x', parameter, &[])
     }
 
+    /// `str`: all parts of a composite that has them together.
+    pub fn combination(&self, parameter: i64) -> i64 {
+        self.of(b'+', parameter, &[])
+    }
+
     /// `str`: a uri as text, or `url|version`.
     pub fn uri_text(&self, parameter: i64) -> i64 {
         self.of(b'r', parameter, &[])
@@ -266,6 +271,7 @@ mod tests {
             hasher.coded_quantity(one, "x", "y"),
             hasher.coded_quantity(one, "xy", ""),
             hasher.string(one),
+            hasher.combination(one),
             hasher.number(one),
             hasher.date(one),
             hasher.position(one),
@@ -277,6 +283,6 @@ mod tests {
             hasher.contained(one, "x"),
             hasher.qualified(one, 1),
         ]);
-        assert_eq!(found.len(), 24);
+        assert_eq!(found.len(), 25);
     }
 }

@@ -112,6 +112,8 @@ pub struct Stored {
     /// their values are its. Where a type stands beside, only references to resources of it here
     /// are; references by url or identifier are kept under `own`.
     pub parts: Vec<(i64, Option<ResourceType>)>,
+    /// Whether it is a composite of which one row of `str` has all parts (`combination`).
+    pub is_together: bool,
 }
 
 impl Parameters {
@@ -129,7 +131,9 @@ impl Parameters {
                 }
             }
         }
-        Some(Stored { own, bit, parts })
+        let known = self.extractor.parameters(resource_type).get(usize::from(at));
+        let is_together = known.is_some_and(Parameter::is_together);
+        Some(Stored { own, bit, parts, is_together })
     }
 
     fn new(

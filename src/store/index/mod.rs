@@ -7,7 +7,7 @@
 //! | `tok` | a token, a reference, a uri, a composite of tokens | [`Hasher::token`] and the like |
 //! | `num` | a number or quantity, alone or behind the first part of a composite | [`Hasher::number`], [`Hasher::quantity`] |
 //! | `dat` | a span of time | [`Hasher::date`] |
-//! | `str` | a folded string, a uri | [`Hasher::string`], [`Hasher::uri_text`] |
+//! | `str` | a folded string, a uri; all parts of a composite that is not FHIR's own (`combination`) | [`Hasher::string`] and the like |
 //!
 //! `toks` begins with a number: so many references to resources follow, and all else behind them ([`links`]).
 //!
@@ -20,6 +20,7 @@
 
 pub(super) mod codes;
 mod columns;
+pub(super) mod combination;
 mod hash;
 mod indexer;
 pub(super) mod inside;

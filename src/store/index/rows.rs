@@ -13,6 +13,7 @@ use crate::store::hash::Hasher;
 use crate::store::rows::Edge;
 
 use super::codes::{Code, Codes};
+use super::combination;
 use super::indexer::Name;
 use super::inside::ContainedRows;
 
@@ -143,8 +144,15 @@ impl IndexRows {
             let is_own = |entry: &&IndexEntry<'_>| {
                 Some(at) != primary && view.is_none_or(|view| is_beside(view, &entry.value))
             };
+            let is_together = known[usize::from(at)].is_together();
             for entry in group.iter().filter(is_own) {
-                maker.add(parameter, &entry.value);
+                match &entry.value {
+                    IndexValue::Composite(parts) if is_together => {
+                        let h = hasher.combination(parameter);
+                        maker.rows.strings.extend(combination::row(hasher, h, parts));
+                    }
+                    value => maker.add(parameter, value),
+                }
             }
             if known[usize::from(at)].search_type == SearchType::Token && view.is_none() {
                 maker.code(parameter, group);
@@ -469,7 +477,7 @@ fn sort_keys(
 }
 
 /// The ends of a range as PostgreSQL reads them.
-fn ends(range: NumberRange) -> (String, String) {
+pub(super) fn ends(range: NumberRange) -> (String, String) {
     (
         range.low.map_or_else(|| "-Infinity".to_owned(), |low| low.to_string()),
         range.high.map_or_else(|| "Infinity".to_owned(), |high| high.to_string()),

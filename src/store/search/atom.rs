@@ -3,11 +3,12 @@
 use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::extract;
-use crate::search::request::compare::Comparison;
+use crate::search::request::compare::{AskedToken, Comparison};
 use crate::search::request::{ParameterKey, Test};
 use crate::store::Stored;
 
 use super::compile::Compiler;
+use super::composite::Element;
 
 /// One of these makes a comparison hold.
 #[derive(Clone, Debug)]
@@ -49,8 +50,8 @@ pub(super) struct Parameter {
     pub(super) stored: Vec<Stored>,
     /// `num.y`: the system of a composite's first part, where it counts.
     pub(super) first_system: Option<i32>,
-    /// Whether it is what a composite has behind its first part.
-    pub(super) is_rest: bool,
+    /// Of what a composite has behind its first part: the elements of the body that have both.
+    pub(super) element: Option<Element>,
     /// Whether its strings are how words sound: each is whole.
     pub(super) is_phonetic: bool,
 }
@@ -58,14 +59,14 @@ pub(super) struct Parameter {
 impl Parameter {
     /// One whose values are in all of these places.
     pub(super) fn of(stored: Vec<Stored>) -> Self {
-        Self { stored, first_system: None, is_rest: false, is_phonetic: false }
+        Self { stored, first_system: None, element: None, is_phonetic: false }
     }
 
     /// One that has values of its own under each of these hashes.
     pub(super) fn plain(hashes: impl IntoIterator<Item = i64>) -> Self {
-        Self::of(
-            hashes.into_iter().map(|own| Stored { own, bit: None, parts: Vec::new() }).collect(),
-        )
+        let (bit, parts, is_together) = (None, Vec::new(), false);
+        let plain = |own| Stored { own, bit, parts: parts.clone(), is_together };
+        Self::of(hashes.into_iter().map(plain).collect())
     }
 
     /// The hashes under which its values are, where those are no references.
@@ -121,9 +122,9 @@ impl Compiler<'_, '_> {
         let stored = self.stored(&test.parameters, types);
         let dated = self.without_primary(&stored);
         let present: Vec<Atom> = stored.iter().map(|(of, it)| self.present(*of, it)).collect();
-        let stored = stored.into_iter().map(|(_, stored)| stored).collect();
         let is_phonetic = test.parameters.iter().any(|key| self.is_phonetic(key));
-        let parameter = Parameter { is_phonetic, ..Parameter::of(stored) };
+        let all = stored.iter().map(|(_, stored)| stored.clone()).collect();
+        let parameter = Parameter { is_phonetic, ..Parameter::of(all) };
         let dated = Parameter::plain(dated);
         let mut atoms = Vec::new();
         for comparison in &test.any {
@@ -133,6 +134,11 @@ impl Compiler<'_, '_> {
                 atoms.extend_from_slice(&present);
             } else if let Some(begun) = self.begun(test, comparison) {
                 atoms.extend(begun);
+            } else if let Comparison::Composite(parts) = comparison {
+                self.composite(parts, (&test.parameters, &stored), &mut atoms)?;
+            } else if let Comparison::Token(AskedToken::Begins { system, code }) = comparison {
+                let asked = (&**system, code);
+                atoms.extend(self.codes_begin(asked, (&test.parameters, &stored))?);
             } else if !parameter.stored.is_empty() {
                 self.comparison(comparison, parameter, &mut atoms)?;
             }
@@ -163,7 +169,9 @@ impl Compiler<'_, '_> {
         atoms: &mut Vec<Atom>,
     ) -> Result<(), Error> {
         match comparison {
-            Comparison::Composite(parts) => return self.composite(parts, parameter, atoms),
+            Comparison::Composite(_) => {
+                return Err(Error::internal("a part of a composite is none itself"));
+            }
             Comparison::Date { prefix, range } => {
                 atoms.push(self.date(*prefix, range, parameter));
             }
@@ -193,7 +201,7 @@ impl Compiler<'_, '_> {
             Comparison::Text(_) => {
                 return Err(Error::internal("a full text filter was not answered before"));
             }
-            Comparison::Token(asked) => self.token(asked, parameter, atoms),
+            Comparison::Token(asked) => return self.token(asked, parameter, atoms),
             Comparison::Uri(asked) => self.uri(asked, &parameter.values(), atoms),
         }
         Ok(())

@@ -273,9 +273,9 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
         let of_types = keys.iter().filter(|key| types.contains(&key.resource_type));
         let stored = of_types.filter_map(|key| {
             let of = key.resource_type;
-            let Stored { own, bit, parts } = self.parameters.stored(of, &key.code)?;
-            let parts = parts.into_iter().map(|(part, to)| (self.at_hand(part), to));
-            Some((of, Stored { own: self.at_hand(own), bit, parts: parts.collect() }))
+            let found = self.parameters.stored(of, &key.code)?;
+            let parts = found.parts.iter().map(|(part, to)| (self.at_hand(*part), *to)).collect();
+            Some((of, Stored { own: self.at_hand(found.own), parts, ..found }))
         });
         stored.collect()
     }

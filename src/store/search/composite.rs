@@ -1,13 +1,22 @@
-//! Composites: the rest of one stands under a parameter of its own for each first part.
+//! Composites: FHIR's own are kept for their first part, the rest under a parameter of its own for each;
+//! those beside FHIR's own have all parts in one row (`combination`).
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html#composite> (rest 4.127 to 4.131)
 
 use crate::error::Error;
-use crate::search::request::compare::{AskedReference, AskedToken, Comparison};
+use crate::fhir::ResourceType;
+use crate::search::request::ParameterKey;
+use crate::search::request::compare::{AskedReference, AskedToken, AskedUnit, Comparison};
+use crate::store::Stored;
 use crate::store::hash::Hasher;
 
 use super::atom::{Atom, Parameter};
 use super::compile::Compiler;
+
+mod combination;
+mod element;
+
+pub(super) use element::Element;
 
 /// The first part: its hashes, and its system where that counts.
 struct First {
@@ -16,8 +25,38 @@ struct First {
 }
 
 impl Compiler<'_, '_> {
-    /// Adds the atoms of a composite.
+    /// Adds the atoms of a composite, whose values are in `stored` for each type.
     pub(super) fn composite(
+        &mut self,
+        parts: &[Comparison],
+        (keys, stored): (&[ParameterKey], &[(ResourceType, Stored)]),
+        atoms: &mut Vec<Atom>,
+    ) -> Result<(), Error> {
+        let (together, apart): (Vec<_>, Vec<_>) =
+            stored.iter().partition(|(_, stored)| stored.is_together);
+        if !together.is_empty() {
+            let own = together.iter().map(|(_, stored)| self.hasher.combination(stored.own));
+            let hashes = own.collect();
+            atoms.push(self.combination(parts, hashes)?);
+        }
+        if let [first, Comparison::Quantity { unit: AskedUnit::OfSystem(_), .. }] = parts {
+            // Where the body has them differs from type to type.
+            for (of, stored) in apart {
+                let element = Some(self.element(first, keys, *of)?);
+                let parameter = Parameter { element, ..Parameter::of(vec![stored.clone()]) };
+                self.by_first(parts, &parameter, atoms)?;
+            }
+            return Ok(());
+        }
+        let apart: Vec<Stored> = apart.into_iter().map(|(_, stored)| stored.clone()).collect();
+        if apart.is_empty() {
+            return Ok(());
+        }
+        self.by_first(parts, &Parameter::of(apart), atoms)
+    }
+
+    /// Adds the atoms of a composite that is kept for its first part.
+    fn by_first(
         &mut self,
         parts: &[Comparison],
         parameter: &Parameter,
@@ -39,7 +78,8 @@ impl Compiler<'_, '_> {
         let behind = first.hashes.iter().map(|&first| {
             if is_bare { self.hasher.behind_bare(first) } else { self.hasher.behind(first, system) }
         });
-        let parameter = Parameter { first_system, is_rest: true, ..Parameter::plain(behind) };
+        let element = parameter.element.clone();
+        let parameter = Parameter { first_system, element, ..Parameter::plain(behind) };
         match rest {
             [second] => self.comparison(second, &parameter, atoms),
             [

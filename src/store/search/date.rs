@@ -32,7 +32,8 @@ impl Compiler<'_, '_> {
     ) -> Atom {
         let hashes = parameter.values().into_iter().map(|of| self.hasher.date(of)).collect();
         let (low, high) = (format!("{HERE}lo"), format!("{HERE}hi"));
-        let condition = compare(prefix, range, &low, &high, &mut self.binds);
+        let mut at = |moment| self.binds.time(moment);
+        let condition = compare(prefix, range, &low, &high, &mut at);
         let parts = parts(prefix, range, &mut self.binds);
         Atom::Value { table: "dat", hashes, condition, parts }
     }
@@ -53,7 +54,8 @@ impl Compiler<'_, '_> {
         let mut any = Vec::new();
         for comparison in &test.any {
             if let Comparison::Date { prefix, range } = comparison {
-                let condition = compare(*prefix, range, &low, &high, &mut self.binds);
+                let mut at = |moment| self.binds.time(moment);
+                let condition = compare(*prefix, range, &low, &high, &mut at);
                 any.push(Cond::Sql(format!("({condition})")));
             }
         }
@@ -114,14 +116,7 @@ impl Compiler<'_, '_> {
         if !self.is_primary(&test.parameters, &row.types) {
             return (None, None);
         }
-        let (low, high) = ends(range);
-        match prefix {
-            Prefix::Eq => (Some(low), Some(high)),
-            Prefix::Sa => (Some(high), None),
-            Prefix::Eb | Prefix::Lt => (None, Some(low)),
-            Prefix::Ap | Prefix::Le => (None, Some(high)),
-            Prefix::Ge | Prefix::Gt | Prefix::Ne => (None, None),
-        }
+        lower_bounds(*prefix, range)
     }
 
     /// A bound of `s` where a test of the primary date asks for what ends at a moment or later, for
@@ -177,7 +172,8 @@ impl Compiler<'_, '_> {
     /// The same where the statement has the column at hand.
     pub(super) fn updated(&mut self, any: &[(Prefix, DateRange)], column: &str) -> Cond {
         let one = |(prefix, range): &(Prefix, DateRange)| {
-            let compared = compare(*prefix, range, column, column, &mut self.binds);
+            let mut at = |moment| self.binds.time(moment);
+            let compared = compare(*prefix, range, column, column, &mut at);
             // What follows from it for a moment, in a form that an index serves.
             let (from, to) = ends(range);
             let bound = match prefix {
@@ -207,6 +203,18 @@ fn ends(range: &DateRange) -> (Edge, Edge) {
     (low, high)
 }
 
+/// Bounds of the lower end of what compares so: from, and up to.
+pub(super) fn lower_bounds(prefix: Prefix, range: &DateRange) -> (Option<Edge>, Option<Edge>) {
+    let (low, high) = ends(range);
+    match prefix {
+        Prefix::Eq => (Some(low), Some(high)),
+        Prefix::Sa => (Some(high), None),
+        Prefix::Eb | Prefix::Lt => (None, Some(low)),
+        Prefix::Ap | Prefix::Le => (None, Some(high)),
+        Prefix::Ge | Prefix::Gt | Prefix::Ne => (None, None),
+    }
+}
+
 /// Conditions that an index serves each, for those that go by both ends. A row may meet several.
 fn parts(prefix: Prefix, range: &DateRange, binds: &mut Binds) -> Vec<String> {
     let (from, to) = ends(range);
@@ -218,8 +226,8 @@ fn parts(prefix: Prefix, range: &DateRange, binds: &mut Binds) -> Vec<String> {
         }
         // What is contained and not later lies inside; the rest of `ge` is `gt`.
         Prefix::Ge => {
-            let inside =
-                compare(Prefix::Eq, range, &format!("{HERE}lo"), &format!("{HERE}hi"), binds);
+            let (low, high) = (format!("{HERE}lo"), format!("{HERE}hi"));
+            let inside = compare(Prefix::Eq, range, &low, &high, &mut at);
             let later = parts(Prefix::Gt, range, binds);
             let later = if later.is_empty() {
                 vec![format!("{HERE}hi > {}", binds.time(to))]
@@ -232,12 +240,19 @@ fn parts(prefix: Prefix, range: &DateRange, binds: &mut Binds) -> Vec<String> {
     }
 }
 
-/// The condition between the span in two columns and the one that is asked for.
-fn compare(prefix: Prefix, range: &DateRange, low: &str, high: &str, binds: &mut Binds) -> String {
+/// The condition between the span in two columns and the one that is asked for; `at` is how a moment is
+/// written.
+pub(super) fn compare<A: FnMut(Edge) -> String>(
+    prefix: Prefix,
+    range: &DateRange,
+    low: &str,
+    high: &str,
+    at: &mut A,
+) -> String {
     let (from, to) = ends(range);
     let is_point = from == to;
-    let eq = |binds: &mut Binds| {
-        let (from, to) = (binds.time(from), binds.time(to));
+    let eq = |at: &mut A| {
+        let (from, to) = (at(from), at(to));
         if is_point {
             format!("{low} = {from} AND {high} = {to}")
         } else {
@@ -246,8 +261,8 @@ fn compare(prefix: Prefix, range: &DateRange, low: &str, high: &str, binds: &mut
         }
     };
     // A point at the end of a span is after it, as it is at no other place.
-    let gt = |binds: &mut Binds| {
-        let to = binds.time(to);
+    let gt = |at: &mut A| {
+        let to = at(to);
         if is_point {
             format!("{high} > {to}")
         } else {
@@ -255,20 +270,20 @@ fn compare(prefix: Prefix, range: &DateRange, low: &str, high: &str, binds: &mut
         }
     };
     match prefix {
-        Prefix::Eq => eq(binds),
-        Prefix::Ne => format!("NOT ({})", eq(binds)),
-        Prefix::Gt => gt(binds),
-        Prefix::Lt => format!("{low} < {}", binds.time(from)),
-        Prefix::Ge => format!("({} OR ({}))", gt(binds), eq(binds)),
-        Prefix::Le => format!("({low} < {} OR ({}))", binds.time(from), eq(binds)),
-        Prefix::Sa if is_point => format!("{low} > {}", binds.time(to)),
-        Prefix::Sa => format!("{low} >= {}", binds.time(to)),
+        Prefix::Eq => eq(at),
+        Prefix::Ne => format!("NOT ({})", eq(at)),
+        Prefix::Gt => gt(at),
+        Prefix::Lt => format!("{low} < {}", at(from)),
+        Prefix::Ge => format!("({} OR ({}))", gt(at), eq(at)),
+        Prefix::Le => format!("({low} < {} OR ({}))", at(from), eq(at)),
+        Prefix::Sa if is_point => format!("{low} > {}", at(to)),
+        Prefix::Sa => format!("{low} >= {}", at(to)),
         Prefix::Eb => {
-            let from = binds.time(from);
+            let from = at(from);
             format!("{high} <= {from} AND {low} < {from}")
         }
         Prefix::Ap => {
-            let (from, to) = (binds.time(from), binds.time(to));
+            let (from, to) = (at(from), at(to));
             let before = if is_point { "<=" } else { "<" };
             format!("{low} {before} {to} AND ({high} > {from} OR {low} >= {from})")
         }

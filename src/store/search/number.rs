@@ -55,8 +55,9 @@ impl Compiler<'_, '_> {
                 self.compared(prefix, asked, given(), parameter, Some(&is_named))
             }
             AskedUnit::OfSystem(system) => {
-                let is_of = if parameter.is_rest {
-                    of_system(system, &mut self.binds)
+                // Behind a composite's first part `y` has the system of that: there the body tells.
+                let is_of = if let Some(element) = &parameter.element {
+                    self.is_measured(element, (prefix, asked), system)
                 } else {
                     let system = self.binds.add(Bind::Int(hasher.system(Some(system))));
                     format!("{HERE}y = {system}")
@@ -149,7 +150,13 @@ impl Compiler<'_, '_> {
 }
 
 /// The condition between the range in two columns and what is asked.
-fn compare(prefix: Prefix, asked: &Asked, low: &str, high: &str, binds: &mut Binds) -> String {
+pub(super) fn compare(
+    prefix: Prefix,
+    asked: &Asked,
+    low: &str,
+    high: &str,
+    binds: &mut Binds,
+) -> String {
     let mut bound = |decimal: Decimal| number(&decimal.to_string(), binds);
     match prefix {
         Prefix::Ap => {
@@ -173,6 +180,17 @@ fn compare(prefix: Prefix, asked: &Asked, low: &str, high: &str, binds: &mut Bin
             format!("({low} < {} OR {high} >= {})", bound(asked.low), bound(asked.high))
         }
         Prefix::Sa => format!("{low} > {}", bound(asked.value)),
+    }
+}
+
+/// Bounds of the lower end of what compares so: from, and up to.
+pub(super) fn lower_bounds(prefix: Prefix, asked: &Asked) -> (Option<Decimal>, Option<Decimal>) {
+    match prefix {
+        Prefix::Ap => (None, Some(asked.about.1)),
+        Prefix::Eb | Prefix::Le | Prefix::Lt => (None, Some(asked.value)),
+        Prefix::Eq => (Some(asked.low), Some(asked.high)),
+        Prefix::Ge | Prefix::Gt | Prefix::Ne => (None, None),
+        Prefix::Sa => (Some(asked.value), None),
     }
 }
 
@@ -206,20 +224,6 @@ fn parts(prefix: Prefix, asked: &Asked, binds: &mut Binds) -> Vec<String> {
 /// A number of a question, exact. The driver knows no decimals, so it goes as text.
 fn number(text: &str, binds: &mut Binds) -> String {
     format!("({})::numeric", binds.text(text))
-}
-
-/// The quantity behind a composite's first part is of this system. `y` has the system of that
-/// first part, so an element of the body that has the row's number must be of the system; `<5` has
-/// one just below 5.
-fn of_system(system: &str, binds: &mut Binds) -> String {
-    let system = binds.text(system);
-    format!(
-        "EXISTS (SELECT FROM res w WHERE w.rid = {HERE}rid AND jsonb_path_exists(w.body, \
-         '$.** ? (@.type() == \"object\" && @.system == $system && (@.value == $value \
-         || exists(@.comparator) && @.value - $value < 1e-8 && $value - @.value < 1e-8))', \
-         jsonb_build_object('system', {system}, 'value', \
-         CASE WHEN {HERE}lo > '-Infinity' THEN {HERE}lo ELSE {HERE}hi END)))"
-    )
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ fn begins(text: &str, binds: &mut Binds) -> String {
 }
 
 /// The texts that begin with `text`, or with as much of it as is indexed, as a range.
-fn range(text: &str, binds: &mut Binds) -> String {
+pub(super) fn range(text: &str, binds: &mut Binds) -> String {
     let first = cut(text);
     let from = format!("{HERE}v >= {}", binds.text(first));
     match after(first) {

@@ -413,6 +413,7 @@ async fn a_statement_holds_no_value_of_the_search() {
         "ValueSet?url:below=http://zanzibar",
         "Location?partof:below=zanzibar",
         "Observation?value-quantity=5.4|zanzibar",
+        "Observation?component-code-value-quantity=zanzibar|zanzibar$5.4|zanzibar",
     ] {
         let (_, sql) = compiled(url).await;
         assert!(!sql.to_lowercase().contains("zanzibar"), "{url}\n{sql}");

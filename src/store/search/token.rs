@@ -4,14 +4,12 @@ use crate::error::Error;
 use crate::search::request::compare::{AskedReference, AskedToken, AskedUri};
 use crate::search::values::token::{Case, Code};
 use crate::store::hash::Hasher;
-use crate::store::index::inside;
 
-use super::atom::{Atom, HERE, Parameter};
+use super::atom::{Atom, Parameter};
 use super::compile::{Compiler, Row};
 use super::sql::{Bind, Cond};
 
-/// Most beginnings of a uri that are tried (`:above`).
-const MAX_BEGINNINGS: usize = 2_000;
+pub(super) mod coded;
 
 impl Compiler<'_, '_> {
     /// The conditions of which one holds when a token or sign among `atoms` is in the row.
@@ -105,7 +103,7 @@ impl Compiler<'_, '_> {
         asked: &AskedToken,
         parameter: &Parameter,
         atoms: &mut Vec<Atom>,
-    ) {
+    ) -> Result<(), Error> {
         for of in parameter.values() {
             let code = |code: &Code<'_>| self.hasher.token(of, code);
             match asked {
@@ -123,48 +121,12 @@ impl Compiler<'_, '_> {
                 AskedToken::System(system) => {
                     atoms.push(Atom::System(self.hasher.of_system(of, system)));
                 }
-                AskedToken::Begins(text) => {
-                    let condition = self.code_begins(of, text);
-                    atoms.push(Atom::Resource { condition });
+                AskedToken::Begins { .. } => {
+                    return Err(Error::internal("how a code begins is asked of the body"));
                 }
             }
         }
-    }
-
-    /// A code of the parameter begins with `text` and ends there or goes on with a separator.
-    ///
-    /// Codes are hashes in the index, so the smallest and the largest are asked, which `keys` has.
-    /// Where both lie around the text, a code between them may begin so: then the body is asked,
-    /// whose strings hold all codes.
-    fn code_begins(&mut self, parameter: i64, text: &str) -> String {
-        let key = format!("{HERE}keys->{}", self.binds.text(Hasher::sort_name(parameter)));
-        let asked = self.binds.text(text);
-        // A language goes on behind a hyphen, a mime type behind a semicolon.
-        let goes_on = if text.contains('/') { "[;[:space:]]" } else { "[^[:alnum:]]" };
-        let begins = |value: &str| {
-            format!(
-                "({value} = {asked} OR (starts_with({value}, {asked}) \
-                 AND substr({value}, length({asked}) + 1, 1) ~ '{goes_on}'))"
-            )
-        };
-        let (one, smallest, largest) =
-            (format!("({key} #>> '{{}}')"), format!("({key}->>0)"), format!("({key}->>1)"));
-        let begins_there = begins("lower(v #>> '{}')");
-        let key_here = format!("{HERE}rid");
-        let (home, body) = if self.is_inside {
-            (inside::container(&key_here), inside::element("w.body", &key_here))
-        } else {
-            (key_here, "w.body".to_owned())
-        };
-        format!(
-            "CASE jsonb_typeof({key}) WHEN 'string' THEN {} WHEN 'array' THEN {} OR {} \
-             OR ({smallest} < {asked} AND {largest} > {asked} AND EXISTS (SELECT FROM res w, \
-             jsonb_path_query({body}, '$.** ? (@.type() == \"string\")') v \
-             WHERE w.rid = {home} AND {begins_there})) ELSE false END",
-            begins(&one),
-            begins(&smallest),
-            begins(&largest),
-        )
+        Ok(())
     }
 
     /// Adds the atoms of a reference.
@@ -222,7 +184,7 @@ impl Compiler<'_, '_> {
                 AskedToken::System(system) => {
                     atoms.push(Atom::System(self.hasher.of_system(of, system)));
                 }
-                AskedToken::OfType { .. } | AskedToken::Begins(_) => {
+                AskedToken::OfType { .. } | AskedToken::Begins { .. } => {
                     return Err(Error::internal("an identifier is asked for by what it has not"));
                 }
             }
@@ -259,7 +221,7 @@ impl Compiler<'_, '_> {
             }
             AskedUri::Above(uri) => {
                 let ends = uri.char_indices().map(|(at, _)| at).skip(1).chain([uri.len()]);
-                for end in ends.take(MAX_BEGINNINGS) {
+                for end in ends {
                     let beginning = &uri[..end];
                     atoms.extend(hashes.iter().map(|&of| any(self.hasher.url(of, beginning))));
                 }

@@ -225,7 +225,7 @@ fn code(code: &Code<'_>) -> String {
 fn token(asked: &AskedToken) -> String {
     let codes = |codes: &[Code<'_>]| codes.iter().map(code).collect::<Vec<_>>().join("/");
     match asked {
-        AskedToken::Begins(text) => format!("{text}.."),
+        AskedToken::Begins { system, code: of } => format!("{system}|{}..", of.text),
         AskedToken::Code(any) => codes(any),
         AskedToken::Coded { system, code: of } => format!("{system}|{}", code(of)),
         AskedToken::OfType { system, code: of, value } => {

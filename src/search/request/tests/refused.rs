@@ -287,3 +287,13 @@ fn too_much_is_too_costly() {
     let endless = format!("Provenance?{}_tag=x", "target.".repeat(8));
     assert!(faults(&endless, &wide)[0].contains("comparisons"));
 }
+
+#[test]
+fn a_uri_whose_beginnings_are_looked_for_has_a_largest_length() {
+    let of_length =
+        |length: usize| format!("ValueSet?url:above=http://a/{}", "x".repeat(length - 9));
+    assert_eq!(filters(&of_length(2_000)).len(), "url above ".len() + 2_000);
+    let expected = "url:above: 2001 characters of a uri whose beginnings are looked for, more than the 2000 \
+                    that are allowed";
+    assert_eq!(faults(&of_length(2_001), &context()), [expected]);
+}

@@ -66,9 +66,9 @@ fn modifiers_of_tokens() {
         ("Observation?code:not-in=ValueSet/1,ValueSet/2", "!code in ValueSet/1, in ValueSet/2"),
         ("Observation?code:below=s|B", "code below s|B"),
         ("Observation?code:above=s|B", "code above s|B"),
-        ("DocumentReference?contenttype:below=text/xml", "contenttype text/xml.."),
-        ("DocumentReference?language:below=en", "language en.."),
-        ("Patient?language:below=urn:ietf:bcp:47|EN", "language en.."),
+        ("DocumentReference?contenttype:below=text/xml", "contenttype urn:ietf:bcp:13|text/xml.."),
+        ("DocumentReference?language:below=en", "language urn:ietf:bcp:47|en.."),
+        ("Patient?language:below=urn:ietf:bcp:47|EN", "language urn:ietf:bcp:47|en.."),
         (
             "Patient?gender:below=male",
             "gender below http://hl7.org/fhir/administrative-gender|male",

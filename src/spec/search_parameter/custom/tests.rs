@@ -78,6 +78,36 @@ fn a_composite_has_as_many_components_as_can_be_combined() {
     }
 }
 
+#[test]
+fn a_part_is_of_a_parameter_that_one_value_answers() {
+    let spec = Spec::r4().expect("the embedded pack");
+    for (definition, expected) in [
+        ("individual-family", 0),
+        ("individual-phonetic", 1),
+        ("Location-near", 1),
+        ("Observation-code-value-quantity", 1),
+        ("none", 1),
+    ] {
+        let part = |definition: &str| {
+            format!(
+                r#"{{"definition":"http://hl7.org/fhir/SearchParameter/{definition}","expression":"name"}}"#
+            )
+        };
+        let text = format!(
+            r#"{{"resourceType":"SearchParameter","url":"http://x/1","status":"active",
+                "code":"x-x","type":"composite","base":["Patient"],
+                "expression":"Patient","component":[{},{}]}}"#,
+            part("individual-given"),
+            part(definition)
+        );
+        let resource = parse(text.as_bytes()).expect("JSON");
+        let faults = spec.search_parameters.faults(&resource, "x", &spec.schema);
+        let of_part =
+            faults.iter().filter(|it| format!("{it:?}").contains("component[1].definition"));
+        assert_eq!(of_part.count(), expected, "{definition}: {faults:?}");
+    }
+}
+
 /// The faults of a parameter's expressions alone.
 fn of_expressions(spec: &Spec, resource: &Value<'_>) -> Vec<Issue> {
     let (known, schema) = (&spec.search_parameters, &spec.schema);
