@@ -11,6 +11,7 @@
 //! | `claim` | profiles that are kept to |
 //! | `copy` | messages as documents |
 //! | `find`, `keys` | keys -> resources; who a patient is |
+//! | `lapsed` | keys that lead to a patient who has the number no longer |
 //! | `members` | results that belong to another |
 //! | `merge`, `pairs` | patients that become one or belong together; what each MRG goes with |
 //! | `origin` | the transaction, and which message it is by |
@@ -31,6 +32,7 @@ mod claim;
 mod copy;
 mod find;
 mod keys;
+mod lapsed;
 mod members;
 mod merge;
 mod origin;
@@ -70,7 +72,7 @@ use crate::error::{Error, root_cause};
 use crate::fhir::Instant;
 use crate::store::Store;
 use crate::store::hl7v2::{
-    Companion, Looked, Merge, Merging, MessageEffect, MessageEnd, UnmappedCode,
+    Companion, Keyed, Looked, Merge, Merging, MessageEffect, MessageEnd, UnmappedCode,
 };
 
 use find::Found;
@@ -152,6 +154,8 @@ struct Case<'a> {
     lines: Mutex<BTreeMap<String, i64>>,
     /// What was known of it when it was looked at.
     looked: Mutex<Arc<Looked>>,
+    /// Keys that lead to a patient who has the number no longer, with the id of that one.
+    lapsed: Mutex<Vec<Keyed>>,
     /// What is left out: the urls of drafts, or the names of resources.
     skipped: Mutex<BTreeSet<String>>,
 }
@@ -172,6 +176,7 @@ impl<'a> Case<'a> {
             at_text,
             lines: Mutex::default(),
             looked: Mutex::default(),
+            lapsed: Mutex::default(),
             skipped: Mutex::default(),
         }
     }
@@ -269,6 +274,7 @@ impl Applier {
         let looked = case.looked();
         // Those that are known to lead there need not be written.
         let keys: Vec<_> = keys.into_iter().filter(|key| !looked.known.contains(key)).collect();
+        let taken = case.taken(&keys);
         let known = entries.iter().filter_map(|entry| looked.current(&entry.identity));
         let known: Vec<_> = known.cloned().collect();
         let rules: Vec<_> =
@@ -283,6 +289,7 @@ impl Applier {
             Companion {
                 end: Some(end),
                 keys: keys.clone(),
+                taken: taken.clone(),
                 merges: merges.clone(),
                 marks: marks.clone(),
                 lines: lines.clone(),

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use super::change::{outdated, prior};
 use super::find::Found;
 use super::keys::{is_same, keys_of, numbers_of};
+use super::lapsed::has_number;
 use super::stale::{self, Stale, moves};
 use super::supply::supply;
 use super::{Applier, Case, Halt};
@@ -161,13 +162,16 @@ impl Plan {
         }
     }
 
-    /// By what a resource is found again. A number that another one has is that one's.
-    fn know(&mut self, draft: &DraftResource, found: &Found, case: &Case<'_>) {
+    /// By what a resource is found again. A number that another one has is that one's, and one that a patient does
+    /// not have, because newer news took it back, is nobody's.
+    fn know(&mut self, draft: &DraftResource, (found, now): (&Found, &Json), case: &Case<'_>) {
         let id = found.identity.id.as_str();
         let looked = case.looked();
+        let is_any = draft.resource_type != "Patient" || !case.shows_numbers();
         let is_free =
             |key: &Keyed| !looked.known.iter().any(|known| is_same(known, key) && known.id != id);
-        let keys = keys_of(draft).chain(numbers_of(draft).filter(is_free));
+        let own = keys_of(draft).filter(|key| is_any || has_number(now, key));
+        let keys = own.chain(numbers_of(draft).filter(is_free));
         self.keys.extend(keys.map(|key| Keyed { id: id.to_owned(), ..key }));
     }
 
@@ -185,7 +189,6 @@ impl Plan {
             self.unmade.push(found.identity.clone());
             return;
         }
-        self.know(draft, found, case);
         let stored = found.stored.as_ref().map(|(stored, _)| stored);
         let of = found.identity.resource_type;
         let mut now = match stored {
@@ -195,6 +198,7 @@ impl Plan {
         };
         person::keep_numbers(&mut now, others);
         supply(&mut now, stored, stale, draft, case);
+        self.know(draft, (found, &now), case);
         let is_result = matches!(draft.resource_type.as_str(), "Observation" | "DiagnosticReport");
         if let Some(stored) = stored.filter(|_| is_result && stale::tells_results(case)) {
             let status = now.get("status").and_then(Value::as_str).unwrap_or_default();
@@ -358,9 +362,10 @@ pub(super) fn told(name: &'static str) -> Issue {
     Issue::warning(Condition::ApplicationError).named(name)
 }
 
-/// What is stored, with what it lacks.
+/// What is stored, with what it lacks: numbers too of authorities of which it has none.
 fn filled(stored: &Json, said: &Json) -> Json {
     let mut now = bare(stored);
+    person::add_numbers(&mut now, said);
     for (name, value) in said.iter() {
         if !amend::has_element(&now, name) {
             now.set(name.to_owned(), value.clone());
