@@ -1,7 +1,7 @@
 //! Numbers of patients: whose they are, which count, and who takes them back.
 
 use super::sites::install;
-use super::stories::Story;
+use super::stories::{Story, result};
 
 /// A message of another sender about the same patient.
 async fn by(story: &mut Story, application: &str, id: u32, numbers: &str) -> String {
@@ -124,6 +124,10 @@ async fn a_number_that_was_taken_back_is_the_next_person_s() {
     let both = pid("12^^^STM^MR~5^^^STM^PI", "Muster^Anna");
     assert_eq!(story.tell(add, &both).await, "AA");
     let first = story.of("/Patient?", "id").await;
+    // Whose a result is may be said by one number: that takes none away.
+    let by_one = result("5", "F", "1").replace("^^^STM^MR", "^^^STM^PI");
+    assert!(story.tell("ORU^R01^ORU_R01", &by_one).await.starts_with("AA"));
+    assert_eq!(numbers(&story).await, "12 5");
     let now = pid("13^^^STM^MR~5^^^STM^PI", "Muster^Anna");
     assert_eq!(story.tell(change, &now).await, "AA");
     assert_eq!(numbers(&story).await, "13 5");
