@@ -12,7 +12,7 @@ use super::stale::{self, Stale, moves};
 use super::supply::supply;
 use super::{Applier, Case, Halt};
 use crate::fhir::json::{Object, Value};
-use crate::fhir::{Identity, ResourceType, VersionId};
+use crate::fhir::{Identity, VersionId};
 use crate::hl7v2::ack::{Condition, Issue};
 use crate::hl7v2::effect::visit::{self, Event, Habits};
 use crate::hl7v2::effect::{Json, amend, late, person, result};
@@ -190,7 +190,6 @@ impl Plan {
             return;
         }
         let stored = found.stored.as_ref().map(|(stored, _)| stored);
-        let of = found.identity.resource_type;
         let mut now = match stored {
             Some(stored) if stale.data => filled(stored, said),
             Some(stored) => amend::amended(stored, said, &draft.removed, &draft.parts),
@@ -215,9 +214,6 @@ impl Plan {
         }
         if draft.resource_type == "Encounter" && draft.rule == "encounter" {
             now = self.visit(stored, &now, stale, &event(case, said), case);
-        }
-        if of == ResourceType::PATIENT && case.draft.event.1 == "A29" {
-            now.set("active", false);
         }
         if let Some(stored) = stored.filter(|_| is_result) {
             let Some(followed) = self.follow(found, stored, &now, draft) else { return };
