@@ -125,8 +125,8 @@ async fn a_late_status_stands_in_the_history() {
     }
 }
 
-/// v2 E-A11: who was deleted (A29), or is no patient of now by hand, is so whatever is told of them, until an event brings
-/// them in again. The latest of these events counts, whenever it comes.
+/// v2 E-A11: who was deleted (A29), or is no patient of now by hand, is so whatever is told of them, until an event
+/// brings them in again. The latest of these events counts, whenever it comes.
 ///
 /// Covers: v2 E-A11.
 #[tokio::test(flavor = "multi_thread")]

@@ -79,8 +79,8 @@ pub(super) fn supply(
     }
 }
 
-/// Whether a patient is one of now: as the event of the message says (A29 deletes a person), unless a later one has said
-/// it otherwise; else as it is stored, whoever said so.
+/// Whether a patient is one of now: as the event of the message says (A29 deletes a person), unless a later one has
+/// said it otherwise; else as it is stored, whoever said so.
 fn active(
     now: &mut Json,
     stored: Option<&Json>,

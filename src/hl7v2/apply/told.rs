@@ -1,8 +1,8 @@
 //! Which sender told of which number of a patient: a sender takes back only what it alone has told of.
 //!
 //! The first sender of a number is kept by it, and that there are others too. What no message told of is
-//! taken away by none. Only messages about persons (ADT) tell all numbers that somebody has: one about a result may name
-//! whom it is of by one of them.
+//! taken away by none. Only messages about persons (ADT) tell all numbers that somebody has: one about a result may
+//! name whom it is of by one of them.
 //!
 //! Spec: v2 S4
 
