@@ -95,7 +95,7 @@ mod tests {
             ("b", "1", false),
             ("a", "2", false),
             ("", "3", false),
-            ("a", &long, true),
+            ("a", long.as_str(), true),
             ("a", &long[1..], false),
         ] {
             let key = keyed("Patient", system.to_owned(), value.to_owned());

@@ -134,7 +134,6 @@ fn step(event: &str, before: Option<&str>) -> Option<(&'static str, bool)> {
         // What has begun is no plan any more that could be called off.
         "A27" | "A38" if !is_known => ("cancelled", false),
         "A27" | "A38" if is(&["planned", "unknown", "cancelled"]) => ("cancelled", true),
-        "A27" | "A38" => stays,
         // Who has left was there.
         "A11" if is(&["finished", "entered-in-error"]) => stays,
         "A11" => ("cancelled", is_known && !is(&["planned"])),
@@ -143,11 +142,10 @@ fn step(event: &str, before: Option<&str>) -> Option<(&'static str, bool)> {
         "A03" => ("finished", is_known && !is(&["planned", "cancelled"])),
         "A13" if is(&["finished"]) => ("in-progress", true),
         "A13" if is(&["unknown"]) => ("in-progress", false),
-        "A13" => stays,
         // What was told of a leave was wrong: the patient never left, or has not come back.
         "A52" if is(&["onleave"]) => ("in-progress", true),
         "A53" if is(&["in-progress"]) => ("onleave", true),
-        "A52" | "A53" => stays,
+        "A13" | "A27" | "A38" | "A52" | "A53" => stays,
         _ => return None,
     })
 }
