@@ -96,6 +96,11 @@ pub struct Companion {
 }
 
 impl Companion {
+    /// Whether [`END`] alone writes all that there is.
+    pub(in crate::store) fn is_one_statement(&self) -> bool {
+        self.merges.is_empty() && self.taken.is_empty()
+    }
+
     /// Writes what there is of `companions` inside the transaction of their effects, when those were
     /// `written`.
     pub(in crate::store) async fn follow(
