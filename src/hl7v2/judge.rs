@@ -127,7 +127,7 @@ pub struct Judged {
     pub site: String,
     /// What it is known by when it comes again.
     pub digest: [u8; 32],
-    /// The identifiers of its patients, or its sender.
+    /// The identifiers of its patients, or its sender; none where it cannot be read: it stands in no line until it is.
     pub lines: Vec<String>,
     /// Where it goes on, when it is a part of a message and not the last one.
     pub goes_on: Option<String>,
@@ -151,10 +151,7 @@ impl Judged {
         }
         let heading = Heading::of(&message);
         let site = site(&heading);
-        let mut lines = patients(&message);
-        if lines.is_empty() {
-            lines.push(format!("sender\u{1F}{site}"));
-        }
+        let lines = lines(&message, &site);
         Self {
             // Over HTTP and from files nobody has a certificate: there the caller's scopes say who may send.
             refused: unbound(&heading, names, rules)
@@ -236,7 +233,7 @@ fn unbound(heading: &Heading, names: &[String], rules: &Rules) -> Option<(Code, 
 }
 
 /// What the header alone makes impossible.
-fn check(heading: &Heading, rules: &Rules) -> Option<(Code, Issue)> {
+pub(super) fn check(heading: &Heading, rules: &Rules) -> Option<(Code, Issue)> {
     let refuse = |condition, field| Some((Code::AR, Issue::error(condition).at(msh(field))));
     if heading.control_id.is_empty() {
         return refuse(Condition::RequiredMissing, 10);
@@ -279,6 +276,17 @@ fn sent_time(raw: &[u8]) -> Option<(usize, usize)> {
     let mut separators = memchr::memchr_iter(field, &line[..end]).map(|at| start + at);
     let begin = separators.nth(5)? + 1;
     Some((begin, separators.next().unwrap_or(start + end)))
+}
+
+/// What a message stands in line by: the identifiers of its patients as it names them, or its sender. Messages that
+/// name a patient by different numbers alone have no line in common: each has its effect whole and none is lost, for
+/// their patient counts them, but which of them is first nobody knows, and the times of their events say what is news.
+pub(super) fn lines(message: &Message<'_>, site: &str) -> Vec<String> {
+    let mut lines = patients(message);
+    if lines.is_empty() {
+        lines.push(format!("sender\u{1F}{site}"));
+    }
+    lines
 }
 
 /// The identifiers of all patients in a message, each with its authority.

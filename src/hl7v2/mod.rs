@@ -30,6 +30,7 @@
 //! | `purge` | texts that are kept for a time only |
 //! | `queue` | work on what waits, in the order of each patient |
 //! | `receive`, `reply` | stored, then answered |
+//! | `refused` | what is refused as it comes, and what becomes of it when it comes again |
 //! | `unconfirmed` | answers one after another, in release 2 of MLLP |
 //! | `work` | what is done with messages |
 //!
@@ -61,6 +62,7 @@ mod numbering;
 mod purge;
 pub mod queue;
 pub mod receive;
+mod refused;
 mod reply;
 pub mod sites;
 pub mod tables;

@@ -23,7 +23,7 @@ use super::charset::Charset;
 use super::er7::Message;
 use super::fragment::Whole;
 use super::heading::Heading;
-use super::judge::{Judged, replaced};
+use super::judge::{Judged, check, lines, replaced};
 use super::lasting::lasting;
 use super::meters::Meters;
 use super::receive::{Origin, Receiver};
@@ -66,6 +66,8 @@ pub(super) struct Job {
     /// The number of the next message, where they are numbered.
     expected: Option<u64>,
     again: Option<bool>,
+    /// Whether it stands in no line, because it could not be read when it came.
+    is_unlined: bool,
 }
 
 impl Job {
@@ -83,6 +85,7 @@ impl Job {
             received_at: at,
             expected: judged.heading.as_ref().and_then(|heading| heading.expected),
             again: None,
+            is_unlined: false,
         }
     }
 }
@@ -102,6 +105,7 @@ impl From<Claimed> for Job {
             received_at: claimed.received_at,
             expected: None,
             again: claimed.again,
+            is_unlined: claimed.is_unlined,
         }
     }
 }
@@ -258,8 +262,7 @@ impl Receiver {
     async fn process(self: &Arc<Self>, job: &Job) {
         if let Err(error) = self.sites.at_least(job.mark).await {
             // The lease runs out, and it is done again.
-            let cause = root_cause(&error);
-            return tracing::warn!(cause, message = %job.id, "a message has to wait");
+            return tracing::warn!(cause = root_cause(&error), message = %job.id, "a message has to wait");
         }
         let settings = self.settings_for(&job.raw, &job.listener, &job.certificate);
         let mut rules = settings.rules;
@@ -280,6 +283,9 @@ impl Receiver {
             // It was read when it came: the settings have changed since.
             return self.give_up(job, heading.as_ref(), "unreadable", settings.holds_lines).await;
         };
+        if job.is_unlined {
+            return self.line_up(job, &message).await;
+        }
         let Ok(maps) = self.sites.of(&sender(heading, &job.listener, &job.certificate)) else {
             return self.postpone(job, "the profile of the sender cannot be used").await;
         };
@@ -300,7 +306,11 @@ impl Receiver {
             about: &Mutex::default(),
             receiver: self,
         };
-        let done = AssertUnwindSafe(self.work.run(task)).catch_unwind().await;
+        let done = match check(heading, &rules) {
+            // It was rejected when it came and would be now, or the settings have changed since.
+            Some((_, issue)) => Ok(Done::Failed(vec![issue])),
+            None => AssertUnwindSafe(self.work.run(task)).catch_unwind().await,
+        };
         match done.unwrap_or_else(|_| Done::Failed(vec![internal("panic")])) {
             Done::Applied(end) => self.ended(job, &end),
             Done::Failed(issues) => self.fail(job, &task, &issues).await,
@@ -309,6 +319,19 @@ impl Receiver {
                 self.fail(job, &task, &[internal("too-many-tries").detailed(reason)]).await;
             }
         }
+    }
+
+    /// Has a message that could not be read when it came stand in the lines of its patients: those that came after it
+    /// wait for it from now on, and it for those before it.
+    async fn line_up(&self, job: &Job, message: &Message<'_>) {
+        let lines = lines(message, &job.site);
+        let lines: Vec<i64> = lines.iter().map(|line| self.store.hasher().line(line)).collect();
+        if let Err(error) = self.store.line_up_message((job.id, job.attempts), &lines).await {
+            // The lease runs out, and it is done again.
+            tracing::warn!(cause = root_cause(&error), message = %job.id, "a message stands in no line");
+        }
+        self.line.join(job.id, true);
+        self.wake.notify_one();
     }
 
     /// The bytes of a message with those of its other parts; `None`: it is put off, or given up.

@@ -20,7 +20,6 @@ use super::ack::{self, Code, Condition, Issue};
 use super::batch::{self, Batch};
 use super::dtm::{Moment, Zones};
 use super::elsewhere::Endpoint;
-use super::er7::Message;
 use super::heading::{Heading, Mode};
 use super::judge::{Judged, Rules, number_used};
 use super::line::Line;
@@ -91,12 +90,12 @@ pub struct Origin {
 }
 
 /// What goes with a message when it is stored.
-struct Place<'a> {
-    batch: Option<Uuid>,
+pub(super) struct Place<'a> {
+    pub(super) batch: Option<Uuid>,
     /// The answer, where there is one by now.
-    ack: Option<&'a Outcome>,
-    note: Option<Issue>,
-    may_begin: bool,
+    pub(super) ack: Option<&'a Outcome>,
+    pub(super) note: Option<Issue>,
+    pub(super) may_begin: bool,
 }
 
 /// Takes messages in.
@@ -269,14 +268,19 @@ impl Receiver {
         let note = self.look_at(&mut judged, batch.is_some(), &settings).await?;
         let lacks_room = self.judge_part(&mut judged, raw).await?;
         let mut seat = self.seats.clone().try_acquire_owned().ok();
-        let id = self.ids.ordered();
-        let waiter = self.register(id);
+        let mut id = self.ids.ordered();
+        let mut waiter = self.register(id);
         let ack = self.first_answer(&judged, settings.waits_for_effect);
         let place = Place { batch, ack: ack.as_ref(), note, may_begin: seat.is_some() };
-        let received = self.store(&judged, id, raw, place, origin).await;
+        let mut received = self.store(&judged, id, raw, &place, origin).await;
+        if self.is_mended(&received, &judged).await? {
+            id = self.ids.ordered();
+            waiter = self.register(id);
+            received = self.store(&judged, id, raw, &place, origin).await;
+        }
         if lacks_room && matches!(received, Ok(Received::New { .. })) {
             // Later there may be room: what comes again then is no repetition.
-            self.store.forget_part(&judged.site, &judged.digest, id).await?;
+            self.store.forget_receipt(&judged.site, &judged.digest, id).await?;
         }
         let is_work = judged.refused.is_none() && judged.goes_on.is_none();
         let is_at_work = is_work && matches!(received, Ok(Received::New { .. }));
@@ -344,15 +348,15 @@ impl Receiver {
         Ok(note)
     }
 
-    async fn store(
+    pub(super) async fn store(
         &self,
         judged: &Judged,
         id: Uuid,
         raw: &Bytes,
-        place: Place<'_>,
+        place: &Place<'_>,
         origin: &Origin,
     ) -> Result<Received, Error> {
-        let Place { batch, ack, note, may_begin } = place;
+        let &Place { batch, ack, ref note, may_begin } = place;
         let (now, heading) = (self.clock.now(), judged.heading.as_ref());
         let text =
             |value: fn(&Heading) -> &str| heading.map_or("", |heading| clipped(value(heading)));
@@ -410,30 +414,6 @@ impl Receiver {
         self.engine.receive_message(&message, &caller).await
     }
 
-    /// Hashes of the patients whom a message is about that is refused: whoever looks for what was tried with
-    /// their data finds it. Others have that on record with their effect.
-    async fn refused_about(
-        &self,
-        judged: &Judged,
-        raw: &Bytes,
-        origin: &Origin,
-    ) -> Result<Vec<i64>, Error> {
-        let Some(heading) = judged.heading.as_ref().filter(|_| judged.refused.is_some()) else {
-            return Ok(Vec::new());
-        };
-        let certificate = origin.names.first().map_or("", String::as_str);
-        let rules = self.settings_for(raw, origin.listener, certificate).rules;
-        let read = rules.read(raw, origin.is_framed).ok();
-        let message = read
-            .as_ref()
-            .and_then(|read| Message::parse(&read.text, read.charset, rules.reading).ok());
-        let maps = self.maps_of(heading, origin.listener, certificate);
-        let Some((message, maps)) = message.zip(maps) else { return Ok(Vec::new()) };
-        let ids = self.work.patients(&message, &maps).await?;
-        let ids = ids.iter().filter_map(|id| id.parse().ok());
-        Ok(ids.map(|id| self.store.hasher().patient(&id)).collect())
-    }
-
     /// The feed itself, at work on a message.
     pub(super) fn caller(&self, id: Uuid, source: Option<IpAddr>, certificate: &str) -> Caller {
         let request = RequestContext {
@@ -451,29 +431,6 @@ impl Receiver {
             self.principal.on_behalf_of(&name)
         };
         Caller::new(principal, request)
-    }
-
-    /// What is said to who sends more than a message may have, or bytes that are none; it is kept.
-    ///
-    /// # Errors
-    /// Those of the store: then nothing may be answered.
-    pub async fn refuse(
-        self: &Arc<Self>,
-        beginning: &Bytes,
-        issue: Issue,
-        origin: &Origin,
-    ) -> Result<Bytes, Error> {
-        let mut judged = Judged::new(beginning, &[], false, &self.settings.rules);
-        // The beginning of something says nothing of a repetition.
-        if let Some(heading) = &mut judged.heading {
-            heading.mode = Mode::Original;
-        }
-        judged.refused = Some((Code::AR, issue));
-        let ack = self.first_answer(&judged, true).unwrap_or((Code::AR, Bytes::new()));
-        let id = self.ids.ordered();
-        let place = Place { batch: None, ack: Some(&ack), note: None, may_begin: false };
-        self.store(&judged, id, beginning, place, origin).await?;
-        Ok(ack.1)
     }
 
     /// Has what waits looked at now.

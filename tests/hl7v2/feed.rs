@@ -228,6 +228,20 @@ impl Feed {
     pub(crate) async fn start_with(setup: Setup) -> Self {
         // The server itself would do its own work on these messages.
         let server = TestServer::start_with(&[("hl7v2.workers", "0")]).await;
+        Self::beside(server, setup).await
+    }
+
+    /// The same server with another feed in the place of this one, which ends.
+    pub(crate) async fn again_with(self, setup: Setup) -> Self {
+        let Self { server, stop, working, listening, .. } = self;
+        stop.send(true).unwrap();
+        let (worked, listened) = tokio::join!(working, listening);
+        worked.unwrap();
+        listened.unwrap();
+        Self::beside(server, setup).await
+    }
+
+    async fn beside(server: TestServer, setup: Setup) -> Self {
         let engine = server.engine().clone();
         let clock = Arc::new(Faulty::default());
         let work = Arc::new(Made {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kiln::hl7v2::frame::framed;
+use kiln::hl7v2::judge::Binding;
 
 use super::feed::{Feed, Setup, adt, value};
 
@@ -26,6 +27,102 @@ async fn the_same_bytes_get_the_same_answer() {
     let states = feed.states().await;
     assert_eq!(states.iter().filter(|state| *state == "duplicate").count(), 4, "{states:?}");
     assert_eq!(states[0], "processed");
+}
+
+/// v2 S20, v2 S56: what was rejected gets the same answer as long as it would be rejected, and is taken in as soon as it
+/// would not: when the settings, or those of who may send, are mended.
+///
+/// Covers: v2 S20, v2 S56.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_rejected_is_taken_in_when_it_comes_again_after_a_mend() {
+    fn bound() -> Setup {
+        let mut setup = Setup::default();
+        setup.settings.rules.bindings = vec![Binding::parse("lab.test=LAB|STM").unwrap()];
+        setup
+    }
+    let open = || {
+        let mut setup = Setup::default();
+        setup.settings.rules.is_production = false;
+        setup
+    };
+    let message = adt("A01", "1", "12").replace("|P|2.5.1", "|T|2.5.1");
+    let cases: [(fn() -> Setup, &str); 2] = [(Setup::default, "202"), (bound, "207")];
+    for (before, number) in cases {
+        let feed = Feed::start_with(before()).await;
+        let mut sender = feed.sender().await;
+        let refused = sender.send(&message).await;
+        assert_eq!(value(&refused, "MSA-1"), "AR");
+        assert_eq!(value(&refused, "ERR-3.1"), number);
+        assert_eq!(sender.send(&message).await, refused);
+        assert_eq!(feed.states().await, ["rejected", "duplicate"]);
+        drop(sender);
+        let feed = feed.again_with(open()).await;
+        let mut sender = feed.sender().await;
+        let taken = sender.send(&message).await;
+        assert_eq!(value(&taken, "MSA-1"), "AA", "{number}");
+        assert_eq!(sender.send(&message).await, taken);
+        assert_eq!(feed.patients().await, 1, "{number}");
+        let states = feed.states().await;
+        assert_eq!(states, ["rejected", "duplicate", "duplicate", "processed", "duplicate"]);
+    }
+}
+
+/// v2 P8, v2 S56: what was rejected is worked on again by somebody's wish, and rejected again as long as nothing is
+/// mended; what was no message, or came in a name that is not its sender's, is not.
+///
+/// Covers: v2 S56.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_rejected_is_worked_on_again_on_request() {
+    let mut setup = Setup::default();
+    setup.settings.rules.bindings = vec![Binding::parse("lab.test=ADT|STM").unwrap()];
+    let feed = Feed::start_with(setup).await;
+    let mut sender = feed.sender().await;
+    sender.send(&adt("A01", "1", "12")).await;
+    drop(sender);
+    let feed = feed.again_with(Setup::default()).await;
+    let mut sender = feed.sender().await;
+    sender.write(&framed(b"no message")).await;
+    sender.read().await.unwrap();
+    sender.send(&adt("A01", "2", "12").replace("|P|2.5.1", "|T|2.5.1")).await;
+    assert_eq!(feed.states().await, ["rejected"; 3]);
+    let ids = ids(&feed).await;
+    let replay = async |feed: &Feed, id: &str, status: u16| {
+        let client = &feed.server.client;
+        let url = format!("{}/v2/messages/{id}/$replay", client.root());
+        client.call("POST", &url).send().await.expect(status);
+    };
+    replay(&feed, &ids[0], 409).await;
+    replay(&feed, &ids[1], 409).await;
+    replay(&feed, &ids[2], 202).await;
+    until(&feed, "rejected").await;
+    assert_eq!(feed.patients().await, 0);
+    drop(sender);
+    let mut open = Setup::default();
+    open.settings.rules.is_production = false;
+    let feed = feed.again_with(open).await;
+    replay(&feed, &ids[2], 202).await;
+    until(&feed, "processed").await;
+    assert_eq!(feed.patients().await, 1);
+}
+
+/// The ids of all messages, the oldest first.
+async fn ids(feed: &Feed) -> Vec<String> {
+    let client = &feed.server.client;
+    let list = client.call("GET", &format!("{}/v2/messages", client.root())).send().await;
+    let mut ids: Vec<_> = (0..9).map_while(|at| list.at(&format!("messages[{at}].id"))).collect();
+    ids.reverse();
+    ids
+}
+
+/// Waits until the newest message stands there.
+async fn until(feed: &Feed, state: &str) {
+    for _ in 0..200 {
+        if feed.states().await.last().is_some_and(|last| last == state) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it is not {state}");
 }
 
 /// v2 S21: a control id that is used again is another message, and this is told.

@@ -92,7 +92,7 @@ async fn a_registration_says_arrived_where_the_site_wants_it() {
 
 /// v2 E-A02: a step that cannot follow is done and told, or refused where the site is strict.
 ///
-/// Covers: v2 E-A02.
+/// Covers: v2 E-A02, v2 E-A06, v2 E-A11.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_that_cannot_follow_is_refused_where_the_site_wants_it() {
     for (profile, answer, status, count) in [
@@ -109,6 +109,14 @@ async fn a_step_that_cannot_follow_is_refused_where_the_site_wants_it() {
         let places = (0..4)
             .map_while(|at| encounter.at(&format!("entry[0].resource.location[{at}].status")));
         assert_eq!(places.count().to_string(), count, "{profile}");
+        // What is over is neither left for a while, nor was it planned or wrong.
+        for event in ["A21^ADT_A21", "A22^ADT_A21", "A11^ADT_A09", "A38^ADT_A38", "A27^ADT_A21"] {
+            let told = story.tell(&format!("ADT^{event}"), &visit("W2")).await;
+            assert_eq!(told, answer, "{profile} {event}");
+            assert_eq!(story.of("/Encounter?", "status").await, status, "{profile} {event}");
+        }
+        let end = story.of("/Encounter?", "period.end").await;
+        assert!(end.starts_with("2026-07-04T12:02:00"), "{profile} {end}");
     }
 }
 

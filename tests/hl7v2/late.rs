@@ -2,7 +2,7 @@
 //!
 //! Covers: v2 S22.
 
-use super::stories::Story;
+use super::stories::{Story, patient, result, visit};
 
 const PID: &str = "PID|1||12^^^STM^MR||Muster^Anna";
 
@@ -122,5 +122,58 @@ async fn a_late_status_stands_in_the_history() {
         assert_eq!(at(&format!("statusHistory[{place}].status")), status);
         let period = |name: &str| at(&format!("statusHistory[{place}].period.{name}"));
         assert!(period("start").contains(start) && period("end").contains(end), "{visit:?}");
+    }
+}
+
+/// v2 E-A11: who was deleted (A29), or is no patient of now by hand, is so whatever is told of them, until an event
+/// brings them in again. The latest of these events counts, whenever it comes.
+///
+/// Covers: v2 E-A11.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_deleted_stays_so_until_an_event_brings_them_in_again() {
+    let mut story = Story::begin().await;
+    let person = patient("Muster^Anna");
+    let (add, change, delete) = ("ADT^A28^ADT_A05", "ADT^A31^ADT_A05", "ADT^A29^ADT_A21");
+    assert_eq!(story.tell(add, &person).await, "AA");
+    let id = story.of("/Patient?", "id").await;
+    let url = format!("/Patient/{id}");
+    let by_hand = format!(
+        r#"{{"resourceType":"Patient","id":"{id}","active":false,"identifier":[{{"system":"SYSTEM","value":"12"}}]}}"#
+    );
+    let system = story.get(&url).await.at("identifier[0].system").unwrap();
+    for is_by_hand in [false, true] {
+        if is_by_hand {
+            let body = by_hand.replace("SYSTEM", &system);
+            story.server.client.put(&url, body).await.expect(200);
+        } else {
+            assert_eq!(story.tell(delete, &person).await, "AA");
+        }
+        for (event, segments, expected) in [
+            ("ORU^R01^ORU_R01", result("12", "F", "1"), "false"),
+            (change, person.clone(), "false"),
+            ("ADT^A08^ADT_A01", visit("W1"), "false"),
+            ("ADT^A01^ADT_A01", visit("W1"), "true"),
+            (delete, person.clone(), "false"),
+            (add, person.clone(), "true"),
+        ] {
+            let told = story.tell(event, &segments).await;
+            assert!(told.starts_with("AA"), "{event} {told}");
+            let found = format!("/Patient?_id={id}&active={expected}&");
+            assert_eq!(story.count(&found).await, "1", "{event} {is_by_hand}");
+        }
+    }
+    // That of before the last one comes late, and one after it behind news that are later.
+    let result = result("12", "F", "1").replace("F1^LAB", "F2^LAB");
+    for (event, at, segments, expected) in [
+        (delete, "20260704120030", &person, "true"),
+        ("ORU^R01^ORU_R01", "20260704180000", &result, "true"),
+        (delete, "20260704170000", &person, "false"),
+        (add, "20260704160000", &person, "false"),
+    ] {
+        let told = story.tell_at(event, at, segments).await;
+        assert!(told.starts_with("AA"), "{event} {at} {told}");
+        assert_eq!(told.contains("stale"), event.starts_with("ADT"), "{event} {at} {told}");
+        let found = format!("/Patient?_id={id}&active={expected}&");
+        assert_eq!(story.count(&found).await, "1", "{event} {at}");
     }
 }

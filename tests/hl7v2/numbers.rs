@@ -1,7 +1,7 @@
 //! Numbers of patients: whose they are, which count, and who takes them back.
 
 use super::sites::install;
-use super::stories::Story;
+use super::stories::{Story, result};
 
 /// A message of another sender about the same patient.
 async fn by(story: &mut Story, application: &str, id: u32, numbers: &str) -> String {
@@ -110,6 +110,90 @@ async fn a_number_is_taken_back_by_who_told_of_it() {
     assert_eq!(by(&mut story, "LAB", 4, trusted).await, "AA");
     assert_eq!(numbers(&story).await, "1 AB B C");
     assert_eq!(story.count(&format!("/Patient?identifier={own}|B&")).await, "1");
+}
+
+/// v2 S2, v2 S4: a number that was taken back leads to nobody any more: the next who has it is another person, whose
+/// data are nobody else's.
+///
+/// Covers: v2 S2, v2 S4.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_was_taken_back_is_the_next_person_s() {
+    let mut story = Story::begin().await;
+    let (add, change) = ("ADT^A28^ADT_A05", "ADT^A31^ADT_A05");
+    let pid = |numbers: &str, name: &str| format!("PID|1||{numbers}||{name}");
+    let both = pid("12^^^STM^MR~5^^^STM^PI", "Muster^Anna");
+    assert_eq!(story.tell(add, &both).await, "AA");
+    let first = story.of("/Patient?", "id").await;
+    // Whose a result is may be said by one number: that takes none away.
+    let by_one = result("5", "F", "1").replace("^^^STM^MR", "^^^STM^PI");
+    assert!(story.tell("ORU^R01^ORU_R01", &by_one).await.starts_with("AA"));
+    assert_eq!(numbers(&story).await, "12 5");
+    let now = pid("13^^^STM^MR~5^^^STM^PI", "Muster^Anna");
+    assert_eq!(story.tell(change, &now).await, "AA");
+    assert_eq!(numbers(&story).await, "13 5");
+    // Nobody has it: there is nobody who could end.
+    let merge = format!("{now}\nMRG|12^^^STM^MR");
+    assert_eq!(story.tell("ADT^A40^ADT_A39", &merge).await, "AE unknown-patient");
+    for (name, given) in [("Other^Person", "Person"), ("Other^Paul", "Paul")] {
+        assert_eq!(story.tell(add, &pid("12^^^STM^MR", name)).await, "AA");
+        assert_eq!(story.count("/Patient?").await, "2", "{name}");
+        let url = "/Patient?identifier=12&";
+        assert_ne!(story.of(url, "id").await, first);
+        assert_eq!(story.of(url, "name[0].given[0]").await, given);
+    }
+    let kept = story.get(&format!("/Patient/{first}")).await;
+    assert_eq!(kept.at("name[0].family").as_deref(), Some("Muster"));
+    let values = [0, 1, 2].map(|at| kept.at(&format!("identifier[{at}].value")));
+    assert_eq!(values.map(Option::unwrap_or_default), ["5", "13", ""]);
+    // What was true before, told again: nobody can say any more who is meant.
+    let again = story.tell_at(add, "20260704115900", &both).await;
+    assert_eq!(again, "AE identity-conflict");
+    // A number of an authority that nobody has told of since is added by late news, and found by.
+    let late = pid("13^^^STM^MR~77^^^NAT^PI", "Alt^Anna");
+    assert_eq!(story.tell_at(change, "20260704115900", &late).await, "AA stale");
+    assert_eq!(story.tell(change, &pid("77^^^NAT^PI", "Neu^Anna")).await, "AA");
+    assert_eq!(story.count("/Patient?").await, "2");
+    assert_eq!(story.of("/Patient?identifier=13&", "name[0].family").await, "Neu");
+}
+
+/// v2 S4: what somebody takes away by hand is taken away too, but the number of a patient whom another one has replaced
+/// leads to who stayed as long as either has it.
+///
+/// Covers: v2 S4.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_was_merged_leads_to_who_stayed_whatever_is_changed_by_hand() {
+    let mut story = Story::begin().await;
+    let add = "ADT^A28^ADT_A05";
+    let pid = |number: &str, name: &str| format!("PID|1||{number}^^^STM^MR||{name}");
+    for number in ["1", "9"] {
+        assert_eq!(story.tell(add, &pid(number, "Muster^Anna")).await, "AA");
+    }
+    let merge = format!("{}\nMRG|9^^^STM^MR", pid("1", "Muster^Anna"));
+    assert_eq!(story.tell("ADT^A40^ADT_A39", &merge).await, "AA");
+    let url = "/Patient?active=true&";
+    let kept = story.of(url, "id").await;
+    let without = async |story: &Story, number: &str| {
+        let found = story.get(&format!("/Patient/{kept}")).await;
+        let system = found.at("identifier[0].system").unwrap();
+        let link = found.at("link[0].other.reference").unwrap();
+        let body = format!(
+            r#"{{"resourceType":"Patient","id":"{kept}","active":true,"name":[{{"family":"Muster"}}],
+            "identifier":[{{"system":"{system}","value":"{number}"}}],
+            "link":[{{"other":{{"reference":"{link}"}},"type":"replaces"}}]}}"#
+        );
+        story.server.client.put(&format!("/Patient/{kept}"), body).await.expect(200);
+    };
+    without(&story, "1").await;
+    assert_eq!(story.tell(add, &pid("9", "Neu^Anna")).await, "AA");
+    assert_eq!(story.of(url, "id").await, kept);
+    assert_eq!(story.of(url, "name[0].family").await, "Neu");
+    // The number by which it was known itself is another's once it is taken away.
+    without(&story, "3").await;
+    assert_eq!(story.tell(add, &pid("1", "Other^Person")).await, "AA");
+    assert_eq!(story.count("/Patient?active=true&").await, "2");
+    assert_eq!(story.of("/Patient?identifier=1&", "name[0].family").await, "Other");
+    let found = story.get(&format!("/Patient/{kept}")).await;
+    assert_eq!(found.at("name[0].family").as_deref(), Some("Muster"));
 }
 
 /// v2 S30: a report that is known by its number alone is found again by its code, and another panel of that number is

@@ -153,6 +153,40 @@ async fn what_a_dead_node_had_is_taken_over() {
     assert_eq!(feed.states().await[0], "processed");
 }
 
+/// A message that could not be read when it came has its turn in the lines of its patients once it can: what came after
+/// it waits for it.
+///
+/// Covers: v2 M11.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_read_later_has_its_turn_among_those_of_its_patient() {
+    let feed = Feed::start().await;
+    let mut sender = feed.sender().await;
+    // It takes its time, and has a letter that is none in UTF-8.
+    let text = adt("Z05", "1", "77").replace("Muster", "M\u{FC}ller");
+    let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(c).unwrap()).collect();
+    sender.write(&framed(&bytes)).await;
+    let answer = sender.read().await.unwrap();
+    assert_eq!((value(&answer, "MSA-1"), value(&answer, "ERR-3.1")), ("AE".into(), "102".into()));
+    drop(sender);
+    let mut setup = Setup::default();
+    setup.settings.rules.replaces_undecodable = true;
+    let feed = feed.again_with(setup).await;
+    let (mut first, mut second) = (feed.sender().await, feed.sender().await);
+    first.write(&framed(&bytes)).await;
+    for _ in 0..100 {
+        if feed.server.database.number("SELECT count(*) FROM v2_queue").await > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(feed.work.done.lock().unwrap().is_empty(), "it takes seconds");
+    let answer = second.send(&adt("A01", "2", "77")).await;
+    assert_eq!(value(&answer, "MSA-1"), "AA");
+    assert_eq!(*feed.work.done.lock().unwrap(), ["1", "2"]);
+    assert_eq!(value(&first.read().await.unwrap(), "MSA-1"), "AA");
+    assert_eq!(feed.server.database.number("SELECT count(*) FROM v2_queue").await, 0);
+}
+
 /// Where too much waits, nothing more is read until there is room; how much waits is told.
 ///
 /// Covers: v2 M12.

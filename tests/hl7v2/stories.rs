@@ -272,7 +272,7 @@ async fn each_pair_of_a_merge_is_of_the_pid_before_it() {
     }
 }
 
-/// Merges that race with results on the losing number leave nothing behind.
+/// Merges that race with results on the losing number leave nothing behind, of whatever type it is.
 ///
 /// Covers: v2 B20.
 #[tokio::test(flavor = "multi_thread")]
@@ -283,6 +283,9 @@ async fn a_merge_that_races_with_a_result_leaves_no_orphan() {
         let number = format!("9{round}");
         let other = format!("PID|1||{number}^^^STM^MR||Muster^Anna");
         story.tell("ADT^A28^ADT_A05", &other).await;
+        let lost = story.of(&format!("/Patient?identifier={number}&active=true&"), "id").await;
+        let visit = format!("\nPV1|1|O|W1||||||||||||||||V{number}^^^STM^VN\nOBR|");
+        let specimen = format!("\nSPM|1|S{number}&LAB||BLD^Blood^HL70487");
         let stream = TcpStream::connect(story.server.feed()).await.unwrap();
         let mut second = Sender::new(stream);
         let oru = format!(
@@ -290,14 +293,25 @@ async fn a_merge_that_races_with_a_result_leaves_no_orphan() {
             result(&number, "F", "1")
                 .replace("F1^LAB", &format!("F{number}^LAB"))
                 .replace("P1^LAB", &format!("P{number}^LAB"))
+                .replace("\nOBR|", &visit)
                 .replace('\n', "\r")
+                + &specimen.replace('\n', "\r")
         );
         let merge = format!("{}\nMRG|{number}^^^STM^MR", patient("Muster^Anna"));
         let (merged, sent) = tokio::join!(story.tell("ADT^A40^ADT_A39", &merge), second.send(&oru));
         assert_eq!((merged.as_str(), value(&sent, "MSA-1").as_str()), ("AA", "AA"));
         let kept = story.of("/Patient?active=true", "id").await;
-        let url = format!("/Observation?subject=Patient/{kept}&");
-        assert_eq!(story.count(&url).await, (round + 1).to_string());
+        for of in ["DiagnosticReport", "Encounter", "Observation", "ServiceRequest", "Specimen"] {
+            let url = format!("/{of}?subject=Patient/{kept}&");
+            assert_eq!(story.count(&url).await, (round + 1).to_string(), "{of}");
+        }
+        // Who has replaced it leads to it, and what says by which messages it came to be.
+        let left = story.get(&format!("/Patient/{lost}/*?_count=100")).await;
+        let types = (0..100).map_while(|at| left.at(&format!("entry[{at}].resource.resourceType")));
+        let orphans: Vec<_> = types
+            .filter(|of| !matches!(of.as_str(), "AuditEvent" | "Patient" | "Provenance"))
+            .collect();
+        assert!(orphans.is_empty(), "{round} {orphans:?}");
     }
 }
 

@@ -20,7 +20,7 @@ use super::plan::{Plan, told};
 use super::{Applier, Case, Halt, internal};
 use crate::engine::SearchTarget;
 use crate::fhir::json::Value;
-use crate::fhir::{Identity, LogicalId, ResourceType};
+use crate::fhir::{Identity, ResourceType};
 use crate::hl7v2::effect::{Json, person};
 use crate::hl7v2::er7::{Part, Segment};
 use crate::hl7v2::map::DraftResource;
@@ -216,14 +216,7 @@ impl Applier {
         let parts = merge.field(field).repetitions();
         let name = of.to_string();
         let keys: Vec<_> = parts.filter_map(|part| key(part, case, &name)).collect();
-        for id in self.ids_of(of, &keys, case).await? {
-            let Ok(id) = id.parse::<LogicalId>() else { continue };
-            let identity = Identity { resource_type: of, id };
-            if let Some(found) = self.current(identity, case).await? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
+        Ok(self.known_by(of, &keys, case).await?.into_iter().next())
     }
 }
 

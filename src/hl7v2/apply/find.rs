@@ -2,7 +2,7 @@
 //!
 //! Spec: v2 S1, S2, S5
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use futures_util::future::try_join_all;
@@ -71,25 +71,10 @@ impl Applier {
             draft.resource_type.parse().map_err(|_| Halt::Failed(super::internal("map")))?;
         let is_patient = of == ResourceType::PATIENT;
         let keys = all_keys(case, draft);
-        let mut ids: BTreeSet<String> = keys
-            .iter()
-            .filter_map(|key| known.iter().find(|known| is_same(known, key)))
-            .map(|known| known.id.clone())
-            .collect();
-        if ids.is_empty() && (is_patient || draft.resource_type == "Encounter") {
-            for key in &keys {
-                ids.extend(self.by_identifier(of, key, case.caller).await?);
-            }
-        }
-        let mut found = Vec::new();
-        for id in ids {
-            let Ok(id) = id.parse() else { continue };
-            let identity = Identity { resource_type: of, id };
-            if let Some(one) = self.current(identity, case).await?
-                && !found.iter().any(|other: &Found| other.identity == one.identity)
-            {
-                found.push(one);
-            }
+        let own = keys.iter().filter_map(|key| known.iter().find(|known| is_same(known, key)));
+        let mut found = self.led(of, &own.collect::<Vec<_>>(), case).await?;
+        if found.is_empty() && (is_patient || draft.resource_type == "Encounter") {
+            found = self.carrying(of, &keys, case).await?;
         }
         if found.is_empty() {
             found.extend(self.by_number(of, draft, known, case).await?);
@@ -196,7 +181,17 @@ impl Applier {
         identity: Identity,
         case: &Case<'_>,
     ) -> Result<Option<Found>, Halt> {
-        let mut identity = identity;
+        Ok(self.followed(identity, case).await?.pop())
+    }
+
+    /// A resource, and of a patient whoever has replaced it, one after the other: the last is the one of now.
+    /// Nothing, where one of them is gone.
+    pub(super) async fn followed(
+        &self,
+        identity: Identity,
+        case: &Case<'_>,
+    ) -> Result<Vec<Found>, Halt> {
+        let (mut all, mut identity) = (Vec::new(), identity);
         for _ in 0..MOST_HOPS {
             if identity.resource_type == ResourceType::PATIENT {
                 self.watch(&[identity.id.as_str()], case).await?;
@@ -209,46 +204,81 @@ impl Applier {
                     Err(Error::NotFound(_) | Error::Deleted { .. }) => {
                         // What it was known by may be another's from now on.
                         self.store.forget_message_keys(&identity).await?;
-                        return Ok(None);
+                        return Ok(Vec::new());
                     }
                     Err(error) => return Err(error.into()),
                 },
             };
             let text = version.to_json();
             let stored = parse(&text).map_err(|_| Halt::Failed(super::internal("stored")))?;
-            let Value::Object(stored) = stored.into_owned() else { return Ok(None) };
+            let Value::Object(stored) = stored.into_owned() else { return Ok(Vec::new()) };
             let survivor = person::replaced_by(&stored)
                 .filter(|_| identity.resource_type == ResourceType::PATIENT)
                 .and_then(|id| id.parse::<LogicalId>().ok());
+            let resource_type = identity.resource_type;
+            all.push(Found { identity, stored: Some((stored, version.version)) });
             match survivor {
-                Some(id) => identity = Identity { resource_type: ResourceType::PATIENT, id },
-                None => {
-                    return Ok(Some(Found { identity, stored: Some((stored, version.version)) }));
-                }
+                Some(id) => identity = Identity { resource_type, id },
+                None => return Ok(all),
             }
         }
-        Ok(None)
+        Ok(Vec::new())
     }
 
-    /// The ids of resources that are known by `keys`, else of those that carry them as identifiers.
-    pub(super) async fn ids_of(
+    /// What `keys` lead to, else what carries them as identifiers.
+    pub(super) async fn known_by(
         &self,
         of: ResourceType,
         keys: &[Keyed],
         case: &Case<'_>,
-    ) -> Result<BTreeSet<String>, Halt> {
+    ) -> Result<Vec<Found>, Halt> {
         let known = self.store.message_keys(keys).await?;
-        let mut ids: BTreeSet<String> = known.into_iter().map(|known| known.id).collect();
-        if ids.is_empty() {
-            for key in keys {
-                ids.extend(self.by_identifier(of, key, case.caller).await?);
-            }
+        let found = self.led(of, &known.iter().collect::<Vec<_>>(), case).await?;
+        if found.is_empty() { self.carrying(of, keys, case).await } else { Ok(found) }
+    }
+
+    /// What keys lead to, each once.
+    async fn led(
+        &self,
+        of: ResourceType,
+        known: &[&Keyed],
+        case: &Case<'_>,
+    ) -> Result<Vec<Found>, Halt> {
+        let mut by_id: BTreeMap<&str, Vec<&Keyed>> = BTreeMap::new();
+        for key in known {
+            by_id.entry(key.id.as_str()).or_default().push(key);
         }
-        Ok(ids)
+        let mut found = Vec::new();
+        for (id, keys) in by_id {
+            let Ok(id) = id.parse() else { continue };
+            let one = self.held(Identity { resource_type: of, id }, &keys, case).await?;
+            add(&mut found, one);
+        }
+        Ok(found)
+    }
+
+    /// What carries one of `keys` as an identifier, whoever stored it.
+    async fn carrying(
+        &self,
+        of: ResourceType,
+        keys: &[Keyed],
+        case: &Case<'_>,
+    ) -> Result<Vec<Found>, Halt> {
+        let mut ids = BTreeSet::new();
+        for key in keys {
+            ids.extend(self.by_identifier(of, key, case.caller).await?);
+        }
+        let mut found = Vec::new();
+        for id in ids {
+            let Ok(id) = id.parse() else { continue };
+            let one = self.current(Identity { resource_type: of, id }, case).await?;
+            add(&mut found, one);
+        }
+        Ok(found)
     }
 
     /// The ids of resources that carry an identifier, whoever stored them.
-    pub(super) async fn by_identifier(
+    async fn by_identifier(
         &self,
         of: ResourceType,
         key: &Keyed,
@@ -269,4 +299,10 @@ impl Applier {
         let ids = searched.page.matches.into_iter().map(|one| one.version.identity.id.to_string());
         Ok(ids.collect())
     }
+}
+
+/// Adds what was found, once.
+fn add(found: &mut Vec<Found>, one: Option<Found>) {
+    let one = one.filter(|one| !found.iter().any(|other| other.identity == one.identity));
+    found.extend(one);
 }

@@ -13,7 +13,7 @@ use crate::engine::SearchTarget;
 use crate::error::Error;
 use crate::fhir::json::{Value, parse};
 use crate::fhir::query::Query;
-use crate::fhir::{Identity, LogicalId, ResourceType, Version};
+use crate::fhir::{Identity, ResourceType, Version};
 use crate::hl7v2::ack::{Condition, Issue};
 use crate::hl7v2::effect::{Json, person};
 use crate::hl7v2::er7::{Part, Segment};
@@ -56,17 +56,7 @@ impl Applier {
         let unknown = || Issue::error(Condition::UnknownKey).at(field.place());
         let parts = field.repetitions();
         let keys: Vec<_> = parts.filter_map(|part| key(part, case, "Patient")).collect();
-        let ids = self.ids_of(ResourceType::PATIENT, &keys, case).await?;
-        let mut sources: Vec<Found> = Vec::new();
-        for id in ids {
-            let Ok(id) = id.parse::<LogicalId>() else { continue };
-            let identity = Identity { resource_type: ResourceType::PATIENT, id };
-            if let Some(source) = self.current(identity, case).await?
-                && !sources.iter().any(|other| other.identity == source.identity)
-            {
-                sources.push(source);
-            }
-        }
+        let sources = self.known_by(ResourceType::PATIENT, &keys, case).await?;
         let made = || self.unknown(case, segment, &keys);
         let (source, stored) = match sources.as_slice() {
             [] if keys.iter().any(|key| plan.keys.iter().any(|known| is_same(known, key))) => {

@@ -11,8 +11,10 @@
 //! | `claim` | profiles that are kept to |
 //! | `copy` | messages as documents |
 //! | `find`, `keys` | keys -> resources; who a patient is |
+//! | `lapsed` | keys that lead to a patient who has the number no longer |
 //! | `members` | results that belong to another |
 //! | `merge`, `pairs` | patients that become one or belong together; what each MRG goes with |
+//! | `origin` | the transaction, and which message it is by |
 //! | `partial` | what is left out because it is not valid |
 //! | `plan` | what is written, by what is stored |
 //! | `prune` | what a message made before and makes no longer |
@@ -30,8 +32,10 @@ mod claim;
 mod copy;
 mod find;
 mod keys;
+mod lapsed;
 mod members;
 mod merge;
+mod origin;
 mod pairs;
 mod partial;
 mod plan;
@@ -66,10 +70,9 @@ use crate::engine::{
 };
 use crate::error::{Error, root_cause};
 use crate::fhir::Instant;
-use crate::fhir::json::{Object, Value};
 use crate::store::Store;
 use crate::store::hl7v2::{
-    Companion, Looked, Merge, Merging, MessageEffect, MessageEnd, UnmappedCode,
+    Companion, Keyed, Looked, Merge, Merging, MessageEffect, MessageEnd, UnmappedCode,
 };
 
 use find::Found;
@@ -151,6 +154,8 @@ struct Case<'a> {
     lines: Mutex<BTreeMap<String, i64>>,
     /// What was known of it when it was looked at.
     looked: Mutex<Arc<Looked>>,
+    /// Keys that lead to a patient who has the number no longer, with the id of that one.
+    lapsed: Mutex<Vec<Keyed>>,
     /// What is left out: the urls of drafts, or the names of resources.
     skipped: Mutex<BTreeSet<String>>,
 }
@@ -171,6 +176,7 @@ impl<'a> Case<'a> {
             at_text,
             lines: Mutex::default(),
             looked: Mutex::default(),
+            lapsed: Mutex::default(),
             skipped: Mutex::default(),
         }
     }
@@ -268,6 +274,7 @@ impl Applier {
         let looked = case.looked();
         // Those that are known to lead there need not be written.
         let keys: Vec<_> = keys.into_iter().filter(|key| !looked.known.contains(key)).collect();
+        let taken = case.taken(&keys);
         let known = entries.iter().filter_map(|entry| looked.current(&entry.identity));
         let known: Vec<_> = known.cloned().collect();
         let rules: Vec<_> =
@@ -282,6 +289,7 @@ impl Applier {
             Companion {
                 end: Some(end),
                 keys: keys.clone(),
+                taken: taken.clone(),
                 merges: merges.clone(),
                 marks: marks.clone(),
                 lines: lines.clone(),
@@ -294,7 +302,7 @@ impl Applier {
         let import = Some(Import { message: task.id, patients });
         let options =
             BundleOptions { new_ids, companion, import, known, ..BundleOptions::default() };
-        let transaction = transaction(&entries, pruned.entries, task);
+        let transaction = origin::transaction(&entries, pruned.entries, task);
         let done = self.engine.bundle(transaction.into(), &options, task.caller).await;
         done.map_err(|error| partial::halted(error, &entries, drafts, &found))?;
         Ok(Done::Applied(end))
@@ -416,64 +424,6 @@ fn happened(message: &Message<'_>, maps: &Maps, received: Instant) -> (Instant, 
         }
     }
     (received, received.to_string())
-}
-
-/// All that is written and deleted, with its origin.
-fn transaction(entries: &[Entry], gone: Vec<Value<'static>>, task: &Task<'_>) -> Object<'static> {
-    let bundle = Object::new().with("resourceType", "Bundle").with("type", "transaction");
-    let mut all: Vec<_> = entries.iter().map(|entry| entry.value(task.heading)).collect();
-    all.extend(gone);
-    if !entries.is_empty() {
-        all.push(provenance(entries, task));
-    }
-    if all.is_empty() { bundle } else { bundle.with("entry", all) }
-}
-
-/// Who told what was written, and by which message.
-fn provenance(entries: &[Entry], task: &Task<'_>) -> Value<'static> {
-    let target = entries
-        .iter()
-        .map(|entry| Value::Object(Object::new().with("reference", entry.identity.to_string())));
-    let agent = |code: &'static str, of: &'static str, system: &'static str, name: &str| {
-        let coding = Object::new()
-            .with("system", "http://terminology.hl7.org/CodeSystem/provenance-participant-type")
-            .with("code", code);
-        let kind = Object::new().with("coding", vec![Value::Object(coding)]);
-        let identifier = Object::new().with("system", system).with("value", name.to_owned());
-        let who = Object::new()
-            .with("type", of)
-            .with("identifier", identifier)
-            .with("display", name.to_owned());
-        Value::Object(Object::new().with("type", kind).with("who", who))
-    };
-    let identifier =
-        Object::new().with("system", "urn:kiln:v2-message").with("value", task.id.to_string());
-    let what = Object::new().with("identifier", identifier);
-    let entity = Object::new().with("role", "source").with("what", what);
-    let activity = Object::new()
-        .with("system", "http://hl7.org/fhir/uv/v2mappings/CodeSystem/provenance-activity-type")
-        .with("code", "v2-fhir-transformation");
-    let activity = Object::new()
-        .with("coding", vec![Value::Object(activity)])
-        .with("text", task.heading.trigger());
-    // MSH-4 says which organization; who leaves it empty is known by all that is said of the sender.
-    let facility = Some(task.heading.facility.as_str()).filter(|facility| !facility.is_empty());
-    let sender = facility.or(Some(task.site).filter(|site| !site.is_empty())).unwrap_or("unknown");
-    let resource = Object::new()
-        .with("resourceType", "Provenance")
-        .with("target", target.collect::<Vec<_>>())
-        .with("recorded", task.received_at.to_string())
-        .with("activity", activity)
-        .with(
-            "agent",
-            vec![
-                agent("author", "Organization", "urn:kiln:v2-sender", sender),
-                agent("assembler", "Device", "urn:kiln:device", "Kiln"),
-            ],
-        )
-        .with("entity", vec![Value::Object(entity)]);
-    let request = Object::new().with("method", "POST").with("url", "Provenance");
-    Value::Object(Object::new().with("resource", resource).with("request", request))
 }
 
 /// A code that no map has another one for, as it is counted.

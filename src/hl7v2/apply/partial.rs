@@ -29,6 +29,7 @@ impl Applier {
         let mut tries = 0;
         loop {
             case.lines().clear();
+            case.lapsed().clear();
             let attempt = self.attempt(case, task, &issues).await;
             task.is_about(case.lines().keys().cloned());
             match attempt {

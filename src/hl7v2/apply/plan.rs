@@ -7,11 +7,12 @@ use std::collections::HashMap;
 use super::change::{outdated, prior};
 use super::find::Found;
 use super::keys::{is_same, keys_of, numbers_of};
+use super::lapsed::has_number;
 use super::stale::{self, Stale, moves};
 use super::supply::supply;
 use super::{Applier, Case, Halt};
 use crate::fhir::json::{Object, Value};
-use crate::fhir::{Identity, ResourceType, VersionId};
+use crate::fhir::{Identity, VersionId};
 use crate::hl7v2::ack::{Condition, Issue};
 use crate::hl7v2::effect::visit::{self, Event, Habits};
 use crate::hl7v2::effect::{Json, amend, late, person, result};
@@ -161,13 +162,16 @@ impl Plan {
         }
     }
 
-    /// By what a resource is found again. A number that another one has is that one's.
-    fn know(&mut self, draft: &DraftResource, found: &Found, case: &Case<'_>) {
+    /// By what a resource is found again. A number that another one has is that one's, and one that a patient does
+    /// not have, because newer news took it back, is nobody's.
+    fn know(&mut self, draft: &DraftResource, (found, now): (&Found, &Json), case: &Case<'_>) {
         let id = found.identity.id.as_str();
         let looked = case.looked();
+        let is_any = draft.resource_type != "Patient" || !case.shows_numbers();
         let is_free =
             |key: &Keyed| !looked.known.iter().any(|known| is_same(known, key) && known.id != id);
-        let keys = keys_of(draft).chain(numbers_of(draft).filter(is_free));
+        let own = keys_of(draft).filter(|key| is_any || has_number(now, key));
+        let keys = own.chain(numbers_of(draft).filter(is_free));
         self.keys.extend(keys.map(|key| Keyed { id: id.to_owned(), ..key }));
     }
 
@@ -185,9 +189,7 @@ impl Plan {
             self.unmade.push(found.identity.clone());
             return;
         }
-        self.know(draft, found, case);
         let stored = found.stored.as_ref().map(|(stored, _)| stored);
-        let of = found.identity.resource_type;
         let mut now = match stored {
             Some(stored) if stale.data => filled(stored, said),
             Some(stored) => amend::amended(stored, said, &draft.removed, &draft.parts),
@@ -195,6 +197,7 @@ impl Plan {
         };
         person::keep_numbers(&mut now, others);
         supply(&mut now, stored, stale, draft, case);
+        self.know(draft, (found, &now), case);
         let is_result = matches!(draft.resource_type.as_str(), "Observation" | "DiagnosticReport");
         if let Some(stored) = stored.filter(|_| is_result && stale::tells_results(case)) {
             let status = now.get("status").and_then(Value::as_str).unwrap_or_default();
@@ -211,9 +214,6 @@ impl Plan {
         }
         if draft.resource_type == "Encounter" && draft.rule == "encounter" {
             now = self.visit(stored, &now, stale, &event(case, said), case);
-        }
-        if of == ResourceType::PATIENT && case.draft.event.1 == "A29" {
-            now.set("active", false);
         }
         if let Some(stored) = stored.filter(|_| is_result) {
             let Some(followed) = self.follow(found, stored, &now, draft) else { return };
@@ -358,9 +358,10 @@ pub(super) fn told(name: &'static str) -> Issue {
     Issue::warning(Condition::ApplicationError).named(name)
 }
 
-/// What is stored, with what it lacks.
+/// What is stored, with what it lacks: numbers too of authorities of which it has none.
 fn filled(stored: &Json, said: &Json) -> Json {
     let mut now = bare(stored);
+    person::add_numbers(&mut now, said);
     for (name, value) in said.iter() {
         if !amend::has_element(&now, name) {
             now.set(name.to_owned(), value.clone());

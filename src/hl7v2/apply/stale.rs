@@ -4,6 +4,7 @@
 //! |---|---|
 //! | data of a person, a visit, an appointment, a document or a bed, movements | the event (EVN-6, EVN-2), else MSH-7 |
 //! | a list of all there is | the same, for each list, sender and owner |
+//! | that a person is a patient of now, or is deleted | the event, for these events alone |
 //! | a result | when it was made or issued (OBX-19, OBR-22) where both tell, else MSH-7 |
 //!
 //! Spec: v2 S22
@@ -23,10 +24,15 @@ use crate::store::hl7v2::Mark;
 /// The time by which something in a laboratory was made.
 const ANALYSIS: &str = "http://hl7.org/fhir/StructureDefinition/observation-analysis-date-time";
 
+/// Events by which a person comes in, or is added: who was deleted is there again.
+const BRING_IN: &[&str] = &["A01", "A04", "A05", "A14", "A28"];
+
 /// What of a stored resource is newer than the message.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Stale {
     pub(super) data: bool,
+    /// Of a patient: an event after this one said whether the patient is one of now.
+    pub(super) active: bool,
     /// When the latest movement was, where that was after this one.
     pub(super) movement: Option<Instant>,
     /// Of a result: a message that was sent later told of it.
@@ -38,6 +44,9 @@ impl Stale {
     pub(super) fn of(self, of: ResourceType, case: &Case<'_>) -> Vec<(&'static str, bool)> {
         let movement = self.movement.is_some();
         match of.to_string().as_str() {
+            "Patient" if says_active(case).is_some() => {
+                vec![("demographics", self.data), ("active", self.active)]
+            }
             "Patient" => vec![("demographics", self.data)],
             "Encounter" if moves(case) => vec![("data", self.data), ("movement", movement)],
             // A bed as such: others tell of places in passing.
@@ -55,6 +64,16 @@ impl Stale {
 pub(super) fn moves(case: &Case<'_>) -> bool {
     case.draft.effect.as_deref() == Some("encounter-event")
         && visit::is_movement(&case.draft.event.1)
+}
+
+/// What the event of a message says of whether a person is a patient of now; `None`: nothing.
+pub(super) fn says_active(case: &Case<'_>) -> Option<bool> {
+    let (kind, event) = &case.draft.event;
+    match event.as_str() {
+        _ if kind != "ADT" => None,
+        "A29" => Some(false),
+        event => BRING_IN.contains(&event).then_some(true),
+    }
 }
 
 /// Whether results of a message can be late.
@@ -117,6 +136,7 @@ impl Applier {
         };
         Ok(Stale {
             data: later(&["demographics", "data"]).is_some(),
+            active: later(&["active"]).is_some(),
             movement: later(&["movement"]),
             sent: later(&["sent"]).is_some(),
         })

@@ -5,13 +5,13 @@
 //! | Appointment | without a status of its own (SCH-25) an event that is not about that leaves the stored one; one about its resources alone leaves its time |
 //! | DocumentReference | a message that has no content says nothing of the stored one |
 //! | Encounter | its types; its planned end, unless that is called off (A25) |
-//! | Patient | a gender |
+//! | Patient | a gender; whether the patient is one of now, of which only few events say something |
 //! | ServiceRequest | a referral whose change does not say how it stands has the stored status, as the request of an appointment has |
 //!
 //! Spec: v2 S10, S40, E-A03
 
 use super::Case;
-use super::stale::Stale;
+use super::stale::{Stale, says_active};
 use crate::fhir::json::Value;
 use crate::hl7v2::effect::{Json, amend};
 use crate::hl7v2::er7::Path;
@@ -37,8 +37,11 @@ pub(super) fn supply(
     case: &Case<'_>,
 ) {
     match (draft.resource_type.as_str(), stored) {
-        ("Patient", None) if !now.contains("gender") => {
-            now.set("gender", "unknown");
+        ("Patient", _) => {
+            if stored.is_none() && !now.contains("gender") {
+                now.set("gender", "unknown");
+            }
+            active(now, stored, stale, draft, case);
         }
         ("Encounter", Some(stored)) => {
             if !case.is_told("PV1-4") && !case.is_told("PV1-18") {
@@ -73,6 +76,26 @@ pub(super) fn supply(
             keep(now, stored, &["status"]);
         }
         _ => {}
+    }
+}
+
+/// Whether a patient is one of now: as the event of the message says (A29 deletes a person), unless a later one has
+/// said it otherwise; else as it is stored, whoever said so.
+fn active(
+    now: &mut Json,
+    stored: Option<&Json>,
+    stale: Stale,
+    draft: &DraftResource,
+    case: &Case<'_>,
+) {
+    let said = match says_active(case).filter(|_| !stale.active) {
+        Some(true) => draft.body.get("active").cloned(),
+        Some(false) => Some(Value::Bool(false)),
+        None => None,
+    };
+    let is = said.or_else(|| stored.and_then(|stored| stored.get("active")).cloned());
+    if let Some(is) = is {
+        now.set("active", is);
     }
 }
 

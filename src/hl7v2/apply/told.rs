@@ -1,7 +1,8 @@
 //! Which sender told of which number of a patient: a sender takes back only what it alone has told of.
 //!
 //! The first sender of a number is kept by it, and that there are others too. What no message told of is
-//! taken away by none.
+//! taken away by none. Only messages about persons (ADT) tell all numbers that somebody has: one about a result may
+//! name whom it is of by one of them.
 //!
 //! Spec: v2 S4
 
@@ -74,8 +75,8 @@ impl Applier {
             return Ok(Vec::new());
         };
         let gone = person::lacking(stored, &amend::amended(stored, said, &[], &[]));
-        if gone.is_empty() {
-            return Ok(Vec::new());
+        if gone.is_empty() || case.draft.event.0 != "ADT" {
+            return Ok(gone);
         }
         let wanted: Vec<_> = gone
             .iter()

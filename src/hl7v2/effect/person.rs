@@ -163,6 +163,15 @@ pub fn keep_numbers(patient: &mut Json, numbers: Vec<Value<'static>>) {
     }
 }
 
+/// Adds the numbers of `said` that are of authorities of which there is none.
+pub fn add_numbers(patient: &mut Json, said: &Json) {
+    let known = list(patient, "identifier");
+    let system = |one: &Value<'static>| one.str_at("system").map(str::to_owned);
+    let mut new = list(said, "identifier");
+    new.retain(|one| !known.iter().any(|other| system(other) == system(one)));
+    keep_numbers(patient, new);
+}
+
 fn number_of(identifier: &Value<'_>) -> String {
     let text = |name| identifier.str_at(name).unwrap_or_default();
     format!("{}|{}", text("system"), text("value"))
@@ -257,6 +266,23 @@ mod tests {
         .unwrap()
         .into_owned();
         assert_eq!(repointed(&mut value, "Patient/s", "Patient/t"), ["link[1].other"]);
+    }
+
+    /// Covers: v2 S4.
+    #[test]
+    fn news_that_come_late_add_numbers_of_authorities_that_nobody_has_told_of_since() {
+        let mut patient = object(r#"{"identifier":[{"system":"a","value":"2"}]}"#);
+        let said = object(
+            r#"{"identifier":[{"system":"a","value":"1"},{"system":"b","value":"3"},{"system":"b","value":"4"}]}"#,
+        );
+        add_numbers(&mut patient, &said);
+        let expected = object(
+            r#"{"identifier":[{"system":"a","value":"2"},{"system":"b","value":"3"},{"system":"b","value":"4"}]}"#,
+        );
+        assert_eq!(patient, expected);
+        let mut nobody = Json::new();
+        add_numbers(&mut nobody, &Json::new());
+        assert_eq!(nobody, Json::new());
     }
 
     #[test]

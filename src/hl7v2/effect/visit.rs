@@ -48,8 +48,15 @@ pub fn advanced(stored: Option<&Json>, now: &Json, event: &Event<'_>) -> (Json, 
     let before = stored.and_then(|stored| text_of(stored, "status")).map(str::to_owned);
     let status = next_status(before.as_deref(), event, &mut told);
     keep_class(stored, &mut visit, event);
-    period(before.as_deref(), &mut visit, event);
-    places::after(&mut visit, event, status, &mut told);
+    let is_taken = match event.name {
+        "A03" => status == "finished",
+        "A13" => status == "in-progress",
+        _ => true,
+    };
+    // A step that is not taken moves neither ends nor places.
+    let step = Event { name: if is_taken { event.name } else { "" }, ..event.clone() };
+    period(before.as_deref(), &mut visit, &step);
+    places::after(&mut visit, &step, status, &mut told);
     set_status(before.as_deref(), status, &mut visit, event);
     (visit, told)
 }
@@ -113,6 +120,36 @@ fn kept(status: &str) -> &'static str {
     }
 }
 
+/// The status after a step that only some visits can take, and whether this one can. Where it cannot, it is what it
+/// was if something would be lost, else what the event says: of a visit that nobody has told of nothing is known.
+fn step(event: &str, before: Option<&str>) -> Option<(&'static str, bool)> {
+    let is = |known: &[&str]| before.is_some_and(|before| known.contains(&before));
+    let is_known = before.is_some();
+    let stays = (before.map_or("in-progress", kept), false);
+    Some(match event {
+        // Nobody is away from what has not begun or is over.
+        "A21" | "A22" if is(&["planned", "finished", "cancelled", "entered-in-error"]) => stays,
+        "A21" => ("onleave", is_known),
+        "A22" => ("in-progress", is(&["onleave", "unknown"])),
+        // What has begun is no plan any more that could be called off.
+        "A27" | "A38" if !is_known => ("cancelled", false),
+        "A27" | "A38" if is(&["planned", "unknown", "cancelled"]) => ("cancelled", true),
+        // Who has left was there.
+        "A11" if is(&["finished", "entered-in-error"]) => stays,
+        "A11" => ("cancelled", is_known && !is(&["planned"])),
+        "A23" => ("entered-in-error", is_known),
+        "A03" if is(&["entered-in-error"]) => stays,
+        "A03" => ("finished", is_known && !is(&["planned", "cancelled"])),
+        "A13" if is(&["finished"]) => ("in-progress", true),
+        "A13" if is(&["unknown"]) => ("in-progress", false),
+        // What was told of a leave was wrong: the patient never left, or has not come back.
+        "A52" if is(&["onleave"]) => ("in-progress", true),
+        "A53" if is(&["in-progress"]) => ("onleave", true),
+        "A13" | "A27" | "A38" | "A52" | "A53" => stays,
+        _ => return None,
+    })
+}
+
 /// The status after an event.
 fn next_status(before: Option<&str>, event: &Event<'_>, told: &mut Vec<Remark>) -> &'static str {
     let has_ended = matches!(before, Some("finished" | "cancelled" | "entered-in-error"));
@@ -121,6 +158,10 @@ fn next_status(before: Option<&str>, event: &Event<'_>, told: &mut Vec<Remark>) 
             told.push("unexpected-transition");
         }
     };
+    if let Some((status, is_expected)) = step(event.name, before) {
+        unexpected(!is_expected);
+        return status;
+    }
     match event.name {
         // The admission of a visit that has ended is late news.
         "A01" | "A04" if has_ended => {
@@ -137,26 +178,8 @@ fn next_status(before: Option<&str>, event: &Event<'_>, told: &mut Vec<Remark>) 
             Some("in-progress" | "triaged" | "onleave") => kept(before.unwrap_or_default()),
             _ => "arrived",
         },
-        "A01" | "A04" | "A22" => "in-progress",
+        "A01" | "A04" => "in-progress",
         "A05" | "A14" => "planned",
-        "A13" => {
-            unexpected(before != Some("finished"));
-            "in-progress"
-        }
-        "A03" => {
-            unexpected(before.is_none() || matches!(before, Some("cancelled")));
-            "finished"
-        }
-        "A11" | "A38" | "A27" => "cancelled",
-        "A21" => "onleave",
-        // What was told of a leave was wrong: the patient never left, or has not come back.
-        "A52" if before == Some("onleave") => "in-progress",
-        "A53" if before == Some("in-progress") => "onleave",
-        "A52" | "A53" => {
-            unexpected(true);
-            before.map_or("in-progress", kept)
-        }
-        "A23" => "entered-in-error",
         "A02" | "A06" | "A07" | "A09" | "A10" | "A12" | "A17" | "A32" | "A33" => {
             unexpected(before.is_none() || has_ended);
             before.map_or("in-progress", kept)
@@ -343,6 +366,35 @@ mod tests {
             (&["A01@a", "A12"], "in-progress 01- a:active h0 !"),
             (&["A01@a", "A52"], "in-progress 01- a:active h0 !"),
             (&["A01@a", "A03", "A53"], "finished 01-02 a:completed h1 !"),
+            (&["A01@a", "A03", "A21"], "finished 01-02 a:completed h1 !"),
+            (&["A01@a", "A03", "A22"], "finished 01-02 a:completed h1 !"),
+            (&["A01@a", "A11", "A21"], "cancelled 01- a:active h1 !"),
+            (&["A05@a", "A21"], "planned - a:planned h0 !"),
+            (&["A05@a", "A22"], "planned - a:planned h0 !"),
+            (&["A01@a", "A22"], "in-progress 01- a:active h0 !"),
+            (&["A21"], "onleave - h0 !"),
+            (&["A22"], "in-progress - h0 !"),
+            (&["A01@a", "A38"], "in-progress 01- a:active h0 !"),
+            (&["A04@a", "A27"], "in-progress 01- a:active h0 !"),
+            (&["A01@a", "A21", "A38"], "onleave 01- a:active h1 !"),
+            (&["A01@a", "A03", "A27"], "finished 01-02 a:completed h1 !"),
+            (&["A01@a", "A03", "A38"], "finished 01-02 a:completed h1 !"),
+            (&["A05", "A38", "A38"], "cancelled - h1"),
+            (&["A38"], "cancelled - h0 !"),
+            (&["A01@a", "A03", "A11"], "finished 01-02 a:completed h1 !"),
+            (&["A01@a", "A23", "A11"], "entered-in-error 01- a:active h1 !"),
+            (&["A01@a", "A11", "A11"], "cancelled 01- a:active h1"),
+            (&["A01@a", "A21", "A11"], "cancelled 01- a:active h2"),
+            (&["A05", "A11"], "cancelled - h1 !"),
+            (&["A11"], "cancelled - h0 !"),
+            (&["A23"], "entered-in-error - h0 !"),
+            (&["A05", "A03"], "finished -02 h1 !"),
+            (&["A01@a", "A11", "A03"], "finished 01-03 a:completed h2 !"),
+            (&["A01@a", "A23", "A03"], "entered-in-error 01- a:active h1 !"),
+            (&["A01@a", "A23", "A13"], "entered-in-error 01- a:active h1 !"),
+            (&["A01@a", "A11", "A13"], "cancelled 01- a:active h1 !"),
+            (&["A05@a", "A13"], "planned - a:planned h0 !"),
+            (&["A08", "A13"], "in-progress - h1 !"),
         ] {
             assert_eq!(shown(events), expected, "{events:?}");
         }

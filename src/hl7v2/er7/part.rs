@@ -115,6 +115,12 @@ impl<'m> Part<'m> {
         }
     }
 
+    /// What separates components in this message, and what subcomponents, where anything does.
+    pub fn inner_separators(&self) -> (char, Option<char>) {
+        let separators = &self.rules.separators;
+        (separators.component.into(), separators.subcomponent.map(char::from))
+    }
+
     /// The text when there is a value.
     pub fn valued(&self) -> Option<Cow<'m, str>> {
         self.is_valued().then(|| self.text())

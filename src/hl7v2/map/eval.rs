@@ -1,6 +1,7 @@
 //! Expressions on a message: values, conditions, keys.
 
 use std::cell::RefCell;
+use std::iter;
 
 use crate::fhir::json::Object;
 use crate::hl7v2::er7::{Index, Message, Path, Segment};
@@ -149,8 +150,11 @@ impl<'a> Eval<'a> {
                 out.push(Item::V2(Rep::of(path.segment.as_str().to_owned())));
                 continue;
             }
-            let field = segment.field(path.field);
+            let (field, blank) = (segment.field(path.field), Item::V2(Rep::default()));
+            let has_lines = scope::has_lines(path, &segment);
             if !field.is_valued() && !field.is_null() {
+                let count = if has_lines { field.repetitions().count().max(1) } else { 0 };
+                out.extend(iter::repeat_n(blank, count));
                 continue;
             }
             let own = scope
@@ -177,10 +181,14 @@ impl<'a> Eval<'a> {
                 } else if part.is_valued() {
                     let rep = Rep::of_part(part);
                     out.push(if rep.is_null() { Item::Null } else { Item::V2(rep) });
+                } else if has_lines && at.is_none() {
+                    out.push(blank.clone());
                 }
             }
         }
-        out
+        // Blank lines alone are no text.
+        let is_blank = |item: &Item<'_>| matches!(item, Item::V2(rep) if rep.is_empty());
+        if out.iter().all(is_blank) { Vec::new() } else { out }
     }
 
     pub(super) fn reps(&self, expr: &Expr, scope: &Scope, owner: Option<usize>) -> Vec<Rep<'a>> {

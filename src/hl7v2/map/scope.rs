@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::hl7v2::er7::{Message, Path, Segment, SegmentName};
+use crate::hl7v2::er7::{Index, Message, Path, Segment, SegmentName};
 
 /// Segments that hang on the one before them.
 const HANGING: [&str; 12] =
@@ -261,15 +261,15 @@ impl Scope {
     }
 }
 
-/// Whether the segment at this place goes on with the text of the OBX before it: both are text without
-/// numbers of their own, and of the same code and sub-id.
+/// Whether the segment at this place goes on with the text of the OBX before it: both are lines of text, blank ones
+/// too, without numbers of their own, and of the same code and sub-id.
 pub(crate) fn goes_on(at: usize, message: &Message<'_>) -> bool {
     let pair = at.checked_sub(1).and_then(|before| message.segment_at(before));
     let Some((before, now)) = pair.zip(message.segment_at(at)) else { return false };
     let is_text = |one: &Segment<'_>| {
         one.is("OBX")
             && matches!(&*one.field(2).text(), "TX" | "FT")
-            && one.field(5).is_valued()
+            && !one.field(5).is_null()
             && !one.field(21).is_valued()
     };
     let code = |one: &Segment<'_>, part: u16| {
@@ -282,6 +282,12 @@ pub(crate) fn goes_on(at: usize, message: &Message<'_>) -> bool {
         && (1..=3).all(|part| part == 2 || code(&before, part) == code(&now, part))
         && sub_id(&before) == sub_id(&now)
         && before.field(11).text() == now.field(11).text()
+}
+
+/// Whether a path asks for all lines of a text, of which the blank ones are lines too.
+pub(crate) fn has_lines(path: &Path, segment: &Segment<'_>) -> bool {
+    let is_all_of_value = path.field == 5 && path.component == 0 && path.repetition == Index::All;
+    is_all_of_value && segment.is("OBX") && matches!(&*segment.field(2).text(), "FT" | "ST" | "TX")
 }
 
 /// Whether the note at this place belongs to a result or a specimen, not to the group itself.

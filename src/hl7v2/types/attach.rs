@@ -91,15 +91,15 @@ pub fn rp(rep: &Rep<'_>, _: &Args<'_>, context: &Context<'_>) -> Option<Json> {
     filled(object([("contentType", media), ("url", text(url)), ("title", text(rep.s(2, 1)))]))
 }
 
-/// Texts, a line each, as an Attachment of plain text.
+/// Texts, a line each and as they were sent, as an Attachment of plain text.
 pub fn plain(lines: &[&Rep<'_>]) -> Option<Json> {
-    let lines: Vec<_> = lines.iter().map(|rep| rep.joined("^")).collect();
+    let lines: Vec<_> = lines.iter().map(|rep| rep.whole()).collect();
     let lines = lines.join("\n");
     filled(object([
         ("contentType", text("text/plain")),
         ("data", text(&STANDARD.encode(lines.as_bytes()))),
     ]))
-    .filter(|_| !lines.is_empty())
+    .filter(|_| !lines.trim().is_empty())
 }
 
 /// What stands in an Observation for its document.

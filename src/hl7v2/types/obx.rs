@@ -20,14 +20,23 @@ pub fn values(
             let found = number::na(reps, unit, context);
             found.into_iter().map(|value| ("SampledData", value)).collect()
         }
-        // Each repetition is a line of one text.
         "ST" | "TX" | "FT" => {
-            let lines: Vec<_> = reps.iter().map(|rep| rep.joined("&")).collect();
-            let lines = if reps.len() == 1 { vec![reps[0].joined("^")] } else { lines };
-            text(&lines.join("\n")).map(|value| ("string", value)).into_iter().collect()
+            let value = lines(reps, kind).and_then(|lines| text(&lines));
+            value.map(|value| ("string", value)).into_iter().collect()
         }
         _ => reps.iter().filter_map(|rep| value(rep, kind, unit, context)).collect(),
     }
+}
+
+/// A text of which each repetition is a line, as it was sent; `None` where nothing can be seen of it. Blanks
+/// around an ST are none of it.
+fn lines(reps: &[&Rep<'_>], kind: &str) -> Option<String> {
+    let line = |rep: &&Rep<'_>| match (rep.whole(), kind) {
+        (line, "ST") => line.trim().to_owned(),
+        (line, _) => line,
+    };
+    let lines = reps.iter().map(line).collect::<Vec<_>>().join("\n");
+    Some(lines).filter(|lines| !lines.trim().is_empty())
 }
 
 fn value(
@@ -74,6 +83,11 @@ fn as_text(rep: &Rep<'_>, kind: &str, context: &Context<'_>) -> Option<Choice> {
         let what = format!("OBX-2 says {kind}, and the value is kept as a text");
         context.note(NoteKind::Kept, what);
     }
-    let between = if kind == "VR" { "-" } else { " " };
-    text(&rep.joined(between)).map(|value| ("string", value))
+    let words = match kind {
+        "VR" => rep.joined("-"),
+        // What has no parts by its type is one text, whatever stands in it.
+        "" | "DT" | "DTM" | "NM" | "SI" | "TM" | "TS" => rep.whole().trim().to_owned(),
+        _ => rep.joined(" "),
+    };
+    text(&words).map(|value| ("string", value))
 }

@@ -13,15 +13,26 @@ fn text_of(part: Part<'_>) -> Cow<'_, str> {
 }
 
 /// One repetition of a field, or a component taken as one.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rep<'m> {
     components: Vec<Vec<Cow<'m, str>>>,
+    /// What stands between components, and between subcomponents.
+    between: [char; 2],
+}
+
+/// What does, as most messages have it.
+const BETWEEN: [char; 2] = ['^', '&'];
+
+impl Default for Rep<'_> {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
 }
 
 impl<'m> Rep<'m> {
     /// A repetition of these components.
     pub fn new(components: Vec<Vec<Cow<'m, str>>>) -> Self {
-        Self { components }
+        Self { components, between: BETWEEN }
     }
 
     /// The repetition, component or subcomponent that a message has.
@@ -31,25 +42,30 @@ impl<'m> Rep<'m> {
             Level::Field => part.repetition(1),
             _ => part,
         };
+        let (between, within) = part.inner_separators();
+        let within = within.unwrap_or(BETWEEN[1]);
         match one.level() {
-            Level::Repetition => Self { components: one.components().map(subs).collect() },
+            Level::Repetition => {
+                let components = one.components().map(subs).collect();
+                Self { components, between: [between, within] }
+            }
             Level::Component => {
                 let subs = one.subcomponents().map(|sub| vec![text_of(sub)]);
-                Self { components: subs.collect() }
+                Self { components: subs.collect(), between: [within; 2] }
             }
-            _ => Self { components: vec![vec![text_of(one)]] },
+            _ => Self::of(text_of(one)),
         }
     }
 
     /// A repetition with one text.
     pub fn of(text: impl Into<Cow<'m, str>>) -> Self {
-        Self { components: vec![vec![text.into()]] }
+        Self::new(vec![vec![text.into()]])
     }
 
     /// Reads `A^B&C^D` as it stands between two field separators, without escapes.
     pub fn read(text: &'m str) -> Self {
         let subs = |part: &'m str| part.split('&').map(Cow::Borrowed).collect();
-        Self { components: text.split('^').map(subs).collect() }
+        Self::new(text.split('^').map(subs).collect())
     }
 
     /// The first subcomponent of component `number` (from 1); empty when absent or null.
@@ -72,7 +88,8 @@ impl<'m> Rep<'m> {
     #[must_use]
     pub fn component(&self, number: usize) -> Rep<'m> {
         let subs = self.components.get(number - 1).cloned().unwrap_or_default();
-        Rep { components: subs.into_iter().map(|text| vec![text]).collect() }
+        let components = subs.into_iter().map(|text| vec![text]).collect();
+        Rep { components, between: [self.between[1]; 2] }
     }
 
     /// Whether the whole of it is `""`.
@@ -98,6 +115,13 @@ impl<'m> Rep<'m> {
         texts.filter(|text| !matches!(*text, "" | NULL)).collect::<Vec<_>>().join(between)
     }
 
+    /// All of it as it was sent, but for the escapes: with what separates its parts, empty ones too, and its blanks.
+    pub fn whole(&self) -> String {
+        let [between, within] = self.between.map(String::from);
+        let components = self.components.iter().map(|subs| subs.join(within.as_str()));
+        components.collect::<Vec<_>>().join(between.as_str())
+    }
+
     /// How many components it has.
     pub fn len(&self) -> usize {
         self.components.len()
@@ -112,6 +136,8 @@ impl<'m> Rep<'m> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hl7v2::charset::Charset;
+    use crate::hl7v2::er7::{Message, Reading};
 
     #[test]
     fn null_is_neither_a_value_nor_absent() {
@@ -133,5 +159,18 @@ mod tests {
         assert_eq!((rep.c(1), rep.c(2), rep.s(4, 2), rep.s(9, 9)), ("1", "", "1.2", ""));
         assert_eq!(rep.component(4).c(3), "ISO");
         assert_eq!(rep.joined(" "), "1 X 1.2 ISO");
+    }
+
+    #[test]
+    fn the_whole_is_what_was_sent_by_its_own_separators() {
+        for text in ["", "a", " a ", "Smith & Jones", "1^^2", "^", "a&^&b^", "a^\"\""] {
+            assert_eq!(Rep::read(text).whole(), text, "{text:?}");
+        }
+        let text = "MSH|$%\\&|A|B|||2026||ORU$R01|1|P|2.5\rOBX|1|ST|||1 $$ \\S\\^&2&\r";
+        let message = Message::parse(text, Charset::UTF_8, Reading::Lenient).unwrap();
+        let part = message.get(&"OBX-5".parse().unwrap());
+        let rep = Rep::of_part(part);
+        assert_eq!(rep.whole(), "1 $$ $^&2&");
+        assert_eq!(rep.component(3).whole(), " $^&2&");
     }
 }

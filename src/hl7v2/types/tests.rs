@@ -70,6 +70,13 @@ fn an_observation_has_a_value_of_the_type_that_is_said() {
             r#"CodeableConcept {"coding":[{"system":"http://loinc.org","code":"A","display":"Alpha"}],"text":"Alpha"}"#,
         ),
         ("ST", "a text", "", r#"string "a text""#),
+        ("ST", "Smith & Jones", "", r#"string "Smith & Jones""#),
+        ("ST", "1^^2", "", r#"string "1^^2""#),
+        ("ST", " a ", "", r#"string "a""#),
+        ("TX", "  a^ b &", "", r#"string "  a^ b &""#),
+        ("FT", "  ", "", ""),
+        ("", "a & b^c", "", r#"string "a & b^c""#),
+        ("NM", "5 or 6 & 7", "", r#"string "5 or 6 & 7""#),
         ("TM", "1430", "", r#"time "14:30:00""#),
         ("DT", "202607", "", r#"dateTime "2026-07""#),
         ("XPN", "Doe^Ann", "", r#"string "Doe Ann""#),
@@ -83,6 +90,26 @@ fn an_observation_has_a_value_of_the_type_that_is_said() {
             lines.collect::<Vec<_>>().join(" ")
         });
         assert_eq!(found, expected, "{kind} {text:?}");
+    }
+}
+
+/// Covers: v2 S35.
+#[test]
+fn lines_of_a_text_are_those_that_were_sent() {
+    for (lines, expected) in [
+        (&["a", "", "b"][..], "a\n\nb"),
+        (&["", "  a", ""], "\n  a\n"),
+        (&["a & b", "c^d"], "a & b\nc^d"),
+        (&["", " "], ""),
+    ] {
+        let reps: Vec<_> = lines.iter().map(|line| Rep::read(line)).collect();
+        let reps: Vec<_> = reps.iter().collect();
+        let found = with(|context| obx::values(&reps, "TX", None, context));
+        let found = found.first().map(|(_, value)| value.as_str().unwrap().to_owned());
+        assert_eq!(found.unwrap_or_default(), expected, "{lines:?}");
+        let data = attach::plain(&reps).map(|plain| plain.str_at("data").unwrap().to_owned());
+        let data = data.map(|data| crate::fhir::primitive::base64_content(&data).unwrap());
+        assert_eq!(data.unwrap_or_default(), expected.as_bytes(), "{lines:?}");
     }
 }
 

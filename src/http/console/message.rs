@@ -241,14 +241,17 @@ fn answer(html: Html, view: &MessageView) -> Html {
 /// Replay and discard, as far as the state lets them be done.
 fn actions(html: Html, guest: &Guest, view: &MessageView) -> Html {
     let state = view.row.state;
+    // What was rejected for its type, event, processing id or version is judged once more, and nothing else.
+    let is_judged_again = || {
+        let mut issues = view.issues.iter().filter(|issue| issue.severity == "E");
+        issues.any(|issue| (200..=203).contains(&issue.code))
+    };
     let may_replay = view.raw.is_some()
-        && !matches!(
-            state,
-            MessageState::Received
-                | MessageState::Processing
-                | MessageState::Duplicate
-                | MessageState::Rejected
-        );
+        && match state {
+            MessageState::Received | MessageState::Processing | MessageState::Duplicate => false,
+            MessageState::Rejected => is_judged_again(),
+            _ => true,
+        };
     let may_discard =
         matches!(state, MessageState::Received | MessageState::Failed | MessageState::Held);
     if !may_replay && !may_discard {

@@ -26,6 +26,12 @@ const FIND_KEYS: &str = "SELECT k.resource_type, k.system, k.value, k.resource_i
 /// Keys of a resource that is deleted lead nowhere: without this, what comes by them again could never be made.
 const FORGET_KEYS: &str = "DELETE FROM v2_key WHERE resource_type = $1 AND resource_id = $2";
 
+/// Keys that go over to another, where they still lead to who has the number no longer: whoever comes second finds
+/// them taken.
+const TAKE_KEYS: &str = "UPDATE v2_key k SET resource_id = g.id \
+       FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS g(type, system, value, id, was) \
+      WHERE (k.resource_type, k.system, k.value) = (g.type, g.system, g.value) AND k.resource_id = g.was";
+
 const FIND_MARKS: &str = "SELECT aspect, event_time FROM v2_watermark \
      WHERE entity_type = $1 AND entity_id = $2";
 
@@ -33,7 +39,7 @@ const FIND_WAITING: &str = "SELECT place, member FROM v2_member WHERE place = AN
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[END, FIND_LINES, FIND_KEYS, FORGET_KEYS, FIND_MARKS, FIND_WAITING];
+    &[END, FIND_LINES, FIND_KEYS, FORGET_KEYS, TAKE_KEYS, FIND_MARKS, FIND_WAITING];
 
 /// By what a resource is known to messages.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -77,6 +83,8 @@ pub struct Companion {
     pub end: Option<MessageEnd>,
     /// Keys of what it made: those that were not known to lead there.
     pub keys: Vec<Keyed>,
+    /// Those of them that led to another, who has them no longer: each with the id of that one.
+    pub taken: Vec<(Keyed, String)>,
     /// What becomes of merges.
     pub merges: Vec<Merging>,
     /// The times of what it said.
@@ -88,6 +96,11 @@ pub struct Companion {
 }
 
 impl Companion {
+    /// Whether [`END`] alone writes all that there is.
+    pub(in crate::store) fn is_one_statement(&self) -> bool {
+        self.merges.is_empty() && self.taken.is_empty()
+    }
+
     /// Writes what there is of `companions` inside the transaction of their effects, when those were
     /// `written`.
     pub(in crate::store) async fn follow(
@@ -107,11 +120,29 @@ impl Companion {
         for merging in companions.iter().flat_map(|one| &one.merges) {
             merging.write(connection).await?;
         }
+        for taken in companions.iter().map(|one| &one.taken).filter(|taken| !taken.is_empty()) {
+            take_keys(taken, connection).await?;
+        }
         let statement = connection.prepare_cached(END).await.map_err(failure::commit_error)?;
         let columns = EndColumns::of(companions);
         let ended = connection.execute(&statement, &columns.parameters()).await;
         ended.map(drop).map_err(failure::commit_error)
     }
+}
+
+/// Has keys lead to whoever has the numbers now.
+async fn take_keys(
+    taken: &[(Keyed, String)],
+    connection: &DbConnection,
+) -> Result<(), CommitError> {
+    let column = |value: fn(&(Keyed, String)) -> &str| taken.iter().map(value).collect::<Vec<_>>();
+    let types = column(|(key, _)| &key.resource_type);
+    let systems = column(|(key, _)| &key.system);
+    let values = column(|(key, _)| &key.value);
+    let (ids, were) = (column(|(key, _)| &key.id), column(|(_, was)| was));
+    let statement = connection.prepare_cached(TAKE_KEYS).await.map_err(failure::commit_error)?;
+    let done = connection.execute(&statement, &[&types, &systems, &values, &ids, &were]).await;
+    done.map(drop).map_err(failure::commit_error)
 }
 
 fn columns(keys: &[Keyed]) -> [Vec<&str>; 4] {

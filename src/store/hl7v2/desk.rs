@@ -14,13 +14,14 @@ use crate::store::connection::Transaction;
 use crate::store::rows::Timestamptz;
 use crate::store::{Store, failure, ledger};
 
-/// What may be worked on again, whatever became of it.
+/// What may be worked on again, whatever became of it; of what was rejected, as the statement says.
 const ENDED: &[MessageState] = &[
     MessageState::Failed,
     MessageState::Held,
     MessageState::Processed,
     MessageState::ProcessedWithIssues,
     MessageState::Discarded,
+    MessageState::Rejected,
 ];
 
 /// A wish that is carried out, and not committed.

@@ -46,7 +46,7 @@ const HELD: &str = "SELECT coalesce(sum(octet_length(m.raw)), 0)::bigint \
       WHERE o.state = 'fragment' AND o.attempts = 0 AND o.site = $1 \
         AND o.message_id >= kiln_first_id($2::timestamptz - interval '1 minute') AND m.received_at > $2";
 
-/// That a part is as if it had not come, to be known by.
+/// That a message is as if it had not come, to be known by.
 const FORGET: &str = "DELETE FROM v2_dedupe d USING v2_message m WHERE m.id = $3 \
      AND (d.site, d.control_id, d.sha256) = ($1, m.control_id, $2) AND d.message_id = $3";
 
@@ -108,11 +108,11 @@ impl Store {
         Ok(HeldParts::All(parts))
     }
 
-    /// Has a part that there was no room for be no repetition when it comes again.
+    /// Has a message that was refused, or a part that there was no room for, be no repetition when it comes again.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
-    pub async fn forget_part(&self, site: &str, digest: &[u8], id: Uuid) -> Result<(), Error> {
+    pub async fn forget_receipt(&self, site: &str, digest: &[u8], id: Uuid) -> Result<(), Error> {
         let connection = self.0.feeds.connection().await?;
         let statement = connection.prepare_cached(FORGET).await.map_err(failure::error)?;
         let done = connection.execute(&statement, &[&site, &digest, &id]).await;

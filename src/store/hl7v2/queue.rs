@@ -36,11 +36,11 @@ const CLAIM: &str = concat!(
        UPDATE v2_open o SET lease_until = $2, attempts = o.attempts + 1, next_try = NULL \
          FROM ready WHERE o.message_id = ready.message_id",
     soon!(),
-    "RETURNING o.message_id, o.attempts, o.prunes) \
+    "RETURNING o.message_id, o.attempts, o.prunes, cardinality(o.order_keys) = 0 AS unlined) \
      SELECT m.id, m.raw, m.listener, m.peer, m.site, m.charset, c.attempts, m.received_at, m.tls_subject, \
        (SELECT count(*) FROM v2_site), c.prunes, \
-       (SELECT true FROM v2_effect e WHERE e.message_id = m.id LIMIT 1) IS NOT NULL, m.raw_key \
-       FROM claimed c JOIN v2_message m ON m.id = c.message_id"
+       (SELECT true FROM v2_effect e WHERE e.message_id = m.id LIMIT 1) IS NOT NULL, m.raw_key, \
+       c.unlined FROM claimed c JOIN v2_message m ON m.id = c.message_id"
 );
 
 /// Frees those of `$1`, and of the next `$2` after `$3` that are blocked, that are first in one of their lines
@@ -88,11 +88,24 @@ const LATER: &str = "UPDATE v2_open SET lease_until = NULL, next_try = $2, reaso
 const UNREAD: &str = "UPDATE v2_open SET lease_until = NULL, next_try = $2, reason = $3, attempts = 0 \
      WHERE message_id = $1 AND state IS NULL AND lease_until IS NOT NULL AND attempts = $4";
 
-/// Back into the line by somebody's wish, or because it came again.
+/// Into the lines of whom it is about, of which nothing was known when it came.
+const LINE_UP: &str = "WITH own AS ( \
+       UPDATE v2_open SET order_keys = $3, blocked = false, lease_until = NULL, next_try = NULL \
+        WHERE message_id = $1 AND state IS NULL AND lease_until IS NOT NULL AND attempts = $2 \
+          AND cardinality(order_keys) = 0 RETURNING message_id), \
+     known AS (UPDATE v2_message m SET order_keys = $3 FROM own WHERE m.id = own.message_id) \
+     INSERT INTO v2_queue (key, message_id) SELECT DISTINCT unnest($3::bigint[]), message_id FROM own \
+     ON CONFLICT DO NOTHING";
+
+/// Back into the line by somebody's wish, or because it came again. What was rejected goes there if that was for its
+/// type, event, processing id or version (200 to 203), at which the work looks once more: what is no message, or the
+/// beginning of one, never does, nor what came in a name that its sender does not have.
 pub(super) const REPLAY: &str = "WITH line AS MATERIALIZED ( \
        SELECT message_id FROM v2_open WHERE message_id = ANY ($1) ORDER BY message_id FOR NO KEY UPDATE), \
      found AS MATERIALIZED ( \
        SELECT id FROM v2_message WHERE id = ANY ($1) AND raw IS NOT NULL AND state = ANY ($2) \
+          AND (state <> 'rejected' OR (SELECT true FROM v2_issue i WHERE i.message_id = v2_message.id \
+            AND i.severity = 'E' AND i.code0357 BETWEEN 200 AND 203 LIMIT 1) IS NOT NULL) \
           AND (SELECT count(*) FROM line) >= 0 ORDER BY id FOR NO KEY UPDATE), \
      again AS ( \
        UPDATE v2_message m SET state = 'received', reason = '', ack_code = NULL, ack = NULL \
@@ -140,7 +153,7 @@ pub(super) const FAILED: &str = "SELECT message_id FROM v2_open \
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[CLAIM, FREE, RENEW, LATER, UNREAD, REPLAY, DISCARD, IS_THERE, WAITING, FAILED];
+    &[CLAIM, FREE, RENEW, LATER, LINE_UP, UNREAD, REPLAY, DISCARD, IS_THERE, WAITING, FAILED];
 
 /// A message that this node works on.
 #[derive(Debug)]
@@ -167,6 +180,8 @@ pub struct Claimed {
     pub mark: i64,
     /// When it had effects before: whether those that it has no longer are to be taken back.
     pub again: Option<bool>,
+    /// Whether it stands in no line.
+    pub is_unlined: bool,
 }
 
 /// Whether an end counted.
@@ -307,6 +322,21 @@ impl Store {
         self.put_off(UNREAD, (id, attempts), until, reason).await
     }
 
+    /// Has a message that stands in no line stand in these, and wait there for its turn, unless another try has begun.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn line_up_message(
+        &self,
+        (id, attempts): (Uuid, i32),
+        lines: &[i64],
+    ) -> Result<(), Error> {
+        let connection = self.0.feeds.connection().await?;
+        let statement = connection.prepare_cached(LINE_UP).await.map_err(failure::error)?;
+        let done = connection.execute(&statement, &[&id, &attempts, &lines]).await;
+        done.map(drop).map_err(failure::error)
+    }
+
     async fn put_off(
         &self,
         sql: &str,
@@ -364,6 +394,7 @@ fn claimed(row: &tokio_postgres::Row) -> Result<(Claimed, Option<i32>), Error> {
         tls_subject: row.try_get(8).map_err(failure::error)?,
         mark: row.try_get(9).map_err(failure::error)?,
         again: has_effects.then_some(prunes),
+        is_unlined: row.try_get(13).map_err(failure::error)?,
     };
     Ok((message, key))
 }

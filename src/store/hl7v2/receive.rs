@@ -101,7 +101,7 @@ const FLUSH: &str =
 const EARLIER: &str = concat!(
     "SELECT m.id, ",
     standing!(),
-    ", m.ack_code, m.ack FROM v2_message m LEFT JOIN v2_open o ON o.message_id = m.id WHERE m.id = $1"
+    ", m.ack_code, m.ack, m.attempts = 0 FROM v2_message m LEFT JOIN v2_open o ON o.message_id = m.id WHERE m.id = $1"
 );
 
 /// The number that the next message of a sender has: `$2` is the one of this message, 0 begins anew.
@@ -212,6 +212,8 @@ pub struct Earlier {
     pub state: MessageState,
     /// Its answer, where there is one.
     pub ack: Option<(String, Bytes)>,
+    /// Whether no work on it has ended by now: it waits, or was refused as it came.
+    pub is_untried: bool,
 }
 
 impl Store {
@@ -313,11 +315,12 @@ async fn repeated(connection: &Object, first: Uuid) -> Result<Earlier, Error> {
 fn earlier(id: Uuid, row: Option<&tokio_postgres::Row>) -> Result<Earlier, Error> {
     // What is kept for a time only may be gone: its effect is not.
     let Some(row) = row else {
-        return Ok(Earlier { id, state: MessageState::Processed, ack: None });
+        return Ok(Earlier { id, state: MessageState::Processed, ack: None, is_untried: false });
     };
     let state: &str = row.try_get(1).map_err(failure::error)?;
     let state = MessageState::parse(state).ok_or_else(|| Error::internal("a state of messages"))?;
     let code: Option<String> = row.try_get(2).map_err(failure::error)?;
     let ack: Option<&[u8]> = row.try_get(3).map_err(failure::error)?;
-    Ok(Earlier { id, state, ack: code.zip(ack.map(Bytes::copy_from_slice)) })
+    let is_untried = row.try_get(4).map_err(failure::error)?;
+    Ok(Earlier { id, state, ack: code.zip(ack.map(Bytes::copy_from_slice)), is_untried })
 }

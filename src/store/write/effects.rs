@@ -62,7 +62,7 @@ impl Together for Lanes {
         let rows: Vec<&LedgerRow> = batch.iter().flat_map(|one| &one.unit.rows).collect();
         let companions: Vec<&Companion> = batch.iter().map(|one| &one.companion).collect();
         let transaction = store.0.writers.begin(BEGIN).await.map_err(CommitError::Failed)?;
-        let done = if companions.iter().all(|one| one.merges.is_empty()) {
+        let done = if companions.iter().all(|one| one.is_one_statement()) {
             let end = EndColumns::of(&companions);
             write_last_chunk(store, &transaction, &staged, &rows, &end).await
         } else {
