@@ -140,6 +140,8 @@ pub struct Pending {
     pub hinted: Option<String>,
     /// When it came in, in microseconds.
     pub begun: i64,
+    /// The account by which, or for which, all that follows was chosen or handed over.
+    pub account: Option<String>,
     /// What the launch handed over.
     pub context: Option<Value>,
     /// The patient that was chosen or handed over.
@@ -215,6 +217,7 @@ pub fn read(query: &Query, raw: &str, rules: &Rules<'_>) -> Result<Pending, Refu
         hint: one(query, "login_hint").map(|it| it.chars().take(100).collect()),
         hinted: hinted.transpose().map_err(invalid)?,
         begun: rules.now,
+        account: None,
         context: None,
         patient: None,
         encounter: None,
@@ -332,6 +335,21 @@ impl Pending {
         let is_new = auth_at >= self.begun;
         let is_young = self.max_age.is_none_or(|age| self.begun - auth_at <= age * 1_000_000);
         is_new || !self.wants_login && is_young
+    }
+
+    /// Goes on as a request of an account: what another one chose before it is forgotten. `false` where that cannot
+    /// be, because a launch handed something over, which was for the other one.
+    pub fn belongs_to(&mut self, account: &str) -> bool {
+        if self.account.as_deref() == Some(account) {
+            return true;
+        }
+        if self.context.is_some() {
+            return false;
+        }
+        self.account = Some(account.to_owned());
+        (self.patient, self.encounter) = (None, None);
+        (self.has_no_patient, self.has_no_encounter) = (false, false);
+        true
     }
 
     /// What is asked for.

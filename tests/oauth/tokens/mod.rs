@@ -11,6 +11,7 @@ mod introspection;
 mod limits;
 mod matrix;
 mod opaque;
+mod proxies;
 mod refresh;
 mod registration;
 pub(super) mod signed;

@@ -10,7 +10,7 @@ use crate::fhir::LogicalId;
 use crate::http::outcome::Failure;
 use crate::http::server::Server;
 use crate::oauth::authorize::Code;
-use crate::oauth::flow::{NotBegun, Standing, Ticket};
+use crate::oauth::flow::{Ended, NotBegun, Standing, Ticket};
 use crate::oauth::login::{Account, Browser};
 
 use super::encounter;
@@ -76,8 +76,12 @@ impl Visit {
             return Ok(Turn::Elsewhere(over()));
         };
         let standing = self.authority.standing(&mut ticket, browser, &self.visitor).await;
-        if is_step(&standing.map_err(Failure::Interaction)?) {
+        let standing = standing.map_err(Failure::Interaction)?;
+        if is_step(&standing) {
             return Ok(Turn::Here(browser, account, Box::new(ticket)));
+        }
+        if let Standing::Refused(refusal) = standing {
+            return self.end(&ticket, &refusal).await.map(Turn::Elsewhere);
         }
         self.go_on(browser, &mut ticket).await.map(Turn::Elsewhere)
     }
@@ -160,14 +164,22 @@ impl Visit {
             let (authority, visitor) = (&self.authority, &self.visitor);
             let granted = (&granted, None);
             let ended = authority.end_granted(ticket, browser, account, granted, visitor).await;
-            let back = ended.map_err(Failure::Interaction)?;
-            return Ok(back.map_or_else(over, |url| reply::see_other(&url)));
+            return Ok(self.after(ended.map_err(Failure::Interaction)?));
         }
         if pending.is_silent {
             let refusal = pending.refuse(Code::ConsentRequired, "the user has to agree first");
             return self.end(ticket, &refusal).await;
         }
         Ok(reply::see_other(&url("/auth/consent", ticket.handle.expose_secret())))
+    }
+
+    /// Where the browser goes when a request has ended.
+    pub(super) fn after(&self, ended: Ended) -> Response<Body> {
+        match ended {
+            Ended::Before => over(),
+            Ended::Granted(url) => reply::see_other(&url),
+            Ended::Refused(refusal) => reply::refuse(&refusal, &self.authority.settings.issuer),
+        }
     }
 
     /// Ends a request with a no.

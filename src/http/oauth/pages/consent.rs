@@ -11,13 +11,13 @@ use crate::http::outcome::Failure;
 use crate::http::server::Server;
 use crate::oauth::authorize::Code;
 use crate::oauth::consent::{self, Choice};
-use crate::oauth::flow::{Standing, Ticket};
+use crate::oauth::flow::{NOT_THEIRS, Standing, Ticket};
 use crate::oauth::login::{Account, Browser};
 
-use super::authorize::{Turn, over};
+use super::authorize::Turn;
 use super::html::Html;
 use super::picker;
-use super::reply::{self, Page};
+use super::reply::Page;
 use super::visit::Visit;
 
 /// The shortest reason, and the longest, in bytes.
@@ -74,7 +74,7 @@ pub(super) async fn send(
     }
     let granted = (&granted, needs_reason.then_some(reason));
     let ended = authority.end_granted(&ticket, browser, account, granted, visitor).await;
-    Ok(ended.map_err(Failure::Interaction)?.map_or_else(over, |url| reply::see_other(&url)))
+    Ok(visit.after(ended.map_err(Failure::Interaction)?))
 }
 
 /// The page; `unfit` is the reason that was sent and does not do.
@@ -86,7 +86,14 @@ async fn page(
 ) -> Result<Response<Body>, Failure> {
     let asked = visit.authority.grantable(&ticket.pending);
     let patient = match ticket.pending.patient.as_deref().and_then(|id| id.parse().ok()) {
-        Some(id) => picker::find(visit, browser, account, &id).await?,
+        Some(id) => match picker::find(visit, browser, account, &id).await? {
+            Some(patient) => Some(patient),
+            // Nobody agrees to what is not shown.
+            None => {
+                let refusal = ticket.pending.refuse(Code::AccessDenied, NOT_THEIRS);
+                return visit.end(ticket, &refusal).await;
+            }
+        },
         None => None,
     };
     let html = Html::new().raw("<p><strong>").text(&ticket.client.name).raw("</strong>");
