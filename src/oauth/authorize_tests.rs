@@ -54,8 +54,13 @@ fn query(changes: &[(&str, Option<&str>)]) -> String {
 
 fn answered(text: &str, client: Option<&Client>) -> Result<Pending, Refusal> {
     let spec = Spec::r4().expect("definitions");
-    let (parameters, issuer) = (&spec.search_parameters, "https://kiln.example");
-    let rules = Rules { client, base: BASE, issuer, parameters, now: 0 };
+    let settings = Settings {
+        base: BASE.to_owned(),
+        issuer: "https://kiln.example".to_owned(),
+        ..crate::oauth::tests::settings()
+    };
+    let rules =
+        Rules { client, settings: &settings, parameters: &spec.search_parameters, now: 0 };
     read(&Query::parse(text).expect("a query"), text, &rules)
 }
 

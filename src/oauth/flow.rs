@@ -112,8 +112,7 @@ impl Authority {
         let now = self.clock.now();
         let rules = Rules {
             client: client.as_ref(),
-            base: &self.settings.base,
-            issuer: &self.settings.issuer,
+            settings: &self.settings,
             parameters: self.parameters(),
             now: now.as_micros(),
         };
@@ -198,14 +197,15 @@ impl Authority {
             let text = "the launch was used, is too old, or is not for this user and app";
             return Ok(refused(&ticket.pending, Code::InvalidRequest, text));
         }
-        let pending = &ticket.pending;
-        let scopes = pending.scopes(self.parameters());
-        let needs_patient = pending.needs_patient(&scopes);
-        if needs_patient && pending.patient.is_none() && !pending.has_no_patient {
-            return Ok(Standing::Patient(account));
+        let scopes = ticket.pending.scopes(self.parameters());
+        let needs_patient = ticket.pending.needs_patient(&scopes);
+        if needs_patient && ticket.pending.patient.is_none() && !ticket.pending.has_no_patient {
+            if self.settings.offers(discovery::CHOICE_OF_PATIENT) {
+                return Ok(Standing::Patient(account));
+            }
+            ticket.pending.has_no_patient = true;
         }
-        if pending.needs_encounter(&scopes) && self.settings.offers(discovery::CHOICE_OF_ENCOUNTER)
-        {
+        if ticket.pending.needs_encounter(&scopes) {
             return Ok(Standing::Encounter(account));
         }
         let scopes = self.grantable(&ticket.pending);
@@ -409,7 +409,12 @@ impl Authority {
             }
         }
         told.entry("need_patient_banner").or_insert(json!(true));
-        told.insert("smart_style_url".to_owned(), json!(self.style_url()));
+        if !self.settings.offers(discovery::BANNER) {
+            told.remove("need_patient_banner");
+        }
+        if self.settings.offers(discovery::STYLE) {
+            told.insert("smart_style_url".to_owned(), json!(self.style_url()));
+        }
         Value::Object(told)
     }
 

@@ -15,6 +15,7 @@ use crate::store::oauth::client;
 use crate::store::oauth::token::Token;
 
 use super::Authority;
+use super::discovery;
 use super::login::emergency;
 use super::person::fhir_user;
 
@@ -86,7 +87,10 @@ impl Authority {
     /// By codes of which systems apps keep state, as a client of this id sees it.
     pub(super) async fn app_state(&self, client: &str) -> Result<AppState, Error> {
         let all = client::state_systems(&self.store).await?;
-        let (own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(id, _)| id == client);
+        // Where apps keep none, what is there of it is for none of them.
+        let is_kept = self.settings.offers(discovery::APP_STATE);
+        let (own, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(id, _)| is_kept && id == client);
         let systems = |all: Vec<(String, String)>| {
             all.into_iter().map(|(_, system)| system.into_boxed_str()).collect()
         };

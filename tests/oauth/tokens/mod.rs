@@ -2,6 +2,7 @@
 
 mod backend;
 pub(crate) mod bearer;
+mod capabilities;
 pub(crate) mod client;
 mod clocks;
 mod code;

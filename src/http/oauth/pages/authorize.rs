@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{Response, StatusCode, request};
+use axum::http::header::{ALLOW, HeaderValue};
+use axum::http::{Method, Response, StatusCode, request};
 use secrecy::ExposeSecret as _;
 
 use crate::fhir::LogicalId;
 use crate::http::outcome::Failure;
 use crate::http::server::Server;
 use crate::oauth::authorize::Code;
+use crate::oauth::discovery::AUTHORIZE_POST;
 use crate::oauth::flow::{Ended, NotBegun, Standing, Ticket};
 use crate::oauth::login::{Account, Browser};
 
@@ -25,8 +27,12 @@ pub(super) async fn ask(
     parts: request::Parts,
     body: Body,
 ) -> Result<Response<Body>, Failure> {
+    let is_form = parts.method == Method::POST;
     let visit = Visit::read(server, parts, body).await?;
     let authority = &visit.authority;
+    if is_form && !authority.settings.offers(AUTHORIZE_POST) {
+        return Ok(by_get_alone());
+    }
     match authority.begin_request(&visit.sent, &visit.raw, &visit.visitor).await {
         // From another site a form comes without our cookie; what follows is asked for by GET, and so
         // with it.
@@ -34,6 +40,13 @@ pub(super) async fn ask(
         Err(NotBegun::Refused(refusal)) => Ok(reply::refuse(&refusal, &authority.settings.issuer)),
         Err(NotBegun::Failed(error)) => Err(Failure::Interaction(error)),
     }
+}
+
+fn by_get_alone() -> Response<Body> {
+    let text = "Apps ask this server by GET alone. Go back to the app.";
+    let mut response = reply::problem(StatusCode::METHOD_NOT_ALLOWED, "This app asks wrongly", text);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    response
 }
 
 /// The address of a page with the handle of a request.
