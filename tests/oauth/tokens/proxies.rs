@@ -140,8 +140,6 @@ async fn a_patient_is_a_users_as_long_as_pages_would_offer_the_patient() {
 }
 
 /// What a user reaches by the roles is not what a patient in context was: such a token goes on.
-///
-/// Covers: security E18.
 #[tokio::test]
 async fn a_token_of_roles_alone_goes_on_without_the_patient_in_context() {
     let file = temporary("proxy-roles-alone");
