@@ -59,8 +59,7 @@ fn answered(text: &str, client: Option<&Client>) -> Result<Pending, Refusal> {
         issuer: "https://kiln.example".to_owned(),
         ..crate::oauth::tests::settings()
     };
-    let rules =
-        Rules { client, settings: &settings, parameters: &spec.search_parameters, now: 0 };
+    let rules = Rules { client, settings: &settings, parameters: &spec.search_parameters, now: 0 };
     read(&Query::parse(text).expect("a query"), text, &rules)
 }
 

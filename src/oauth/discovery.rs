@@ -154,8 +154,9 @@ impl Settings {
     }
 
     fn scopes(&self) -> Vec<&'static str> {
-        let is_on =
-            |(_, needed): &&(&str, &[&str])| needed.iter().all(|capability| self.offers(capability));
+        let is_on = |(_, needed): &&(&str, &[&str])| {
+            needed.iter().all(|capability| self.offers(capability))
+        };
         SCOPES.iter().filter(is_on).map(|(scope, _)| *scope).collect()
     }
 

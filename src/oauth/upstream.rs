@@ -204,10 +204,7 @@ fn provider(error: impl std::fmt::Display) -> NotKnown {
 /// Whether a signature is by a key that is not known, or not by the one of that name.
 fn is_of_unknown_key(error: &ClaimsVerificationError) -> bool {
     use SignatureVerificationError::{CryptoError, NoMatchingKey};
-    matches!(
-        error,
-        ClaimsVerificationError::SignatureVerification(NoMatchingKey | CryptoError(_))
-    )
+    matches!(error, ClaimsVerificationError::SignatureVerification(NoMatchingKey | CryptoError(_)))
 }
 
 /// A JSON document of the provider.

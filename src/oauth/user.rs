@@ -137,11 +137,7 @@ impl Authority {
     }
 
     /// Whether an account may have a patient in the context of an app: as our pages would offer it now.
-    pub(super) async fn may_choose(
-        &self,
-        account: &Account,
-        patient: &str,
-    ) -> Result<bool, Error> {
+    pub(super) async fn may_choose(&self, account: &Account, patient: &str) -> Result<bool, Error> {
         let Ok(id) = patient.parse::<LogicalId>() else { return Ok(false) };
         let fhir_user = fhir_user(account);
         let panels = match &fhir_user {

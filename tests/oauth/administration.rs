@@ -424,7 +424,8 @@ async fn who_is_given_other_roles_loses_every_token() {
         act(&client, &token, "PUT", path, &json!({ "roles": roles })).await.expect(200);
         until_refused(&server, &access).await;
         for held in [&access, &refresh] {
-            let fields = [("token", held.as_str()), ("client_id", "web"), ("client_secret", SECRET)];
+            let fields =
+                [("token", held.as_str()), ("client_id", "web"), ("client_secret", SECRET)];
             let told = send(&server, "/auth/introspect", &fields).await.expect(200);
             assert_eq!(told.text(), r#"{"active":false}"#, "{roles}");
         }

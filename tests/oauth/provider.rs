@@ -128,8 +128,7 @@ impl Provider {
 
     /// The same with an id_token.
     async fn back_with(&self, browser: &mut Browser, state: &str, id_token: &str) -> Answer {
-        let token =
-            json!({ "access_token": "x", "token_type": "Bearer", "id_token": id_token });
+        let token = json!({ "access_token": "x", "token_type": "Bearer", "id_token": id_token });
         self.back(browser, state, token).await
     }
 

@@ -4,9 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::client::{
-    SECRET, code_of, confidential, exchange, granted, public, send_with, text,
-};
+use super::client::{SECRET, code_of, confidential, exchange, granted, public, send_with, text};
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;
 use crate::oauth::browser::{register, server_with, user};

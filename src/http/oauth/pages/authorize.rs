@@ -44,7 +44,8 @@ pub(super) async fn ask(
 
 fn by_get_alone() -> Response<Body> {
     let text = "Apps ask this server by GET alone. Go back to the app.";
-    let mut response = reply::problem(StatusCode::METHOD_NOT_ALLOWED, "This app asks wrongly", text);
+    let mut response =
+        reply::problem(StatusCode::METHOD_NOT_ALLOWED, "This app asks wrongly", text);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
     response
 }
