@@ -36,13 +36,14 @@ pub const LAUNCH_STANDALONE: &str = "launch-standalone";
 pub const OPENID: &str = "sso-openid-connect";
 /// That apps keep state of their own here, as Basic resources.
 pub const APP_STATE: &str = "smart-app-state";
+/// That scopes in the grammar of version 2 are granted.
+pub const V2: &str = "permission-v2";
 
 const OFFLINE: &str = "permission-offline";
 const ONLINE: &str = "permission-online";
 const OF_PATIENT: &str = "permission-patient";
 const OF_USER: &str = "permission-user";
 const V1: &str = "permission-v1";
-const V2: &str = "permission-v2";
 
 /// Capabilities, each of which can be switched off.
 pub const CAPABILITIES: &[&str] = &[

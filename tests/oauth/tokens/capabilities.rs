@@ -19,7 +19,7 @@ const REGISTERED: &str = "launch launch/patient launch/encounter openid fhirUser
      offline_access online_access patient/*.rs user/*.rs";
 /// Of each sort something.
 const ASKED: &str = "launch/patient launch/encounter openid fhirUser profile offline_access \
-     patient/Observation.rs patient/Patient.read user/Observation.rs user/Patient.read";
+     patient/Observation.read patient/Patient.rs user/Observation.rs user/Patient.read";
 
 /// What is switched off, what is asked for, and what of it is not granted then.
 const SCOPES: &[(&str, &str, &str)] = &[
@@ -28,15 +28,15 @@ const SCOPES: &[(&str, &str, &str)] = &[
     (
         "context-standalone-patient",
         ASKED,
-        "launch/patient launch/encounter patient/Observation.rs patient/Patient.read",
+        "launch/patient launch/encounter patient/Observation.read patient/Patient.rs",
     ),
     ("context-standalone-encounter", ASKED, "launch/encounter"),
     ("permission-offline", ASKED, "offline_access"),
     ("permission-online", "online_access patient/Patient.rs", "online_access"),
-    ("permission-patient", ASKED, "patient/Observation.rs patient/Patient.read"),
+    ("permission-patient", ASKED, "patient/Observation.read patient/Patient.rs"),
     ("permission-user", ASKED, "user/Observation.rs user/Patient.read"),
-    ("permission-v1", ASKED, "patient/Patient.read user/Patient.read"),
-    ("permission-v2", ASKED, "patient/Observation.rs user/Observation.rs"),
+    ("permission-v1", ASKED, "patient/Observation.read user/Patient.read"),
+    ("permission-v2", ASKED, "patient/Patient.rs user/Observation.rs"),
 ];
 
 /// What the tests have that are not about scopes.
@@ -81,8 +81,8 @@ async fn inside(server: &TestServer) -> Browser {
     browser
 }
 
-/// What an app gets that asks so, when the user allows all of it.
-async fn allowed(server: &TestServer, changes: &[(&str, &str)]) -> Answer {
+/// What an app gets that asks so, when the user allows all of it; and the page where that was asked.
+async fn allowed(server: &TestServer, changes: &[(&str, &str)]) -> (Answer, Answer) {
     let mut browser = inside(server).await;
     let asked = question(server, "app", changes);
     let page = browser.open(&format!("/auth/authorize?{asked}")).await.expect(200);
@@ -90,7 +90,7 @@ async fn allowed(server: &TestServer, changes: &[(&str, &str)]) -> Answer {
     let mut fields = vec![("decision", "allow")];
     fields.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
     let back = browser.submit(&page, "/auth/consent", &fields).await.expect(303);
-    exchange(server, "app", &back).await.expect(200)
+    (exchange(server, "app", &back).await.expect(200), page)
 }
 
 /// The status of a launch that an EHR begins.
@@ -111,10 +111,13 @@ async fn scopes_of_what_is_switched_off_are_not_granted() {
     for (capability, asked, lost) in SCOPES {
         let server = without(capability).await;
         let asked_words = words(asked).into_iter().collect::<Vec<_>>().join(" ");
-        let tokens = allowed(&server, &[("scope", &asked_words)]).await;
+        let (tokens, page) = allowed(&server, &[("scope", &asked_words)]).await;
         let granted = text(&tokens, "scope");
         let expected: BTreeSet<&str> = words(asked).difference(&words(lost)).copied().collect();
         assert_eq!(words(&granted), expected, "{capability}");
+        // Parts of a type are offered where they can be granted.
+        let has_types = granted.contains("/Observation.") && *capability != "permission-v2";
+        assert_eq!(page.text().contains("?category="), has_types, "{capability}: {page:?}");
         let has = |scope: &str| expected.contains(scope);
         let context = has("launch/patient") || granted.contains("patient/");
         for (member, is_there) in [
@@ -175,7 +178,7 @@ async fn what_of_a_launch_is_switched_off_is_not_handed_over() {
             let told = browser.open(&format!("/auth/authorize?{asked}")).await;
             assert_eq!(parameter(&told, "error").as_deref(), Some("invalid_request"), "{told:?}");
         }
-        let tokens = allowed(&server, &[scope]).await;
+        let (tokens, _) = allowed(&server, &[scope]).await;
         let told = tokens.text();
         let found = ["\"need_patient_banner\"", "\"smart_style_url\""].map(|it| told.contains(it));
         assert_eq!(found, members, "{capability}: {told}");

@@ -11,6 +11,7 @@ use crate::http::outcome::Failure;
 use crate::http::server::Server;
 use crate::oauth::authorize::Code;
 use crate::oauth::consent::{self, Choice};
+use crate::oauth::discovery::V2;
 use crate::oauth::flow::{NOT_THEIRS, Standing, Ticket};
 use crate::oauth::login::{Account, Browser};
 
@@ -61,6 +62,7 @@ pub(super) async fn send(
         "allow" => consent::granted(&asked, &visit.values("scope"), authority.parameters()),
         _ => ScopeSet::default(),
     };
+    let granted = authority.settings.offered(&granted);
     let reason = visit.value("reason").trim();
     let needs_reason = authority.needs_reason(account, &granted);
     if needs_reason && (!REASON.contains(&reason.len()) || reason.contains('\0')) {
@@ -116,7 +118,11 @@ async fn page(
         .raw("<form method=\"post\" action=\"/auth/consent\">\n")
         .hidden("csrf", &browser.csrf())
         .hidden("request", ticket.handle.expose_secret());
-    let choices = consent::choices(&asked, visit.authority.parameters());
+    let mut choices = consent::choices(&asked, visit.authority.parameters());
+    // Parts of a scope can be said in version 2 alone.
+    if !visit.authority.settings.offers(V2) {
+        choices.iter_mut().for_each(|choice| choice.parts.clear());
+    }
     let is_about_data = |choice: &&(usize, &Choice)| choice.1.scope.contains('/');
     let numbered: Vec<(usize, &Choice)> = choices.iter().enumerate().collect();
     let (data, other): (Vec<_>, Vec<_>) =
