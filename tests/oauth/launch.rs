@@ -269,8 +269,9 @@ async fn who_loses_the_patient_on_the_way_gets_no_code() {
     }
     store(&server, &[&*mother(false)]).await;
     let agreed = allow(&mut browser, &pages[0]).await;
-    let shown = browser.open(&format!("/auth/consent?request={}", hidden(&pages[1], "request")));
-    for told in [agreed, shown.await] {
+    let url = format!("/auth/consent?request={}", hidden(&pages[1], "request"));
+    let shown = browser.open(&url).await;
+    for told in [agreed, shown] {
         assert_eq!(parameter(&told, "error").as_deref(), Some("access_denied"), "{told:?}");
         assert!(parameter(&told, "code").is_none() && !told.text().contains("Amsel"), "{told:?}");
     }
