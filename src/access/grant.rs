@@ -75,6 +75,17 @@ pub struct User {
 }
 
 impl User {
+    /// Whether the user is a patient.
+    pub fn is_patient(&self) -> bool {
+        self.fhir_user.as_ref().is_some_and(|(of, _)| *of == ResourceType::PATIENT)
+    }
+
+    /// Whether the user is nobody here but by whom it stands for: which patients these are is in [`Panels::own`].
+    pub fn is_proxy(&self) -> bool {
+        let is_one = |of: &ResourceType| matches!(of.as_str(), "Person" | "RelatedPerson");
+        self.fhir_user.as_ref().is_some_and(|(of, _)| is_one(of))
+    }
+
     /// What the names of users of outside authorization servers have in them, and no other.
     pub const OUTSIDE: &str = "://";
 

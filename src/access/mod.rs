@@ -17,6 +17,7 @@
 //! Spec: R4 §6.1 Security, R4 AuditEvent; SMART App Launch 2.2; architecture section 4.
 
 pub mod caller;
+mod choice;
 pub mod consent;
 mod either;
 pub mod gate;

@@ -344,9 +344,13 @@ fn foreign_state(state: &AppState) -> Option<Filter> {
     }))
 }
 
-/// Whether the user is the patient in context or stands for the patient.
+/// Whether the user is the patient in context, or stands for that patient at this moment: whose somebody is who
+/// stands for another one, or did once, says nothing here.
 fn is_for_oneself(grant: &Grant) -> bool {
-    let stands = |user: &User| matches!(user.fhir_user, Some((ResourceType::RELATED_PERSON, _)));
+    let patient = grant.patient.as_ref().map(|(_, hash)| *hash);
+    let stands = |user: &User| {
+        user.is_proxy() && patient.is_some_and(|patient| user.panels.own.contains(&patient))
+    };
     is_patient_itself(grant) || grant.user.as_ref().is_some_and(stands)
 }
 

@@ -322,6 +322,11 @@ impl ResourceScope {
         Some(Self { context, resource_type, actions, criteria, version })
     }
 
+    /// Whether it was asked for in the grammar of version 1.
+    pub fn is_of_version_one(&self) -> bool {
+        self.version == Version::One
+    }
+
     /// Whether it grants something with resources of the type.
     pub fn is_about(&self, of: ResourceType) -> bool {
         self.resource_type.is_none_or(|own| own == of)

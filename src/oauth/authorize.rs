@@ -18,6 +18,9 @@ use crate::fhir::query::Query;
 use crate::spec::search_parameter::SearchParameters;
 use crate::store::oauth::client::{AppType, Client};
 
+use super::Settings;
+use super::discovery::LAUNCH_STANDALONE;
+
 /// The longest state and nonce, as sent.
 const LONGEST_STATE: usize = 4_096;
 /// What is escaped in a query: all but the unreserved characters of RFC 3986.
@@ -140,6 +143,8 @@ pub struct Pending {
     pub hinted: Option<String>,
     /// When it came in, in microseconds.
     pub begun: i64,
+    /// The account by which, or for which, all that follows was chosen or handed over.
+    pub account: Option<String>,
     /// What the launch handed over.
     pub context: Option<Value>,
     /// The patient that was chosen or handed over.
@@ -156,10 +161,8 @@ pub struct Pending {
 pub struct Rules<'a> {
     /// The client of that id.
     pub client: Option<&'a Client>,
-    /// The FHIR base.
-    pub base: &'a str,
-    /// Who issues id_tokens.
-    pub issuer: &'a str,
+    /// The FHIR base, who issues id_tokens, and what is switched off.
+    pub settings: &'a Settings,
     /// What scopes may ask by.
     pub parameters: &'a SearchParameters,
     /// Now, in microseconds.
@@ -182,6 +185,7 @@ pub fn read(query: &Query, raw: &str, rules: &Rules<'_>) -> Result<Pending, Refu
         .client
         .filter(|client| client.disabled_at.is_none())
         .ok_or(Refusal::Page("the app that sent you here is not known to this server"))?;
+    let Settings { base, issuer, .. } = rules.settings;
     let redirect = one(query, "redirect_uri").filter(|url| is_registered(client, url)).ok_or(
         Refusal::Page("the app that sent you here did not say a return address that it registered"),
     )?;
@@ -195,16 +199,16 @@ pub fn read(query: &Query, raw: &str, rules: &Rules<'_>) -> Result<Pending, Refu
     let method = one(query, "code_challenge_method");
     let challenge = challenge(one(query, "code_challenge"), method).map_err(invalid)?;
     let aud = one(query, "aud").ok_or(invalid("aud is missing"))?;
-    if aud.strip_suffix('/').unwrap_or(aud) != rules.base {
+    if aud.strip_suffix('/').unwrap_or(aud) != base {
         return Err(invalid("aud is not the FHIR base of this server"));
     }
-    let hinted = one(query, "id_token_hint").map(|token| hinted(token, rules.issuer));
+    let hinted = one(query, "id_token_hint").map(|token| hinted(token, issuer));
     let mut pending = Pending {
         client: client.id.clone(),
         redirect_uri: redirect.to_owned(),
         state: state.map(str::to_owned),
         scopes: String::new(),
-        aud: rules.base.to_owned(),
+        aud: base.clone(),
         challenge: challenge.to_owned(),
         nonce: one(query, "nonce").map(str::to_owned),
         launch: one(query, "launch").map(str::to_owned),
@@ -215,6 +219,7 @@ pub fn read(query: &Query, raw: &str, rules: &Rules<'_>) -> Result<Pending, Refu
         hint: one(query, "login_hint").map(|it| it.chars().take(100).collect()),
         hinted: hinted.transpose().map_err(invalid)?,
         begun: rules.now,
+        account: None,
         context: None,
         patient: None,
         encounter: None,
@@ -222,8 +227,9 @@ pub fn read(query: &Query, raw: &str, rules: &Rules<'_>) -> Result<Pending, Refu
         has_no_encounter: false,
     };
     pending.read_prompt(one(query, "prompt"), one(query, "max_age")).map_err(invalid)?;
-    let scopes = scopes(one(query, "scope").unwrap_or_default(), client, rules.parameters);
-    pending.scopes = launched(&scopes, pending.launch.is_some()).map_err(refuse)?.to_string();
+    let scopes = scopes(one(query, "scope").unwrap_or_default(), client, rules);
+    let launched = launched(&scopes, pending.launch.is_some(), rules.settings);
+    pending.scopes = launched.map_err(refuse)?.to_string();
     Ok(pending)
 }
 
@@ -290,7 +296,14 @@ fn check_form(
 }
 
 /// The scopes of a request that comes from a launch, or does not.
-fn launched(scopes: &ScopeSet, is_launched: bool) -> Result<ScopeSet, (Code, &'static str)> {
+fn launched(
+    scopes: &ScopeSet,
+    is_launched: bool,
+    settings: &Settings,
+) -> Result<ScopeSet, (Code, &'static str)> {
+    if !is_launched && !settings.offers(LAUNCH_STANDALONE) {
+        return Err((Code::UnauthorizedClient, "apps are launched from an EHR alone here"));
+    }
     if is_launched && !scopes.has(Special::Launch) {
         return Err((Code::InvalidRequest, "a launch needs the scope launch"));
     }
@@ -334,6 +347,21 @@ impl Pending {
         is_new || !self.wants_login && is_young
     }
 
+    /// Goes on as a request of an account: what another one chose before it is forgotten. `false` where that cannot
+    /// be, because a launch handed something over, which was for the other one.
+    pub fn belongs_to(&mut self, account: &str) -> bool {
+        if self.account.as_deref() == Some(account) {
+            return true;
+        }
+        if self.context.is_some() {
+            return false;
+        }
+        self.account = Some(account.to_owned());
+        (self.patient, self.encounter) = (None, None);
+        (self.has_no_patient, self.has_no_encounter) = (false, false);
+        true
+    }
+
     /// What is asked for.
     pub fn scopes(&self, parameters: &SearchParameters) -> ScopeSet {
         ScopeSet::parse(&self.scopes, parameters)
@@ -370,10 +398,10 @@ pub fn without_patient(scopes: &ScopeSet) -> ScopeSet {
 }
 
 /// What of the scopes that are asked for a user can grant to this client.
-fn scopes(text: &str, client: &Client, known: &SearchParameters) -> ScopeSet {
-    let bound = ScopeSet::parse(&client.scopes, known);
-    let asked = ScopeSet::parse(text, known).intersect(&bound);
-    asked.filtered(|scope| match scope {
+fn scopes(text: &str, client: &Client, rules: &Rules<'_>) -> ScopeSet {
+    let bound = ScopeSet::parse(&client.scopes, rules.parameters);
+    let asked = rules.settings.offered(&ScopeSet::parse(text, rules.parameters));
+    asked.intersect(&bound).filtered(|scope| match scope {
         SmartScope::Resource(scope) => scope.context != Context::System,
         SmartScope::Special(special) => !special.is_of_services(),
     })

@@ -54,8 +54,12 @@ fn query(changes: &[(&str, Option<&str>)]) -> String {
 
 fn answered(text: &str, client: Option<&Client>) -> Result<Pending, Refusal> {
     let spec = Spec::r4().expect("definitions");
-    let (parameters, issuer) = (&spec.search_parameters, "https://kiln.example");
-    let rules = Rules { client, base: BASE, issuer, parameters, now: 0 };
+    let settings = Settings {
+        base: BASE.to_owned(),
+        issuer: "https://kiln.example".to_owned(),
+        ..crate::oauth::tests::settings()
+    };
+    let rules = Rules { client, settings: &settings, parameters: &spec.search_parameters, now: 0 };
     read(&Query::parse(text).expect("a query"), text, &rules)
 }
 
@@ -204,4 +208,29 @@ fn the_user_that_an_app_knows_is_read_from_an_id_token_of_ours() {
     let found = answered(&query(&[("id_token_hint", Some("junk"))]), Some(&client));
     let is_told = matches!(found, Err(Refusal::Redirect { code: Code::InvalidRequest, .. }));
     assert!(is_told, "{found:?}");
+}
+
+/// Covers: security L12, L13.
+#[test]
+fn what_one_account_chose_is_forgotten_for_the_next() {
+    let web = client(AppType::Web, &["https://app.example/cb"]);
+    let mut pending = answered(&query(&[]), Some(&web)).expect("a request");
+    // Of a time before it was kept who chose.
+    pending.patient = Some("p0".to_owned());
+    assert!(pending.belongs_to("a"));
+    assert_eq!(pending.patient, None);
+    pending.patient = Some("p1".to_owned());
+    pending.encounter = Some("e1".to_owned());
+    let chosen = pending.clone();
+    assert!(pending.belongs_to("a"));
+    assert_eq!(pending, chosen);
+    assert!(pending.belongs_to("b"));
+    assert_eq!((&pending.patient, &pending.encounter), (&None, &None));
+    (pending.has_no_patient, pending.has_no_encounter) = (true, true);
+    assert!(pending.belongs_to("a"), "what there is for one says nothing of the other");
+    assert!(!pending.has_no_patient && !pending.has_no_encounter);
+    // What was handed over is for one of them.
+    pending.context = Some(serde_json::json!({ "patient": "p1" }));
+    pending.patient = Some("p1".to_owned());
+    assert!(pending.belongs_to("a") && !pending.belongs_to("b"));
 }

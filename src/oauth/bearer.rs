@@ -25,6 +25,8 @@ use super::token::Decisions;
 const KEPT: Duration = Duration::from_secs(5);
 /// Most tokens that are remembered.
 const MAX_TOKENS: usize = 50_000;
+/// How often it is kept that an app is used, in milliseconds.
+const BETWEEN_USES: i64 = 60_000;
 /// Between two attempts to hear what other nodes tell.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 
@@ -133,7 +135,21 @@ impl Authority {
         if token.expires <= self.clock.now() {
             return Err(Rejected::Expired);
         }
-        self.look_up(&token).await
+        let known = self.look_up(&token).await?;
+        self.note_use(&token).await;
+        Ok(known)
+    }
+
+    /// Keeps when a token was used, for the person who let the app in: seldom, and as far as that can be kept.
+    async fn note_use(&self, token: &Token) {
+        let now = self.clock.now();
+        if now < token.used.plus_millis(BETWEEN_USES) {
+            return;
+        }
+        let kept = token::note_use(&self.store, token.granted.grant.id, now).await;
+        if let Err(error) = kept {
+            tracing::warn!(%error, "cannot keep when an app was used last");
+        }
     }
 
     async fn look_up(&self, token: &Token) -> Result<Known, Rejected> {

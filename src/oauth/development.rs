@@ -13,6 +13,7 @@ use crate::store::oauth::grant::{self, NewGrant};
 use crate::store::oauth::token::{NewToken, TokenKind};
 
 use super::Authority;
+use super::flow::NOT_THEIRS;
 use super::login::Account;
 use super::refusal::Refusal;
 use super::secret::{self, Fresh};
@@ -39,7 +40,8 @@ impl Authority {
     /// Makes an access token that no client asked for.
     ///
     /// # Errors
-    /// `invalid_scope` when the scopes need a patient or a user that is not there.
+    /// `invalid_scope` when the scopes need a patient or a user that is not there, or a patient that the user does
+    /// not have.
     pub async fn development_token(
         &self,
         wanted: Wanted<'_>,
@@ -51,6 +53,12 @@ impl Authority {
         }
         if scopes.has_context(Context::User) && wanted.account.is_none() {
             return Err(Refusal::scope("user/ scopes need a user"));
+        }
+        if let (Some(patient), Some(account)) = (wanted.patient, wanted.account)
+            && scopes.has_context(Context::Patient)
+            && !self.may_choose(account, patient.as_str()).await?
+        {
+            return Err(Refusal::scope(NOT_THEIRS));
         }
         let is_open = |account: &Account| self.needs_reason(account, &scopes);
         let reason = wanted.reason.filter(|it| !it.trim().is_empty());

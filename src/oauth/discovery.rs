@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::access::scope::{Context, ScopeSet, SmartScope, Special};
 use crate::config::Registration;
 use crate::error::Error;
 use crate::store::oauth::key;
@@ -15,53 +16,107 @@ use super::{Authority, Settings};
 
 /// That users choose an encounter for apps that ask for one.
 pub const CHOICE_OF_ENCOUNTER: &str = "context-standalone-encounter";
-
+/// That users choose a patient for apps that ask for one.
+pub const CHOICE_OF_PATIENT: &str = "context-standalone-patient";
+/// That apps may ask by a form.
+pub const AUTHORIZE_POST: &str = "authorize-post";
+/// That apps hear whether they have to show whose record it is.
+pub const BANNER: &str = "context-banner";
+/// That an EHR hands over an encounter.
+pub const EHR_ENCOUNTER: &str = "context-ehr-encounter";
+/// That an EHR hands over a patient.
+pub const EHR_PATIENT: &str = "context-ehr-patient";
+/// That apps hear how our pages look.
+pub const STYLE: &str = "context-style";
+/// That an EHR launches apps.
+pub const LAUNCH_EHR: &str = "launch-ehr";
+/// That apps begin by themselves.
+pub const LAUNCH_STANDALONE: &str = "launch-standalone";
+/// That apps hear who the user is.
+pub const OPENID: &str = "sso-openid-connect";
 /// That apps keep state of their own here, as Basic resources.
-const APP_STATE: &str = "smart-app-state";
+pub const APP_STATE: &str = "smart-app-state";
+/// That scopes in the grammar of version 2 are granted.
+pub const V2: &str = "permission-v2";
+
+const OFFLINE: &str = "permission-offline";
+const ONLINE: &str = "permission-online";
+const OF_PATIENT: &str = "permission-patient";
+const OF_USER: &str = "permission-user";
+const V1: &str = "permission-v1";
 
 /// Capabilities, each of which can be switched off.
 pub const CAPABILITIES: &[&str] = &[
-    "authorize-post",
+    AUTHORIZE_POST,
     "client-confidential-asymmetric",
     "client-confidential-symmetric",
     "client-public",
-    "context-banner",
-    "context-ehr-encounter",
-    "context-ehr-patient",
+    BANNER,
+    EHR_ENCOUNTER,
+    EHR_PATIENT,
     CHOICE_OF_ENCOUNTER,
-    "context-standalone-patient",
-    "context-style",
-    "launch-ehr",
-    "launch-standalone",
-    "permission-offline",
-    "permission-online",
-    "permission-patient",
-    "permission-user",
-    "permission-v1",
-    "permission-v2",
+    CHOICE_OF_PATIENT,
+    STYLE,
+    LAUNCH_EHR,
+    LAUNCH_STANDALONE,
+    OFFLINE,
+    ONLINE,
+    OF_PATIENT,
+    OF_USER,
+    V1,
+    V2,
     APP_STATE,
-    "sso-openid-connect",
+    OPENID,
 ];
 
-/// Scopes that can be granted, with the capability that each belongs to.
-const SCOPES: &[(&str, &str)] = &[
-    ("openid", "sso-openid-connect"),
-    ("fhirUser", "sso-openid-connect"),
-    ("profile", "sso-openid-connect"),
-    ("launch", "launch-ehr"),
-    ("launch/patient", "context-standalone-patient"),
-    ("launch/encounter", CHOICE_OF_ENCOUNTER),
-    ("offline_access", "permission-offline"),
-    ("online_access", "permission-online"),
-    ("patient/*.rs", "permission-patient"),
-    ("patient/*.cruds", "permission-patient"),
-    ("patient/*.read", "permission-v1"),
-    ("user/*.rs", "permission-user"),
-    ("user/*.cruds", "permission-user"),
-    ("user/*.read", "permission-v1"),
-    ("system/*.rs", ""),
-    ("system/*.cruds", ""),
+/// Scopes that can be granted, as they are told: with the capabilities that [`needed`] has for each.
+const SCOPES: &[(&str, &[&str])] = &[
+    ("openid", &[OPENID]),
+    ("fhirUser", &[OPENID]),
+    ("profile", &[OPENID]),
+    ("launch", &[LAUNCH_EHR]),
+    ("launch/patient", &[CHOICE_OF_PATIENT]),
+    ("launch/encounter", &[CHOICE_OF_ENCOUNTER]),
+    ("offline_access", &[OFFLINE]),
+    ("online_access", &[ONLINE]),
+    ("patient/*.rs", &[OF_PATIENT, V2]),
+    ("patient/*.cruds", &[OF_PATIENT, V2]),
+    ("patient/*.read", &[OF_PATIENT, V1]),
+    ("user/*.rs", &[OF_USER, V2]),
+    ("user/*.cruds", &[OF_USER, V2]),
+    ("user/*.read", &[OF_USER, V1]),
+    ("system/*.rs", &[V2]),
+    ("system/*.cruds", &[V2]),
+    ("system/*.read", &[V1]),
 ];
+
+/// The capabilities that a scope belongs to.
+fn needed(scope: &SmartScope) -> Vec<&'static str> {
+    match scope {
+        SmartScope::Resource(scope) => {
+            let version = if scope.is_of_version_one() { V1 } else { V2 };
+            let context = match scope.context {
+                Context::Patient => Some(OF_PATIENT),
+                Context::System => None,
+                Context::User => Some(OF_USER),
+            };
+            context.into_iter().chain([version]).collect()
+        }
+        SmartScope::Special(special) => match special {
+            Special::FhirUser | Special::OpenId | Special::Profile => vec![OPENID],
+            Special::Launch => vec![LAUNCH_EHR],
+            Special::LaunchEncounter => vec![CHOICE_OF_ENCOUNTER],
+            Special::LaunchPatient => vec![CHOICE_OF_PATIENT],
+            Special::OfflineAccess => vec![OFFLINE],
+            Special::OnlineAccess => vec![ONLINE],
+            Special::Administer
+            | Special::AdministerAsUser
+            | Special::Introspect
+            | Special::MakeLaunch
+            | Special::Messages => Vec::new(),
+        },
+    }
+}
 
 /// How long a replaced key is published, in milliseconds: longer than any id_token counts.
 pub(super) const OVERLAP: i64 = 24 * 60 * 60 * 1000;
@@ -93,8 +148,16 @@ impl Settings {
         all
     }
 
+    /// Of scopes those that belong to nothing that is switched off: no other can be granted.
+    #[must_use]
+    pub fn offered(&self, scopes: &ScopeSet) -> ScopeSet {
+        scopes.filtered(|scope| needed(scope).into_iter().all(|capability| self.offers(capability)))
+    }
+
     fn scopes(&self) -> Vec<&'static str> {
-        let is_on = |(_, capability): &&(&str, &str)| self.offers(capability);
+        let is_on = |(_, needed): &&(&str, &[&str])| {
+            needed.iter().all(|capability| self.offers(capability))
+        };
         SCOPES.iter().filter(is_on).map(|(scope, _)| *scope).collect()
     }
 
@@ -131,7 +194,7 @@ impl Settings {
         ] {
             all.insert(name.to_owned(), value);
         }
-        if self.offers("sso-openid-connect") {
+        if self.offers(OPENID) {
             all.insert("issuer".to_owned(), json!(self.issuer));
             all.insert("jwks_uri".to_owned(), json!(format!("{}/jwks", self.issuer)));
         }
@@ -190,6 +253,7 @@ impl Authority {
 mod tests {
     use super::super::tests::settings;
     use super::*;
+    use crate::spec::Spec;
 
     #[test]
     fn what_is_switched_off_is_not_offered() {
@@ -205,6 +269,25 @@ mod tests {
         let told = one.smart_configuration();
         assert_eq!((told.get("issuer"), told.get("jwks_uri")), (None, None));
         assert!(!told["scopes_supported"].as_array().expect("list").contains(&json!("openid")));
+    }
+
+    /// Covers: security D4.
+    #[test]
+    fn a_scope_is_told_exactly_where_it_can_be_granted() {
+        let spec = Spec::r4().expect("definitions");
+        for (text, capabilities) in SCOPES {
+            let scopes = ScopeSet::parse(text, &spec.search_parameters);
+            let found: Vec<_> = scopes.iter().map(needed).collect();
+            assert_eq!(found, [capabilities.to_vec()], "{text}");
+        }
+        for capability in CAPABILITIES {
+            let one = Settings { without: vec![(*capability).to_owned()], ..settings() };
+            for (text, _) in SCOPES {
+                let scopes = ScopeSet::parse(text, &spec.search_parameters);
+                let is_granted = one.offered(&scopes) == scopes;
+                assert_eq!(one.scopes().contains(text), is_granted, "{text} {capability}");
+            }
+        }
     }
 
     #[test]

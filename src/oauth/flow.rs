@@ -32,6 +32,8 @@ use super::secret::{CODE, Fresh};
 const WAIT_MILLIS: i64 = 30 * 60 * 1_000;
 /// Scopes in a text of the ledger, in characters.
 const TOLD: usize = 1_000;
+/// What is told of a patient whom the user may not choose, or may choose no more.
+pub const NOT_THEIRS: &str = "the user has no access to this patient";
 
 /// A request that waits, and whose it is.
 pub struct Ticket {
@@ -56,6 +58,16 @@ impl From<Error> for NotBegun {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
+}
+
+/// How a request has ended.
+pub enum Ended {
+    /// Before: it is answered once.
+    Before,
+    /// With a code: the address of the app with it.
+    Granted(String),
+    /// With a no.
+    Refused(Refusal),
 }
 
 /// What a request still waits for.
@@ -100,8 +112,7 @@ impl Authority {
         let now = self.clock.now();
         let rules = Rules {
             client: client.as_ref(),
-            base: &self.settings.base,
-            issuer: &self.settings.issuer,
+            settings: &self.settings,
             parameters: self.parameters(),
             now: now.as_micros(),
         };
@@ -176,18 +187,25 @@ impl Authority {
         if pending.hinted.as_ref().is_some_and(|hinted| *hinted != account.id.to_string()) {
             return Ok(refused(pending, Code::LoginRequired, "somebody else has logged in"));
         }
-        if ticket.pending.launch.is_some() && !self.take_launch(ticket, account, visitor).await? {
+        // Whose browser it was before chose for somebody else, or was handed what is nobody else's.
+        let is_handed_over = ticket.pending.belongs_to(&account.id.to_string());
+        if !is_handed_over {
+            self.note_launch(ticket, account, visitor).await?;
+        }
+        let has_launch = ticket.pending.launch.is_some();
+        if !is_handed_over || has_launch && !self.take_launch(ticket, account, visitor).await? {
             let text = "the launch was used, is too old, or is not for this user and app";
             return Ok(refused(&ticket.pending, Code::InvalidRequest, text));
         }
-        let pending = &ticket.pending;
-        let scopes = pending.scopes(self.parameters());
-        let needs_patient = pending.needs_patient(&scopes);
-        if needs_patient && pending.patient.is_none() && !pending.has_no_patient {
-            return Ok(Standing::Patient(account));
+        let scopes = ticket.pending.scopes(self.parameters());
+        let needs_patient = ticket.pending.needs_patient(&scopes);
+        if needs_patient && ticket.pending.patient.is_none() && !ticket.pending.has_no_patient {
+            if self.settings.offers(discovery::CHOICE_OF_PATIENT) {
+                return Ok(Standing::Patient(account));
+            }
+            ticket.pending.has_no_patient = true;
         }
-        if pending.needs_encounter(&scopes) && self.settings.offers(discovery::CHOICE_OF_ENCOUNTER)
-        {
+        if ticket.pending.needs_encounter(&scopes) {
             return Ok(Standing::Encounter(account));
         }
         let scopes = self.grantable(&ticket.pending);
@@ -223,9 +241,7 @@ impl Authority {
             None => None,
         };
         let Some(text) = taken else {
-            let actor = visitor.actor(account);
-            let text = format!("{client}: the launch was used, is too old, or is another's");
-            self.gate.note(Kind::Launch, &actor, Outcome::Refused, &text).await?;
+            self.note_launch(ticket, account, visitor).await?;
             return Ok(false);
         };
         let context: Value = serde_json::from_str(&text).map_err(Error::internal)?;
@@ -235,6 +251,18 @@ impl Authority {
         ticket.pending.context = Some(context);
         self.keep(ticket, "launched").await?;
         Ok(true)
+    }
+
+    /// Puts on record that a launch leads nowhere.
+    async fn note_launch(
+        &self,
+        ticket: &Ticket,
+        account: &Account,
+        visitor: &Visitor,
+    ) -> Result<(), Error> {
+        let client = &ticket.client.id;
+        let text = format!("{client}: the launch was used, is too old, or is another's");
+        self.gate.note(Kind::Launch, &visitor.actor(account), Outcome::Refused, &text).await
     }
 
     /// What an earlier decision grants now; none when the person has to be asked.
@@ -296,7 +324,7 @@ impl Authority {
         authorization::take(&self.store, &ticket.hash).await
     }
 
-    /// Ends the request with a code: the address of the app with it. None when it has ended before.
+    /// Ends the request with a code, unless the account has lost the patient meanwhile.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database or a ledger.
@@ -307,22 +335,53 @@ impl Authority {
         account: &Account,
         (granted, reason): (&ScopeSet, Option<&str>),
         visitor: &Visitor,
-    ) -> Result<Option<String>, Error> {
-        if !authorization::take(&self.store, &ticket.hash).await? {
-            return Ok(None);
-        }
+    ) -> Result<Ended, Error> {
         let pending = &ticket.pending;
-        let now = self.clock.now();
-        let id = self.ids.ordered();
+        let patient = pending.patient.as_deref().filter(|_| is_about_patient(granted));
+        let is_theirs = match patient {
+            Some(patient) => self.may_choose(account, patient).await?,
+            None => true,
+        };
+        if !authorization::take(&self.store, &ticket.hash).await? {
+            return Ok(Ended::Before);
+        }
+        if !is_theirs {
+            let actor = visitor.actor(account);
+            self.gate.note(Kind::Authorize, &actor, Outcome::Refused, NOT_THEIRS).await?;
+            return Ok(Ended::Refused(pending.refuse(Code::AccessDenied, NOT_THEIRS)));
+        }
+        let grant = self.new_grant(pending, browser, account, (granted, reason));
         let mut text: String =
             format!("{}: {granted}", pending.client).chars().take(TOLD).collect();
         if let Some(reason) = reason {
+            let id = grant.id;
             let _ = write!(text, "; grant {id} opens everything, for this reason: {reason}");
         }
         self.gate.note(Kind::Authorize, &visitor.actor(account), Outcome::Success, &text).await?;
+        let Fresh { text: code, hash } = Fresh::new(CODE, &*self.ids);
+        let millis = i64::try_from(self.settings.code.as_millis()).unwrap_or(i64::MAX);
+        let code_row = NewCode {
+            hash,
+            redirect_uri: pending.redirect_uri.clone(),
+            challenge: pending.challenge.clone(),
+            aud: pending.aud.clone(),
+            expires: grant.created.plus_millis(millis),
+        };
+        grant::issue_code(&self.store, &grant, &code_row).await?;
+        let pairs = [("code", code.expose_secret()), ("iss", self.settings.issuer.as_str())];
+        Ok(Ended::Granted(answer(&pending.redirect_uri, &pairs, pending.state.as_deref())))
+    }
+
+    fn new_grant(
+        &self,
+        pending: &Pending,
+        browser: &Browser,
+        account: &Account,
+        (granted, reason): (&ScopeSet, Option<&str>),
+    ) -> NewGrant {
         let is_offline = granted.has(Special::OfflineAccess);
-        let grant = NewGrant {
-            id,
+        NewGrant {
+            id: self.ids.ordered(),
             client: pending.client.clone(),
             account: Some(account.id),
             scopes: granted.to_string(),
@@ -336,20 +395,8 @@ impl Authority {
             nonce: pending.nonce.clone(),
             purpose: None,
             reason: reason.map(str::to_owned),
-            created: now,
-        };
-        let Fresh { text: code, hash } = Fresh::new(CODE, &*self.ids);
-        let millis = i64::try_from(self.settings.code.as_millis()).unwrap_or(i64::MAX);
-        let code_row = NewCode {
-            hash,
-            redirect_uri: pending.redirect_uri.clone(),
-            challenge: pending.challenge.clone(),
-            aud: pending.aud.clone(),
-            expires: now.plus_millis(millis),
-        };
-        grant::issue_code(&self.store, &grant, &code_row).await?;
-        let pairs = [("code", code.expose_secret()), ("iss", self.settings.issuer.as_str())];
-        Ok(Some(answer(&pending.redirect_uri, &pairs, pending.state.as_deref())))
+            created: self.clock.now(),
+        }
     }
 
     /// What else the token response tells an app (SMART App Launch, launch context).
@@ -362,7 +409,12 @@ impl Authority {
             }
         }
         told.entry("need_patient_banner").or_insert(json!(true));
-        told.insert("smart_style_url".to_owned(), json!(self.style_url()));
+        if !self.settings.offers(discovery::BANNER) {
+            told.remove("need_patient_banner");
+        }
+        if self.settings.offers(discovery::STYLE) {
+            told.insert("smart_style_url".to_owned(), json!(self.style_url()));
+        }
         Value::Object(told)
     }
 

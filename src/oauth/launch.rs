@@ -16,6 +16,7 @@ use crate::store::oauth::client;
 use crate::store::oauth::launch::{self, NewLaunch};
 
 use super::Authority;
+use super::discovery;
 use super::form::has_nul;
 use super::login::Account;
 use super::secret::Fresh;
@@ -140,6 +141,7 @@ impl Authority {
         account: &Account,
         actor: &Actor,
     ) -> Result<Made, NoLaunch> {
+        self.check_offered(asked)?;
         let known = client::find(&self.store, &asked.client_id).await?;
         let client = known.filter(|client| client.disabled_at.is_none());
         let client = client.ok_or(NoLaunch::Invalid("client_id is not known"))?;
@@ -162,6 +164,23 @@ impl Authority {
             SecretString::from(super::authorize::answer(uri, &pairs, None))
         });
         Ok(Made { handle: text, url })
+    }
+}
+
+impl Authority {
+    /// Refuses what would be handed over in vain, for it is switched off.
+    fn check_offered(&self, asked: &Asked) -> Result<(), NoLaunch> {
+        let offers = |capability| self.settings.offers(capability);
+        if !offers(discovery::LAUNCH_EHR) {
+            return Err(NoLaunch::Invalid("apps are not launched from an EHR here"));
+        }
+        if asked.patient.is_some() && !offers(discovery::EHR_PATIENT) {
+            return Err(NoLaunch::Invalid("no patient is handed over here"));
+        }
+        if asked.encounter.is_some() && !offers(discovery::EHR_ENCOUNTER) {
+            return Err(NoLaunch::Invalid("no encounter is handed over here"));
+        }
+        Ok(())
     }
 }
 

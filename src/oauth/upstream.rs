@@ -14,12 +14,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use openidconnect::core::{
-    CoreAuthPrompt, CoreAuthenticationFlow, CoreClient, CoreIdTokenClaims, CoreJsonWebKeySet,
-    CoreJwsSigningAlgorithm, CoreProviderMetadata, CoreTokenResponse,
+    CoreAuthPrompt, CoreAuthenticationFlow, CoreClient, CoreIdToken, CoreIdTokenClaims,
+    CoreJsonWebKeySet, CoreJwsSigningAlgorithm, CoreProviderMetadata, CoreTokenResponse,
 };
 use openidconnect::{
-    ClientId, ClientSecret, CsrfToken, EndpointMaybeSet, EndpointNotSet, EndpointSet, Nonce,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, TokenResponse as _,
+    ClaimsVerificationError, ClientId, ClientSecret, CsrfToken, EndpointMaybeSet, EndpointNotSet,
+    EndpointSet, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
+    SignatureVerificationError, TokenResponse as _,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -46,6 +47,8 @@ const WAIT_MILLIS: i64 = 10 * 60 * 1_000;
 const LEEWAY_MILLIS: i64 = 10_000;
 /// How long what a provider publishes is kept.
 const KEPT: Duration = Duration::from_mins(10);
+/// Between two times that its keys are asked for before that, because none of them has signed.
+const BETWEEN: Duration = Duration::from_secs(30);
 /// Largest document of a provider, in bytes.
 const MOST_BYTES: usize = 256 * 1024;
 /// Where a provider describes itself.
@@ -68,6 +71,8 @@ pub struct Provider {
     /// What the login page calls it.
     pub label: String,
     known: Mutex<Option<(Watch, CoreProviderMetadata)>>,
+    /// When it was last asked before its time; held while it is.
+    asked_early: tokio::sync::Mutex<Option<Watch>>,
 }
 
 /// Why nobody was logged in.
@@ -124,18 +129,41 @@ impl Provider {
             client: ClientId::new(client),
             secret: config.client_secret.clone(),
             known: Mutex::new(None),
+            asked_early: tokio::sync::Mutex::new(None),
             issuer,
         })
     }
 
     /// What the provider publishes of itself, with its keys, asked for anew now and then.
     async fn metadata(&self, outbound: &Outbound) -> Result<CoreProviderMetadata, NotKnown> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((at, metadata)) = known
-            && at.elapsed() < KEPT
-        {
-            return Ok(metadata);
+        match self.remembered() {
+            Some(metadata) => Ok(metadata),
+            None => self.fetched(outbound).await,
         }
+    }
+
+    fn remembered(&self) -> Option<CoreProviderMetadata> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        known.filter(|(at, _)| at.elapsed() < KEPT).map(|(_, metadata)| metadata)
+    }
+
+    /// What it publishes now, where that may be other keys than those of `before`; none where it was asked not
+    /// long ago.
+    async fn renewed(
+        &self,
+        outbound: &Outbound,
+        before: &CoreProviderMetadata,
+    ) -> Result<Option<CoreProviderMetadata>, NotKnown> {
+        let mut asked = self.asked_early.lock().await;
+        let others = self.remembered().filter(|known| known.jwks() != before.jwks());
+        if others.is_some() || asked.is_some_and(|at| at.elapsed() < BETWEEN) {
+            return Ok(others);
+        }
+        *asked = Some(Watch::now());
+        self.fetched(outbound).await.map(Some)
+    }
+
+    async fn fetched(&self, outbound: &Outbound) -> Result<CoreProviderMetadata, NotKnown> {
         let url = format!("{}/{WELL_KNOWN}", self.issuer.trim_end_matches('/'));
         let metadata: CoreProviderMetadata = document(outbound, &url).await?;
         // Whoever serves the document must not speak for somebody else.
@@ -150,11 +178,15 @@ impl Provider {
     }
 
     async fn ready(&self, outbound: &Outbound, redirect: String) -> Result<Ready, NotKnown> {
-        let metadata = self.metadata(outbound).await?;
+        let client = self.known_by(self.metadata(outbound).await?);
+        Ok(client.set_redirect_uri(RedirectUrl::new(redirect).map_err(provider)?))
+    }
+
+    /// This server as the provider's client.
+    fn known_by(&self, metadata: CoreProviderMetadata) -> Ready {
         let secret =
             self.secret.as_ref().map(|it| ClientSecret::new(it.expose_secret().to_owned()));
-        let client = CoreClient::from_provider_metadata(metadata, self.client.clone(), secret);
-        Ok(client.set_redirect_uri(RedirectUrl::new(redirect).map_err(provider)?))
+        CoreClient::from_provider_metadata(metadata, self.client.clone(), secret)
     }
 
     /// The web origin of its login page: forms of ours lead there.
@@ -167,6 +199,12 @@ impl Provider {
 /// What went wrong with the provider, in words that hold no secret.
 fn provider(error: impl std::fmt::Display) -> NotKnown {
     NotKnown::Provider(error.to_string().chars().take(300).collect())
+}
+
+/// Whether a signature is by a key that is not known, or not by the one of that name.
+fn is_of_unknown_key(error: &ClaimsVerificationError) -> bool {
+    use SignatureVerificationError::{CryptoError, NoMatchingKey};
+    matches!(error, ClaimsVerificationError::SignatureVerification(NoMatchingKey | CryptoError(_)))
 }
 
 /// A JSON document of the provider.
@@ -298,7 +336,7 @@ impl Authority {
         if code.is_empty() {
             return Err(NotKnown::Refused);
         }
-        let claims = outside.claims(&self.outbound, self.callback(), code, &asked).await?;
+        let claims = outside.claims(&self.outbound, &self.callback(), code, &asked).await?;
         let subject = claims.subject().as_str();
         let found = account::by_identity(&self.store, &outside.issuer, subject).await?;
         let found = found.filter(|account| !account.is_disabled).ok_or(NotKnown::Unlinked)?;
@@ -320,22 +358,39 @@ impl Provider {
     async fn claims(
         &self,
         outbound: &Outbound,
-        redirect: String,
+        redirect: &str,
         code: &str,
         asked: &Upstream,
     ) -> Result<CoreIdTokenClaims, NotKnown> {
-        let token = self.exchange(outbound, &redirect, code, asked).await?;
-        let client = self.ready(outbound, redirect).await?;
+        let token = self.exchange(outbound, redirect, code, asked).await?;
         let none = || NotKnown::Provider("there is no id_token".to_owned());
         let id_token = token.id_token().ok_or_else(none)?;
-        let verifier = client.id_token_verifier().set_allowed_algs(ALGORITHMS);
-        let claims = id_token.claims(&verifier, &Nonce::new(asked.nonce.clone()));
+        let metadata = self.metadata(outbound).await?;
+        let mut claims = self.verified(id_token, &metadata, asked);
+        // A provider may sign with a new key at any time (OpenID Connect Core section 10.1.1).
+        if claims.as_ref().err().is_some_and(is_of_unknown_key)
+            && let Some(now) = self.renewed(outbound, &metadata).await?
+        {
+            claims = self.verified(id_token, &now, asked);
+        }
         let claims = claims.map_err(provider)?;
         let party = claims.authorized_party();
         if party.is_some_and(|party| **party != *self.client) {
             return Err(NotKnown::Provider("the id_token is for another party".to_owned()));
         }
-        Ok(claims.clone())
+        Ok(claims)
+    }
+
+    /// What an id_token says, when it is right by what the provider publishes.
+    fn verified(
+        &self,
+        token: &CoreIdToken,
+        metadata: &CoreProviderMetadata,
+        asked: &Upstream,
+    ) -> Result<CoreIdTokenClaims, ClaimsVerificationError> {
+        let client = self.known_by(metadata.clone());
+        let verifier = client.id_token_verifier().set_allowed_algs(ALGORITHMS);
+        token.claims(&verifier, &Nonce::new(asked.nonce.clone())).cloned()
     }
 
     /// Exchanges a code at the provider.

@@ -1,7 +1,7 @@
 //! Accounts: logging in, waiting after failures, links, second factors.
 
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kiln::clock::{Clock as _, SystemClock};
 use kiln::oauth::login::totp;
@@ -10,6 +10,7 @@ use secrecy::ExposeSecret as _;
 
 use super::browser::{Browser, PASSWORD, hidden, location, noted, server, server_with, user};
 use crate::harness::client::Answer;
+use crate::harness::process::Process;
 
 const LOGIN: i16 = 40;
 const SECOND_FACTOR: i16 = 42;
@@ -190,6 +191,45 @@ async fn everywhere(server: &crate::harness::server::TestServer, text: &str) -> 
     drop(client);
     let _ = driver.await;
     count
+}
+
+/// The link that a server wrote when it started, which is not the one before.
+async fn written_link(process: &Process, before: &str) -> String {
+    let file = process.data_dir.join("setup-link.txt");
+    let began = Instant::now();
+    loop {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        if text.ends_with('\n') && text.trim() != before {
+            return text.trim().to_owned();
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "no link: {}", process.whole_log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The log has where the link is and not the link, however much is logged, and not when it is followed either.
+///
+/// Covers: security M1.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_link_of_the_first_start_is_in_no_log() {
+    let mut process = Process::start_with(&["auth.mode=smart", "log.filter=debug"]).await;
+    let mut link = String::new();
+    for start in 1..=2 {
+        link = written_link(&process, &link).await;
+        let secret = link.rsplit('/').next().expect("the end of an address");
+        let mut browser = Browser::of(process.client.clone());
+        let path = format!("/auth/setup/{secret}");
+        let page = browser.open(&path).await.expect(200);
+        let bad = [("username", "a b"), ("password", PASSWORD), ("again", PASSWORD)];
+        browser.submit(&page, &path, &bad).await.expect(400);
+        let log = process.whole_log();
+        assert!(log.matches("setup-link.txt").count() >= start, "{log}");
+        for canary in [secret, PASSWORD] {
+            assert!(secret.len() > 40 && !log.contains(canary), "in the log after start {start}");
+        }
+        process.kill_and_restart();
+        process.ready(Duration::from_mins(1)).await;
+    }
 }
 
 /// Covers: security M1.

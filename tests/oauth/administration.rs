@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::browser::{Browser, PASSWORD, hidden, register, server_with, user};
 use super::tokens::bearer::until_refused;
-use super::tokens::client::{SECRET, granted, public, read, refused, send, service, text, tokens};
+use super::tokens::client::{
+    SECRET, confidential, granted, public, read, refreshing, refused, send, service, text, tokens,
+};
 use crate::harness::client::{Answer, Client};
 use crate::harness::server::TestServer;
 use crate::oauth::browser::store;
@@ -400,5 +402,37 @@ async fn it_is_closed_and_clear_while_the_ledger_cannot_be_written() {
     assert!(!answer.text().contains("ledger"), "{answer:?}");
     let count = "SELECT count(*) FROM oauth_client WHERE id = 'late'";
     assert_eq!(server.database.number(count).await, 0);
+    server.stop().await;
+}
+
+/// Other roles are another person, as far as apps go: what they have by the old ones ends, whatever the new ones would
+/// let them.
+///
+/// Covers: security R6.
+#[tokio::test]
+async fn who_is_given_other_roles_loses_every_token() {
+    let (server, client, token) = administered(&[]).await;
+    let scopes = "offline_access user/Patient.rs";
+    register(&server, &public("app", scopes)).await;
+    register(&server, &confidential("web", scopes)).await;
+    let account = user(&server, "doc", "practitioner", Some("Practitioner/d")).await;
+    for roles in [json!(["practitioner", "btg"]), json!(["practitioner"]), json!([])] {
+        let answer = tokens(&server, &granted("app", scopes, Some(account))).await;
+        let (access, refresh) = (text(&answer, "access_token"), text(&answer, "refresh_token"));
+        read(&server, &access).await.expect(200);
+        let path = "/admin/users/doc/roles";
+        act(&client, &token, "PUT", path, &json!({ "roles": roles })).await.expect(200);
+        until_refused(&server, &access).await;
+        for held in [&access, &refresh] {
+            let fields =
+                [("token", held.as_str()), ("client_id", "web"), ("client_secret", SECRET)];
+            let told = send(&server, "/auth/introspect", &fields).await.expect(200);
+            assert_eq!(told.text(), r#"{"active":false}"#, "{roles}");
+        }
+        let again = send(&server, "/auth/token", &refreshing("app", &refresh)).await;
+        refused(&again, 400, "invalid_grant");
+    }
+    let ended = "SELECT count(*) FROM oauth_grant WHERE ended_why = 'the roles were changed'";
+    assert_eq!(server.database.number(ended).await, 3);
     server.stop().await;
 }

@@ -1,8 +1,8 @@
 //! Launches from an EHR: made for one user and one app, used once, for patients that the user may see.
 
 use super::browser::{
-    Browser, SCOPES, app, exchange, form, location, noted, parameter, question, register, server,
-    store, ticked, user,
+    Browser, SCOPES, app, exchange, form, hidden, location, noted, parameter, question, register,
+    server, store, ticked, user,
 };
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;
@@ -181,5 +181,99 @@ async fn a_launch_is_made_for_what_the_user_may_see() {
     let call = call.header("Content-Type", "application/json");
     call.body(r#"{"client_id":"app"}"#).send().await.expect(401);
     assert_eq!(location(&launch(&server, &browser, "{}").await), "");
+    server.stop().await;
+}
+
+/// Allows what is ticked.
+async fn allow(browser: &mut Browser, page: &Answer) -> Answer {
+    let scopes = ticked(page);
+    let mut fields = vec![("decision", "allow")];
+    fields.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
+    browser.submit(page, "/auth/consent", &fields).await.expect(303)
+}
+
+/// Another app wants a new login, in another tab, and somebody else logs in.
+async fn somebody_else(server: &TestServer, browser: &mut Browser, name: &str) {
+    let asked = question(server, "other", &[("prompt", "login")]);
+    let login = browser.open(&format!("/auth/authorize?{asked}")).await.expect(200);
+    assert!(login.text().contains("name=\"password\""), "{login:?}");
+    browser.log_in(&login, name).await.expect(200);
+}
+
+/// What waits goes on in the browser, and for who has logged in by then.
+///
+/// Covers: security L12.
+#[tokio::test]
+async fn what_one_account_chose_is_not_chosen_by_the_next() {
+    let server = world().await;
+    let mut browser = inside(&server, "pat").await;
+    let asked = question(&server, "app", &[]);
+    let first = browser.open(&format!("/auth/authorize?{asked}")).await.expect(200);
+    assert!(first.text().contains("Amsel"), "{first:?}");
+    somebody_else(&server, &mut browser, "bea").await;
+    let url = format!("/auth/consent?request={}", hidden(&first, "request"));
+    let again = browser.open(&url).await.expect(200);
+    assert!(again.text().contains("Bussard") && !again.text().contains("Amsel"), "{again:?}");
+    let back = allow(&mut browser, &again).await;
+    let tokens = exchange(&server, "app", &back).await.expect(200);
+    assert_eq!(tokens.at("patient").as_deref(), Some("p2"), "{tokens:?}");
+    let token = format!("Bearer {}", tokens.at("access_token").expect("a token"));
+    for (id, status) in [("p1", 404), ("p2", 200)] {
+        let call = server.client.call("GET", &format!("/Patient/{id}"));
+        call.header("Authorization", &token).send().await.expect(status);
+    }
+    server.stop().await;
+}
+
+/// Covers: security L13, V20.
+#[tokio::test]
+async fn what_an_ehr_handed_to_one_account_is_of_no_use_to_the_next() {
+    let server = world().await;
+    let mut browser = inside(&server, "pat").await;
+    let body = r#"{"client_id":"app","patient":"p1","encounter":"e1"}"#;
+    let made = launch(&server, &browser, body).await.expect(201);
+    let handle = made.at("launch").unwrap();
+    let first = open(&server, &mut browser, "app", &handle).await.expect(200);
+    assert!(first.text().contains("Amsel"), "{first:?}");
+    somebody_else(&server, &mut browser, "bea").await;
+    let request = hidden(&first, "request");
+    let told = browser.open(&format!("/auth/consent?request={request}")).await;
+    assert_eq!(parameter(&told, "error").as_deref(), Some("invalid_request"), "{told:?}");
+    assert_eq!(noted(&server, LAUNCH, 4, "another's").await, 1);
+    // It is over for the one whom it was for, too.
+    let mut own = inside(&server, "pat").await;
+    own.open(&format!("/auth/consent?request={request}")).await.expect(400);
+    server.stop().await;
+}
+
+/// Between the choice and the consent a patient can be lost.
+///
+/// Covers: security L12.
+#[tokio::test]
+async fn who_loses_the_patient_on_the_way_gets_no_code() {
+    let server = world().await;
+    let mother = |active: bool| {
+        format!(
+            r#"{{"resourceType":"RelatedPerson","id":"m","active":{active},"patient":{{"reference":"Patient/p1"}}}}"#
+        )
+    };
+    store(&server, &[&*mother(true)]).await;
+    user(&server, "mother", "patient", Some("RelatedPerson/m")).await;
+    let mut browser = inside(&server, "mother").await;
+    let url = format!("/auth/authorize?{}", question(&server, "app", &[]));
+    let mut pages = Vec::new();
+    for _ in 0..2 {
+        let page = browser.open(&url).await.expect(200);
+        assert!(page.text().contains("Amsel"), "{page:?}");
+        pages.push(page);
+    }
+    store(&server, &[&*mother(false)]).await;
+    let agreed = allow(&mut browser, &pages[0]).await;
+    let url = format!("/auth/consent?request={}", hidden(&pages[1], "request"));
+    let shown = browser.open(&url).await;
+    for told in [agreed, shown] {
+        assert_eq!(parameter(&told, "error").as_deref(), Some("access_denied"), "{told:?}");
+        assert!(parameter(&told, "code").is_none() && !told.text().contains("Amsel"), "{told:?}");
+    }
     server.stop().await;
 }

@@ -16,6 +16,7 @@ mod launch;
 mod nul;
 mod open_policy;
 mod pages;
+mod provider;
 mod proxied;
 mod sessions;
 mod strangers;

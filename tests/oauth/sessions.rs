@@ -1,9 +1,12 @@
 //! Sessions: half ones lead nowhere, forms are ours, and logging out ends what depends on it.
 
+use super::accounts::{code_now, secret_of};
 use super::browser::{
     Browser, PASSWORD, SCOPES, app, exchange, form, hidden, location, noted, question, register,
     server, store, user,
 };
+use crate::harness::client::Answer;
+use crate::harness::server::TestServer;
 
 /// Covers: security V22, M4.
 #[tokio::test]
@@ -21,63 +24,143 @@ async fn who_lacks_the_second_factor_gets_nowhere_else() {
     // Every page, with a request and without: half a login leads to the second factor alone (M4).
     let mut seen = 0;
     for (method, path) in pages() {
-        let is_of_messages = path.starts_with("/v2");
+        if is_of_factors(&path) {
+            continue;
+        }
         let was = browser.jar.clone();
-        let fields = [
-            ("csrf", csrf.as_str()),
-            ("request", request.as_str()),
-            ("patient", "p1"),
-            ("decision", "allow"),
-            ("scope", "patient/Observation.rs"),
-            ("client", "app"),
-        ];
-        let answer = match method.as_str() {
-            "GET" => browser.get(&format!("{path}?request={request}")).await,
-            "POST" if path == "/auth/launch" => {
-                let body = r#"{"client_id":"app","patient":"p1"}"#;
-                let call = server.client.call("POST", &format!("{}{path}", server.client.root()));
-                let cookie = was.iter().map(|(name, value)| format!("{name}={value}"));
-                let cookie = cookie.collect::<Vec<_>>().join("; ");
-                let call =
-                    call.header("Cookie", &cookie).header("Content-Type", "application/json");
-                call.body(body).send().await
-            }
-            _ if path == "/auth/logout" || path == "/auth/login" => continue,
-            _ => browser.post(&path, &fields).await,
-        };
-        let to = location(&answer);
-        let is_kept_out = match answer.status {
-            303 => to.starts_with("/auth/factors") || to.starts_with("/auth/login"),
-            200 => matches!(
-                path.as_str(),
-                "/auth/brands"
-                    | "/auth/logout"
-                    | "/auth/style"
-                    | "/auth/jwks"
-                    | "/auth/.well-known/openid-configuration"
-            ),
-            status => (400..500).contains(&status),
-        };
-        assert!(is_kept_out, "{method} {path}: {answer:?}");
-        if is_of_messages {
+        let answer = tried(&server, &mut browser, (&method, &path), (&csrf, &request), "").await;
+        let Some(answer) = answer else { continue };
+        assert!(is_kept_out(&path, &answer, "/auth/factors"), "{method} {path}: {answer:?}");
+        if path.starts_with("/v2") {
             assert_eq!(answer.status, 303, "{method} {path}: {answer:?}");
             seen += 1;
         }
-        assert!(!to.contains("code="), "{path}");
         assert_eq!(browser.jar, was, "{path} gave another session");
     }
     assert_eq!(seen, 4, "pages of messages");
     server.stop().await;
 }
 
-/// The method and path of every page of logins and of the console but those of the second factor.
+/// Who has a second factor and gave the password alone is let prove that factor, and nothing else: above all not set
+/// up another one.
+///
+/// Covers: security V22, M4.
+#[tokio::test]
+async fn who_has_a_second_factor_gets_nowhere_without_it() {
+    let server = server().await;
+    user(&server, "doc", "practitioner", Some("Practitioner/d")).await;
+    register(&server, &app("app", SCOPES)).await;
+    let mut first = Browser::new(&server);
+    let login = first.open("/auth/login").await;
+    let page = first.log_in(&login, "doc").await.expect(200);
+    let page = first.submit(&page, "/auth/factors", &[("action", "begin-app")]).await.expect(200);
+    let code = code_now(&secret_of(&page), 0);
+    let right = [("action", "confirm-app"), ("code", code.as_str())];
+    first.submit(&page, "/auth/factors", &right).await.expect(200);
+    let factors = "SELECT count(*) FROM account_factor";
+    let before = server.database.number(factors).await;
+
+    let mut browser = Browser::new(&server);
+    let asked = format!("/auth/authorize?{}", question(&server, "app", &[]));
+    let page = browser.open(&asked).await.expect(200);
+    let request = hidden(&page, "request");
+    let half = browser.log_in(&page, "doc").await.expect(200);
+    assert!(half.text().contains("action=\"/auth/second-factor\""), "{half:?}");
+    let csrf = hidden(&half, "csrf");
+    let was = browser.jar.clone();
+    let mut seen = 0;
+    for (method, path) in pages() {
+        let actions: &[&str] = match (method.as_str(), path.as_str()) {
+            ("POST", "/auth/factors") => {
+                &["begin-app", "confirm-app", "add-key", "step-up", "recovery", "remove", ""]
+            }
+            _ => &[""],
+        };
+        for action in actions {
+            let asked = (method.as_str(), path.as_str());
+            let answer = tried(&server, &mut browser, asked, (&csrf, &request), action).await;
+            let Some(answer) = answer else { continue };
+            let is_own = asked == ("GET", "/auth/second-factor") && answer.status == 200;
+            let is_kept = is_own || is_kept_out(&path, &answer, "/auth/second-factor");
+            assert!(is_kept, "{method} {path} {action}: {answer:?}");
+            assert!(!answer.text().contains("class=\"code\""), "{path} {action}: {answer:?}");
+            assert_eq!(browser.jar, was, "{path} {action} gave another session");
+            seen += usize::from(is_of_factors(&path));
+        }
+    }
+    assert_eq!(seen, 10, "pages of second factors");
+    assert_eq!(server.database.number(factors).await, before);
+    let out = browser.get("/auth/apps").await.expect(303);
+    assert!(!location(&out).starts_with("/auth/apps"), "{out:?}");
+    server.stop().await;
+}
+
+/// What a browser meets that tries a route with all that the pages ask for; nothing of those by which one logs in anew
+/// or out.
+async fn tried(
+    server: &TestServer,
+    browser: &mut Browser,
+    (method, path): (&str, &str),
+    (csrf, request): (&str, &str),
+    action: &str,
+) -> Option<Answer> {
+    let fields = [
+        ("csrf", csrf),
+        ("request", request),
+        ("action", action),
+        ("patient", "p1"),
+        ("decision", "allow"),
+        ("scope", "patient/Observation.rs"),
+        ("client", "app"),
+    ];
+    let by_hand = |kind: &str, body: String| {
+        let cookie = browser.jar.iter().map(|(name, value)| format!("{name}={value}"));
+        let cookie = cookie.collect::<Vec<_>>().join("; ");
+        let call = server.client.call(method, &format!("{}{path}", server.client.root()));
+        call.header("Cookie", &cookie).header("Content-Type", kind).body(body)
+    };
+    let answer = match (method, path) {
+        ("POST", "/auth/logout" | "/auth/login") => return None,
+        ("GET", _) => browser.get(&format!("{path}?request={request}")).await,
+        ("POST", "/auth/launch") => {
+            let body = r#"{"client_id":"app","patient":"p1"}"#;
+            by_hand("application/json", body.to_owned()).send().await
+        }
+        ("POST", _) => browser.post(path, &fields).await,
+        _ => by_hand("application/x-www-form-urlencoded", form(&fields)).send().await,
+    };
+    assert!(!location(&answer).contains("code="), "{method} {path}: {answer:?}");
+    Some(answer)
+}
+
+/// Whether an answer leads to the second factor or a login, or shows what is for everybody.
+fn is_kept_out(path: &str, answer: &Answer, factor: &str) -> bool {
+    let to = location(answer);
+    match answer.status {
+        303 => to.starts_with(factor) || to.starts_with("/auth/login"),
+        200 => matches!(
+            path,
+            "/auth/brands"
+                | "/auth/logout"
+                | "/auth/style"
+                | "/auth/jwks"
+                | "/auth/.well-known/openid-configuration"
+        ),
+        status => (400..500).contains(&status),
+    }
+}
+
+fn is_of_factors(path: &str) -> bool {
+    ["/auth/factors", "/auth/second-factor"].contains(&path)
+}
+
+/// The method and path of every route of the authorization server and of the console.
 fn pages() -> Vec<(String, String)> {
-    let factor = ["/auth/factors", "/auth/second-factor"];
     let routes = kiln::http::oauth::routes::all().into_iter().chain(kiln::http::console::all());
     let pages = routes.map(|route| (route.method.to_string(), route.path.replace("{name}", "x")));
     let is_page = |path: &str| {
         let is_ours = path.starts_with("/auth/") || path.starts_with("/v2");
-        is_ours && !path.contains("assets") && !factor.contains(&path)
+        is_ours && !path.contains("assets")
     };
     pages.filter(|(_, path)| is_page(path)).collect()
 }

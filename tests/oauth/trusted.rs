@@ -360,3 +360,46 @@ async fn of_several_servers_each_vouches_for_its_own_tokens_alone() {
     get(&here, "/Patient/p1", "kiln_at_another").await.expect(503);
     here.stop().await;
 }
+
+/// The outside server says which patient is in context; for whom somebody stands here is said here.
+///
+/// Covers: security S6.
+#[tokio::test]
+async fn by_an_outside_token_too_a_consent_is_of_who_stands_for_the_patient() {
+    let key = Key::ec();
+    let published = Published::start(&json!({ "keys": [key.jwk("k")] })).await;
+    let here = trusting(&[
+        ("trusted.other.issuer", ISSUER),
+        ("trusted.other.jwks_uri", &published.url),
+        ("trusted.other.audience", AUDIENCE),
+        ("trusted.other.scopes", "patient/Consent.cruds"),
+    ])
+    .await;
+    store(
+        &here,
+        &[
+            r#"{"resourceType":"RelatedPerson","id":"m1","patient":{"reference":"Patient/p1"}}"#,
+            r#"{"resourceType":"RelatedPerson","id":"m2","patient":{"reference":"Patient/p2"}}"#,
+            r#"{"resourceType":"RelatedPerson","id":"m0","active":false,"patient":{"reference":"Patient/p1"}}"#,
+            r#"{"resourceType":"Person","id":"n1","link":[{"target":{"reference":"Patient/p1"}}]}"#,
+        ],
+    )
+    .await;
+    let consent = r#"{"resourceType":"Consent","status":"active","scope":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"patient-privacy"}]},"category":[{"text":"privacy"}],"patient":{"reference":"Patient/p1"},"policyRule":{"text":"ours"},"provision":{"type":"permit"}}"#;
+    for (who, status) in [
+        ("Patient/p1", 201),
+        ("RelatedPerson/m1", 201),
+        ("Person/n1", 201),
+        ("Patient/p2", 403),
+        ("RelatedPerson/m2", 403),
+        ("RelatedPerson/m0", 403),
+        ("Practitioner/d", 403),
+    ] {
+        let claims = json!({ "scope": "patient/Consent.cruds", "fhirUser": who });
+        let token = format!("Bearer {}", with_claims(&key, &claims));
+        let call = here.client.call("POST", "/Consent").header("Authorization", &token);
+        let answer = call.json(consent).send().await;
+        assert_eq!(answer.status, status, "{who}: {answer:?}");
+    }
+    here.stop().await;
+}

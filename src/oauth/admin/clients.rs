@@ -6,6 +6,7 @@ use crate::access::Caller;
 use crate::access::consent::purpose;
 use crate::oauth::Authority;
 use crate::oauth::client::{check, origin_of};
+use crate::oauth::discovery;
 use crate::store::oauth::client::{self, AppType, Client, ClientKind};
 
 use super::Fault;
@@ -97,6 +98,9 @@ impl Authority {
         };
         if let Some(unfit) = client.state_systems.iter().find(|system| !is_system(system)) {
             return Err(Fault::Invalid(format!("{unfit:?} is no code system")));
+        }
+        if !client.state_systems.is_empty() && !self.settings.offers(discovery::APP_STATE) {
+            return Err(Fault::Invalid("apps keep no state here".to_owned()));
         }
         let known = client::state_systems(&self.store).await?;
         let is_own = |(_, system): &&(String, String)| client.state_systems.contains(system);

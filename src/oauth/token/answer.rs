@@ -7,6 +7,7 @@ use crate::access::scope::{ScopeSet, Special};
 use crate::error::Error;
 use crate::fhir::Instant;
 use crate::oauth::Authority;
+use crate::oauth::discovery::OPENID;
 use crate::oauth::refusal::Refusal;
 use crate::store::oauth::grant::NewGrant;
 
@@ -85,7 +86,7 @@ impl Authority {
         now: Instant,
     ) -> Result<Option<String>, Refusal> {
         let Some(account) = grant.account else { return Ok(None) };
-        if !scopes.has(Special::OpenId) || !self.settings.offers("sso-openid-connect") {
+        if !scopes.has(Special::OpenId) || !self.settings.offers(OPENID) {
             return Ok(None);
         }
         let seconds = |at: Instant| at.as_micros().div_euclid(1_000_000);

@@ -25,7 +25,7 @@ impl Authority {
         }
         let asked = form.get("scope").ok_or_else(|| Refusal::scope("scope is missing"))?;
         let scopes = authorized(
-            &self.persons.roles.scopes(asked),
+            &self.settings.offered(&self.persons.roles.scopes(asked)),
             &self.persons.roles.scopes(&client.scopes),
         )?;
         let now = self.clock.now();

@@ -7,7 +7,6 @@
 //! Spec: RFC 6749 section 6, security R1 to R3
 
 use crate::access::scope::ScopeSet;
-use crate::error::Error;
 use crate::fhir::Instant;
 use crate::oauth::Authority;
 use crate::oauth::form::Form;
@@ -29,36 +28,37 @@ impl Authority {
         let asked = form.get("scope");
         let now = self.clock.now();
         let hash = secret::hash(shown);
-        if !self.has_session(&hash).await? {
-            return Err(Refusal::grant("the session of the user is over").into());
-        }
-        if self.lacks_reason(&hash).await? {
-            return Err(Refusal::grant("the user has to say why: authorize again").into());
+        if let Some(token) = token::find(&self.store, &hash).await? {
+            self.check_standing(&token).await?;
         }
         let decide = |token: &Token| self.rotation(token, shown, asked, client, now);
         let rotated = token::rotate(&self.store, &hash, now, decide).await?;
         rotated.unwrap_or_else(|| Err(unknown().into()))
     }
 
-    /// Whether the session that a token ends with, if there is one, goes on.
-    async fn has_session(&self, hash: &secret::Hash) -> Result<bool, Error> {
-        let found = token::find(&self.store, hash).await?;
-        match found.and_then(|token| token.granted.grant.session) {
-            Some(session) => session::is_alive(&self.store, session, self.since()).await,
-            None => Ok(true),
+    /// Refuses what nobody stands behind any more as when it was granted.
+    async fn check_standing(&self, token: &Token) -> Result<(), Refusal> {
+        let grant = &token.granted.grant;
+        if let Some(session) = grant.session
+            && !session::is_alive(&self.store, session, self.since()).await?
+        {
+            return Err(Refusal::grant("the session of the user is over"));
         }
-    }
-
-    /// Whether everything is open to the user of a token, who has not said why: a grant of a time before that was
-    /// asked.
-    async fn lacks_reason(&self, hash: &secret::Hash) -> Result<bool, Error> {
-        let Some(token) = token::find(&self.store, hash).await? else { return Ok(false) };
-        if token.granted.grant.reason.is_some() {
-            return Ok(false);
-        }
-        let account = self.user_of(&token).await?.flatten();
+        let account = match self.user_of(token).await? {
+            None => return Err(Refusal::grant("the user may do nothing any more")),
+            Some(None) => return Ok(()),
+            Some(Some(account)) => account,
+        };
+        // Of a time before that was asked.
         let scopes = self.persons.roles.scopes(&token.scopes);
-        Ok(account.is_some_and(|account| self.needs_reason(&account, &scopes)))
+        if grant.reason.is_none() && self.needs_reason(&account, &scopes) {
+            return Err(Refusal::grant("the user has to say why: authorize again"));
+        }
+        if !self.has_patient(token, &account).await? {
+            let text = "the user has no access to the patient any more: authorize again";
+            return Err(Refusal::grant(text));
+        }
+        Ok(())
     }
 
     /// What becomes of a refresh token that a client shows.

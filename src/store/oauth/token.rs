@@ -19,7 +19,7 @@ macro_rules! token_of {
     ($rest:literal) => {
         concat!(
             "SELECT t.id, t.kind, t.scopes, t.created, t.expires, t.revoked_at, t.replaced_at, \
-             t.successor, s.replaced_at IS NOT NULL AS is_successor_used, c.disabled_at, ",
+             t.successor, s.replaced_at IS NOT NULL AS is_successor_used, c.disabled_at, g.used, ",
             grant_columns!(),
             " FROM oauth_token t JOIN oauth_grant g ON g.id = t.grant_id \
              JOIN oauth_client c ON c.id = g.client_id \
@@ -43,6 +43,10 @@ const FORGET: &str = "UPDATE oauth_token SET successor = NULL WHERE replaced_by 
 
 const USED: &str = "UPDATE oauth_grant SET used = $2 WHERE id = $1";
 
+/// Of two that do so within a minute one writes.
+const USED_AGAIN: &str = "UPDATE oauth_grant SET used = $2::timestamptz WHERE id = $1 \
+     AND used < $2::timestamptz - interval '1 minute'";
+
 const REVOKE: &str = "WITH revoked AS (UPDATE oauth_token SET revoked_at = $2 WHERE hash = $1 \
      AND revoked_at IS NULL RETURNING grant_id) \
      SELECT pg_notify(kiln_channel(), grant_id::text)::text FROM revoked";
@@ -64,7 +68,7 @@ const IS_REVOKED: &str = "SELECT FROM oauth_token t JOIN oauth_grant g ON g.id =
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[FIND, LOCK, INSERT, REPLACE, FORGET, USED, REVOKE, END, STANDING, IS_REVOKED];
+    &[FIND, LOCK, INSERT, REPLACE, FORGET, USED, USED_AGAIN, REVOKE, END, STANDING, IS_REVOKED];
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -122,6 +126,8 @@ pub struct Token {
     pub is_successor_used: bool,
     /// Since when its client may do nothing.
     pub disabled_at: Option<Instant>,
+    /// When a token of its grant was last used, to a minute.
+    pub used: Instant,
     /// What it belongs to.
     pub granted: Granted,
 }
@@ -199,6 +205,7 @@ pub async fn standing(
             successor: None,
             is_successor_used: false,
             disabled_at: time_or_none(row, "disabled_at")?,
+            used: now,
             granted: granted(row)?,
         })
     };
@@ -250,6 +257,14 @@ pub async fn rotate<T, E>(
     Ok(Some(result))
 }
 
+/// Keeps that a token of a grant is used, unless that was kept less than a minute ago.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn note_use(store: &Store, grant: Uuid, now: Instant) -> Result<(), Error> {
+    query(store, USED_AGAIN, &[&grant, &Timestamptz(now)]).await.map(drop)
+}
+
 /// Takes back one token, and tells all nodes; whether it counted until then.
 ///
 /// # Errors
@@ -291,6 +306,7 @@ fn token(row: &Row) -> Result<Token, Error> {
         successor: get(row, "successor")?,
         is_successor_used: get(row, "is_successor_used")?,
         disabled_at: time_or_none(row, "disabled_at")?,
+        used: time(row, "used")?,
         granted: granted(row)?,
     })
 }

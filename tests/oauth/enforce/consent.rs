@@ -152,17 +152,52 @@ async fn consents_are_written_by_the_patient_and_who_stands_for_the_patient() {
     let deny = consent(r#"{"type":"deny"}"#);
     server.client.put("/Consent/c", body("Consent/c", &deny)).await.expect(201);
     let permit = body("Consent/c", &consent(r#"{"type":"permit"}"#));
-    let all = "user/*.cruds";
-    let doctor = Token::new(&server, all).user("Practitioner/doc", &["practitioner"]);
-    let privacy = Token::new(&server, all).user("Practitioner/doc", &["privacy"]);
-    let wild = Token::new(&server, "patient/*.cruds").patient("a");
-    let own = Token::new(&server, "patient/Consent.cruds").patient("a");
-    let system = Token::new(&server, "system/*.cruds");
-    for (token, status) in [(doctor, 403), (wild, 403), (system, 403), (own, 201), (privacy, 201)] {
+    for (path, content) in [
+        ("RelatedPerson/b-mother", r#""patient":{"reference":"Patient/b"}"#),
+        ("RelatedPerson/once", r#""active":false,"patient":{"reference":"Patient/a"}"#),
+        ("RelatedPerson/late", r#""period":{"end":"2020"},"patient":{"reference":"Patient/a"}"#),
+        ("Person/guardian", r#""link":[{"target":{"reference":"Patient/a"}}]"#),
+        ("Person/b-guardian", r#""link":[{"target":{"reference":"Patient/b"}}]"#),
+    ] {
+        server.client.put(&format!("/{path}"), body(path, content)).await.expect(201);
+    }
+    let all = || Token::new(&server, "user/*.cruds");
+    let of_a = |scopes: &str| Token::new(&server, scopes).patient("a");
+    // Whom somebody stands for is as it is stored; what the patient denies is another question.
+    let stands = async |who: &str| {
+        let token = of_a("patient/Consent.cruds").user(who, &["patient"]);
+        token.with_what_is_stored().await.denials(Vec::new())
+    };
+    let doctor = of_a("patient/Consent.cruds").user("Practitioner/doc", &["practitioner"]);
+    for (who, token, may) in [
+        ("a doctor", all().user("Practitioner/doc", &["practitioner"]), false),
+        ("a doctor with an app of the patient's", doctor, false),
+        ("privacy", all().user("Practitioner/doc", &["privacy"]), true),
+        ("a wildcard", of_a("patient/*.cruds"), false),
+        ("a service", Token::new(&server, "system/*.cruds"), false),
+        ("the patient's app", of_a("patient/Consent.cruds"), true),
+        ("the patient", stands("Patient/a").await, true),
+        ("another patient", stands("Patient/b").await, false),
+        ("the mother", stands("RelatedPerson/a-mother").await, true),
+        ("another's mother", stands("RelatedPerson/b-mother").await, false),
+        ("who is inactive", stands("RelatedPerson/once").await, false),
+        ("whose time is over", stands("RelatedPerson/late").await, false),
+        ("who is not stored", stands("RelatedPerson/missing").await, false),
+        ("the guardian", stands("Person/guardian").await, true),
+        ("another's guardian", stands("Person/b-guardian").await, false),
+    ] {
         let (client, _stop) = token.client().await;
-        client.post("/Consent", fresh("Consent", &deny)).await.expect(status);
-        let put = client.put("/Consent/c", permit.clone()).await;
-        assert_eq!(put.status == 403, status == 403, "{put:?}");
+        let statuses = [
+            client.post("/Consent", fresh("Consent", &deny)).await.status,
+            client.put("/Consent/c", permit.clone()).await.status,
+            client.delete("/Consent/c").await.status,
+        ];
+        assert_eq!(statuses, if may { [201, 200, 204] } else { [403; 3] }, "{who}");
+        // Deleted, it comes back for the next one.
+        if may {
+            let again = server.client.put("/Consent/c", body("Consent/c", &deny)).await;
+            assert!([200, 201].contains(&again.status), "{again:?}");
+        }
     }
     assert!(STORED.iter().all(|(path, _)| !path.starts_with("Consent/")));
     server.stop().await;

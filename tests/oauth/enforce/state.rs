@@ -73,9 +73,15 @@ impl App {
 }
 
 async fn world() -> (TestServer, App, App, App) {
+    world_with(&[]).await
+}
+
+async fn world_with(settings: &[(&str, &str)]) -> (TestServer, App, App, App) {
     let file = temporary("state-roles");
     std::fs::write(&file, ROLES).unwrap();
-    let server = server_with(&[("auth.roles", &file.display().to_string())]).await;
+    let path = file.display().to_string();
+    let all: Vec<_> = settings.iter().copied().chain([("auth.roles", path.as_str())]).collect();
+    let server = server_with(&all).await;
     let sink = EngineSink::new(server.engine().clone(), server.store().clone(), "test");
     let patients = ["p1", "p2"].map(|id| {
         format!(
@@ -241,6 +247,24 @@ async fn a_system_is_that_of_one_app() {
             },
         );
         assert_eq!(authority.admit_client(new, &by).await.is_ok(), is_free, "{system}");
+    }
+    server.stop().await;
+}
+
+/// Where that is switched off, nobody keeps state, and what is there of it is nobody's.
+///
+/// Covers: security D4.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_apps_keep_no_state_they_keep_none() {
+    let (server, one, two, plain) = world_with(&[("auth.without", "smart-app-state")]).await;
+    let kept = known("kept", ONE, "prefs", &texts("a"));
+    crate::oauth::browser::store(&server, &[kept.as_str()]).await;
+    for app in [&one, &two, &plain] {
+        app.ask("POST", "/Basic", &state(ONE, "prefs", &texts("b")), None).await.expect(403);
+        app.ask("GET", "/Basic/kept", "", None).await.expect(404);
+        assert_eq!(app.count(&format!("/Basic?code={ONE}|prefs")).await, "0");
+        // Other Basic resources are as everywhere.
+        app.ask("POST", "/Basic", &state("urn:other", "x", ""), None).await.expect(201);
     }
     server.stop().await;
 }

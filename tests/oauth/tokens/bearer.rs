@@ -271,3 +271,30 @@ async fn no_secret_is_kept_anywhere() {
     assert!(found.is_some_and(|token| token.replaced_at.is_some()));
     server.stop().await;
 }
+
+/// Covers: security L17.
+#[tokio::test]
+async fn an_app_was_last_used_when_it_called_to_a_minute() {
+    let server = server().await;
+    register(&server, &public("app", SCOPES)).await;
+    let account = user(&server, "pat", "patient", Some("Patient/p1")).await;
+    let answer = tokens(&server, &granted("app", SCOPES, Some(account))).await;
+    let token = text(&answer, "access_token");
+    let used = |ago: &str| format!("UPDATE oauth_grant SET used = now() - interval '{ago}'");
+    let age = "SELECT extract(epoch FROM now() - used)::bigint FROM oauth_grant";
+    server.database.run(&used("3 days")).await;
+    read(&server, &token).await.expect(200);
+    assert!(server.database.number(age).await < 60);
+    // Not each call is written down.
+    server.database.run(&used("30 seconds")).await;
+    server.authority().tokens.forget_all();
+    read(&server, &token).await.expect(200);
+    assert!(server.database.number(age).await >= 30);
+    // Who is not let in has not used it.
+    server.database.run(&used("2 days")).await;
+    server.database.run("UPDATE oauth_token SET expires = now() WHERE kind = 'access'").await;
+    server.authority().tokens.forget_all();
+    read(&server, &token).await.expect(401);
+    assert!(server.database.number(age).await > 100_000);
+    server.stop().await;
+}

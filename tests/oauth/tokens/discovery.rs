@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::client::{code_of, exchange, granted, public, send_with, text};
+use super::client::{SECRET, code_of, confidential, exchange, granted, public, send_with, text};
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;
 use crate::oauth::browser::{register, server_with, user};
@@ -123,6 +123,16 @@ async fn the_other_documents_say_the_same() {
         let found = uris.iter().find(|it| it["url"] == short).unwrap();
         assert_eq!(found["valueUri"], told[name], "{short}");
     }
+    assert!(!uris.iter().any(|it| it["url"] == "register"), "{uris:?}");
+    server.stop().await;
+    // Where clients register themselves, older ones hear where.
+    let server = server_with(&[("auth.registration", "open")]).await;
+    let told = document(&server, SMART).await;
+    let metadata = body(&server.client.get("/metadata").await.expect(200));
+    let uris = metadata["rest"][0]["security"]["extension"][0]["extension"].as_array().unwrap();
+    let found = uris.iter().find(|it| it["url"] == "register").unwrap();
+    assert_eq!(found["valueUri"], told["registration_endpoint"]);
+    assert!(told["registration_endpoint"].as_str().unwrap().ends_with("/auth/register"));
     server.stop().await;
 }
 
@@ -233,6 +243,42 @@ async fn answers_are_for_the_pages_of_the_client_and_of_no_other() {
                 .split_whitespace()
             {
                 assert!(exposed.contains(name), "{name}: {exposed}");
+            }
+        }
+    }
+    server.stop().await;
+}
+
+/// What is told of tokens, and that one was taken back, is read by the pages of the client that asks.
+#[tokio::test]
+async fn answers_about_tokens_are_for_the_pages_of_the_client_that_asks() {
+    let server = server_with(&[("http.cors_origins", "")]).await;
+    for (id, origin) in [("app", OWN), ("other", OTHER)] {
+        let mut client = confidential(id, "patient/Patient.rs");
+        client.origins = vec![origin.to_owned()];
+        register(&server, &client).await;
+    }
+    for (origin, expected) in [
+        (OWN, Some(OWN)),
+        (OTHER, None),
+        ("https://evil.example", None),
+        ("https://app.example.evil.example", None),
+        ("null", None),
+    ] {
+        for path in ["/auth/introspect", "/auth/revoke"] {
+            let headers = [("Origin", origin)];
+            for (secret, status) in [(SECRET, 200), ("canary-w", 401)] {
+                let fields = [("token", "x"), ("client_id", "app"), ("client_secret", secret)];
+                let answer = send_with(&server, path, &fields, &headers).await.expect(status);
+                let readers = readers(&answer);
+                if status == 200 {
+                    assert_eq!(readers.as_deref(), expected, "{path} {origin}: {answer:?}");
+                } else {
+                    // Of nobody that is known: a page that is no client's reads nothing of it.
+                    let is_any_clients = [OWN, OTHER].contains(&origin);
+                    assert!(is_any_clients || readers.is_none(), "{path} {origin}: {answer:?}");
+                }
+                assert_eq!(answer.header("access-control-allow-credentials"), None);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod backend;
 pub(crate) mod bearer;
+mod capabilities;
 pub(crate) mod client;
 mod clocks;
 mod code;
@@ -11,6 +12,7 @@ mod introspection;
 mod limits;
 mod matrix;
 mod opaque;
+mod proxies;
 mod refresh;
 mod registration;
 pub(super) mod signed;

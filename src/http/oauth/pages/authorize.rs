@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{Response, StatusCode, request};
+use axum::http::header::{ALLOW, HeaderValue};
+use axum::http::{Method, Response, StatusCode, request};
 use secrecy::ExposeSecret as _;
 
 use crate::fhir::LogicalId;
 use crate::http::outcome::Failure;
 use crate::http::server::Server;
 use crate::oauth::authorize::Code;
-use crate::oauth::flow::{NotBegun, Standing, Ticket};
+use crate::oauth::discovery::AUTHORIZE_POST;
+use crate::oauth::flow::{Ended, NotBegun, Standing, Ticket};
 use crate::oauth::login::{Account, Browser};
 
 use super::encounter;
@@ -25,8 +27,12 @@ pub(super) async fn ask(
     parts: request::Parts,
     body: Body,
 ) -> Result<Response<Body>, Failure> {
+    let is_form = parts.method == Method::POST;
     let visit = Visit::read(server, parts, body).await?;
     let authority = &visit.authority;
+    if is_form && !authority.settings.offers(AUTHORIZE_POST) {
+        return Ok(by_get_alone());
+    }
     match authority.begin_request(&visit.sent, &visit.raw, &visit.visitor).await {
         // From another site a form comes without our cookie; what follows is asked for by GET, and so
         // with it.
@@ -34,6 +40,14 @@ pub(super) async fn ask(
         Err(NotBegun::Refused(refusal)) => Ok(reply::refuse(&refusal, &authority.settings.issuer)),
         Err(NotBegun::Failed(error)) => Err(Failure::Interaction(error)),
     }
+}
+
+fn by_get_alone() -> Response<Body> {
+    let text = "Apps ask this server by GET alone. Go back to the app.";
+    let mut response =
+        reply::problem(StatusCode::METHOD_NOT_ALLOWED, "This app asks wrongly", text);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    response
 }
 
 /// The address of a page with the handle of a request.
@@ -76,8 +90,12 @@ impl Visit {
             return Ok(Turn::Elsewhere(over()));
         };
         let standing = self.authority.standing(&mut ticket, browser, &self.visitor).await;
-        if is_step(&standing.map_err(Failure::Interaction)?) {
+        let standing = standing.map_err(Failure::Interaction)?;
+        if is_step(&standing) {
             return Ok(Turn::Here(browser, account, Box::new(ticket)));
+        }
+        if let Standing::Refused(refusal) = standing {
+            return self.end(&ticket, &refusal).await.map(Turn::Elsewhere);
         }
         self.go_on(browser, &mut ticket).await.map(Turn::Elsewhere)
     }
@@ -160,14 +178,22 @@ impl Visit {
             let (authority, visitor) = (&self.authority, &self.visitor);
             let granted = (&granted, None);
             let ended = authority.end_granted(ticket, browser, account, granted, visitor).await;
-            let back = ended.map_err(Failure::Interaction)?;
-            return Ok(back.map_or_else(over, |url| reply::see_other(&url)));
+            return Ok(self.after(ended.map_err(Failure::Interaction)?));
         }
         if pending.is_silent {
             let refusal = pending.refuse(Code::ConsentRequired, "the user has to agree first");
             return self.end(ticket, &refusal).await;
         }
         Ok(reply::see_other(&url("/auth/consent", ticket.handle.expose_secret())))
+    }
+
+    /// Where the browser goes when a request has ended.
+    pub(super) fn after(&self, ended: Ended) -> Response<Body> {
+        match ended {
+            Ended::Before => over(),
+            Ended::Granted(url) => reply::see_other(&url),
+            Ended::Refused(refusal) => reply::refuse(&refusal, &self.authority.settings.issuer),
+        }
     }
 
     /// Ends a request with a no.

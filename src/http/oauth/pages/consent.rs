@@ -11,13 +11,14 @@ use crate::http::outcome::Failure;
 use crate::http::server::Server;
 use crate::oauth::authorize::Code;
 use crate::oauth::consent::{self, Choice};
-use crate::oauth::flow::{Standing, Ticket};
+use crate::oauth::discovery::V2;
+use crate::oauth::flow::{NOT_THEIRS, Standing, Ticket};
 use crate::oauth::login::{Account, Browser};
 
-use super::authorize::{Turn, over};
+use super::authorize::Turn;
 use super::html::Html;
 use super::picker;
-use super::reply::{self, Page};
+use super::reply::Page;
 use super::visit::Visit;
 
 /// The shortest reason, and the longest, in bytes.
@@ -61,6 +62,7 @@ pub(super) async fn send(
         "allow" => consent::granted(&asked, &visit.values("scope"), authority.parameters()),
         _ => ScopeSet::default(),
     };
+    let granted = authority.settings.offered(&granted);
     let reason = visit.value("reason").trim();
     let needs_reason = authority.needs_reason(account, &granted);
     if needs_reason && (!REASON.contains(&reason.len()) || reason.contains('\0')) {
@@ -74,7 +76,7 @@ pub(super) async fn send(
     }
     let granted = (&granted, needs_reason.then_some(reason));
     let ended = authority.end_granted(&ticket, browser, account, granted, visitor).await;
-    Ok(ended.map_err(Failure::Interaction)?.map_or_else(over, |url| reply::see_other(&url)))
+    Ok(visit.after(ended.map_err(Failure::Interaction)?))
 }
 
 /// The page; `unfit` is the reason that was sent and does not do.
@@ -86,7 +88,14 @@ async fn page(
 ) -> Result<Response<Body>, Failure> {
     let asked = visit.authority.grantable(&ticket.pending);
     let patient = match ticket.pending.patient.as_deref().and_then(|id| id.parse().ok()) {
-        Some(id) => picker::find(visit, browser, account, &id).await?,
+        Some(id) => match picker::find(visit, browser, account, &id).await? {
+            Some(patient) => Some(patient),
+            // Nobody agrees to what is not shown.
+            None => {
+                let refusal = ticket.pending.refuse(Code::AccessDenied, NOT_THEIRS);
+                return visit.end(ticket, &refusal).await;
+            }
+        },
         None => None,
     };
     let html = Html::new().raw("<p><strong>").text(&ticket.client.name).raw("</strong>");
@@ -109,7 +118,11 @@ async fn page(
         .raw("<form method=\"post\" action=\"/auth/consent\">\n")
         .hidden("csrf", &browser.csrf())
         .hidden("request", ticket.handle.expose_secret());
-    let choices = consent::choices(&asked, visit.authority.parameters());
+    let mut choices = consent::choices(&asked, visit.authority.parameters());
+    // Parts of a scope can be said in version 2 alone.
+    if !visit.authority.settings.offers(V2) {
+        choices.iter_mut().for_each(|choice| choice.parts.clear());
+    }
     let is_about_data = |choice: &&(usize, &Choice)| choice.1.scope.contains('/');
     let numbered: Vec<(usize, &Choice)> = choices.iter().enumerate().collect();
     let (data, other): (Vec<_>, Vec<_>) =
