@@ -163,7 +163,13 @@ async fn who_breaks_the_glass_sees_one_patient_for_an_hour_and_answers_for_it() 
     let call = server.client.call("DELETE", "/Observation/a-lab");
     call.header("Authorization", &format!("Bearer {broken}")).send().await.expect(403);
     // Never for export, by whatever way somebody may ask for one.
-    for url in ["/$export", "/Patient/$export", "/Group/g/$export", "/Patient/a/$everything"] {
+    for url in [
+        "/$export",
+        "/Patient/$export",
+        "/Group/g/$export",
+        "/Patient/a/$everything",
+        "/Patient/a/$summary",
+    ] {
         for method in ["GET", "POST"] {
             let call = server.client.call(method, url).header("Prefer", "respond-async");
             let call = call.json(r#"{"resourceType":"Parameters"}"#);

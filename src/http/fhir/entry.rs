@@ -122,6 +122,7 @@ impl ResultEntries {
         match result {
             EntryResult::Answered(_)
             | EntryResult::CapabilityStatement(_)
+            | EntryResult::Document(_)
             | EntryResult::History(..)
             | EntryResult::Meta(_)
             | EntryResult::Search(..)
@@ -132,6 +133,11 @@ impl ResultEntries {
             }
             EntryResult::CapabilityStatement(text) => answered(|out| out.extend(text), out),
             EntryResult::Deleted(deletion) => self.deleted(&deletion, out),
+            EntryResult::Document(document) => {
+                let label = labels::highest(document.versions());
+                let text = document.to_json(&self.base, label, &self.spec.schema)?;
+                answered(|out| out.extend(text), out);
+            }
             EntryResult::Failed(error) => self.failed(error, out),
             EntryResult::History(page, scope, query) => {
                 self.history(page, &scope, &query, shape, out)?;
