@@ -86,9 +86,8 @@ fn is_document(answer: &Answer, base: &str) -> Value<'static> {
 async fn errors(client: &Client, document: &Value<'static>) -> Vec<String> {
     let url = format!("/Bundle/$validate?profile={PROFILE}");
     let told = client.post(&url, document.to_text()).await.expect(200).json();
-    let is_error = |issue: &&Value<'_>| {
-        !matches!(issue.str_at("severity"), Some("information" | "warning"))
-    };
+    let is_error =
+        |issue: &&Value<'_>| !matches!(issue.str_at("severity"), Some("information" | "warning"));
     let text = |issue: &Value<'_>| {
         let place = at(issue, "expression[0]").and_then(Value::as_str).unwrap_or_default();
         format!("{place}: {}", issue.str_at("diagnostics").unwrap_or_default())
@@ -140,7 +139,8 @@ async fn a_summary_has_the_sections_of_the_guide_and_what_they_refer_to() {
     }
     // What the document has not, nothing in it leads to, and nothing says where that would be.
     let text = answer.text();
-    for left in ["a-visit", "a-error", "a-refuted", "a-old", "a-not", "a-idea", "a-refused", "b-k"] {
+    for left in ["a-visit", "a-error", "a-refuted", "a-old", "a-not", "a-idea", "a-refused", "b-k"]
+    {
         assert!(!text.contains(left), "{left}: {text}");
     }
     assert_eq!(errors(client, &document).await, Vec::<String>::new());

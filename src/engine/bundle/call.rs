@@ -165,9 +165,7 @@ impl Call<'_> {
             (
                 Called::Codes(_, Some(id)) | Called::Disclosures(id) | Called::Summary(Some(id)),
                 Some(resource_type),
-            ) => {
-                plan::attempted(interaction.kind, &Identity { resource_type, id: id.clone() })
-            }
+            ) => plan::attempted(interaction.kind, &Identity { resource_type, id: id.clone() }),
             (
                 Called::Reindex(ReindexOf::Instance(identity), _)
                 | Called::Validate(ValidateAt::Instance(identity)),
@@ -338,7 +336,9 @@ impl Engine {
                 }
             }
             Called::Summary(id) => match call.simple() {
-                Ok(query) => return self.summary_called(id.as_ref(), &query, options, caller).await,
+                Ok(query) => {
+                    return self.summary_called(id.as_ref(), &query, options, caller).await;
+                }
                 Err(error) => return denied(error).await,
             },
             Called::Validate(at) => {
@@ -396,7 +396,9 @@ impl Engine {
                 return Ok(EntryResult::Told(Box::new(found), call.query.clone()));
             }
             Called::Everything(of) => {
-                return self.everything_called_within(of, call.simple()?, options, (&permit, tx)).await;
+                return self
+                    .everything_called_within(of, call.simple()?, options, (&permit, tx))
+                    .await;
             }
             Called::Export(_) => return Err(alone()),
             Called::Reindex(..) => return Err(Error::internal("a transaction builds no index")),

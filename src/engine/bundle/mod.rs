@@ -34,7 +34,8 @@ use crate::store::Current;
 use crate::store::hl7v2::Companion;
 
 use super::{
-    Deletion, Document, Engine, HistoryPage, HistoryScope, Provenance, Searched, Wish, WriteOptions, Written,
+    Deletion, Document, Engine, HistoryPage, HistoryScope, Provenance, Searched, Wish,
+    WriteOptions, Written,
 };
 
 pub(super) use seen::Seen;

@@ -255,9 +255,9 @@ fn masked() -> Value<'static> {
 
 /// What others may refer to by a name.
 fn names(resources: &[(&Identity, Value<'_>)]) -> Names {
-    let named = resources.iter().filter(|(identity, _)| {
-        matches!(identity.resource_type.as_str(), "Device" | "Medication")
-    });
+    let named = resources
+        .iter()
+        .filter(|(identity, _)| matches!(identity.resource_type.as_str(), "Device" | "Medication"));
     named.filter_map(|(identity, it)| Some((identity.to_string(), line::name(it)?))).collect()
 }
 

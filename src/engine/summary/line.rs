@@ -190,10 +190,7 @@ mod tests {
                 r##"{"contained":[{"resourceType":"Medication","id":"c","code":{"text":"Drops"}}],"medicationReference":{"reference":"#c"},"authoredOn":"2021"}"##,
                 "Drops, 2021",
             ),
-            (
-                r#"{"medicationReference":{"reference":"Medication/x","display":"Syrup"}}"#,
-                "Syrup",
-            ),
+            (r#"{"medicationReference":{"reference":"Medication/x","display":"Syrup"}}"#, "Syrup"),
             (r#"{"category":[{"coding":[{"code":"a"}]}],"title":"Plan"}"#, "Plan"),
             (r#"{"category":[{"coding":[{"code":"a"}]}]}"#, "a"),
             (r#"{"code":{"coding":[{"code":"k"}]},"valueBoolean":false}"#, "k: false"),

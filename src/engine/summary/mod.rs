@@ -60,8 +60,7 @@ impl Engine {
             Ok(plan) => plan,
             Err(error) => return self.gate.denied(interaction(), caller, error).await,
         };
-        let gather =
-            async |permit: &Permit<'_>| Box::pin(self.store.summary(&plan, permit)).await;
+        let gather = async |permit: &Permit<'_>| Box::pin(self.store.summary(&plan, permit)).await;
         let found = self.gate.run(interaction(), caller, gather).await?;
         Ok(Document::new(found, self))
     }

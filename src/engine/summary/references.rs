@@ -169,7 +169,11 @@ mod tests {
             ),
             ("Observation", r#""subject":{"reference":"http://other/fhir/Patient/b"}"#, "same"),
             ("Observation", r##""subject":{"reference":"#p"}"##, "same"),
-            ("Observation", r#""encounter":{"reference":"Encounter/e"},"status":"final""#, r#""status":"final""#),
+            (
+                "Observation",
+                r#""encounter":{"reference":"Encounter/e"},"status":"final""#,
+                r#""status":"final""#,
+            ),
             (
                 "Observation",
                 r#""encounter":{"reference":"Encounter/e","display":"a visit"}"#,
@@ -185,7 +189,11 @@ mod tests {
                 r#""hasMember":[{"reference":"Observation/o"},{"reference":"Observation/x"}]"#,
                 r#""hasMember":[{"reference":"Observation/o"}]"#,
             ),
-            ("Observation", r#""hasMember":[{"reference":"Observation/x"}],"status":"final""#, r#""status":"final""#),
+            (
+                "Observation",
+                r#""hasMember":[{"reference":"Observation/x"}],"status":"final""#,
+                r#""status":"final""#,
+            ),
             // What must be there says that it is not known.
             ("DeviceUseStatement", r#""device":{"reference":"Device/x"}"#, r#""device":?"#),
             (

@@ -47,7 +47,12 @@ impl Sought {
     }
 
     /// Notes what a body refers to, as far as it is followed.
-    pub(super) fn add(&mut self, body: &[u8], base: &str, is_followed: impl Fn(ResourceType) -> bool) {
+    pub(super) fn add(
+        &mut self,
+        body: &[u8],
+        base: &str,
+        is_followed: impl Fn(ResourceType) -> bool,
+    ) {
         self.seen += 1;
         for (resource_type, id) in references(body, base) {
             if !self.types.contains(&resource_type) || !is_followed(resource_type) {

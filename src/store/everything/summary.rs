@@ -144,10 +144,8 @@ impl Gathering<'_, '_> {
             let mut found = GatheredPart { of: part.of, versions: None, has_more: false };
             if self.is_granted(part.of) {
                 let filters = [part.filters.clone(), vec![of_patient(part.of, &patient)]].concat();
-                let asked = SearchRequest {
-                    sort: part.sort.clone(),
-                    ..request(vec![part.of], filters)
-                };
+                let asked =
+                    SearchRequest { sort: part.sort.clone(), ..request(vec![part.of], filters) };
                 let (page, told) = self.find(&asked, part.count).await?;
                 disclosed.patients.extend(told.patients);
                 let (versions, has_more) = part.chosen(page)?;
