@@ -10,7 +10,6 @@ const STORED: &[(&str, &str)] = &[
     ("Practitioner/doc", r#""name":[{"family":"Doc"}]"#),
     ("Practitioner/idle", r#""name":[{"family":"Idle"}]"#),
     ("Medication/pill", r#""code":{"text":"Pill <5 mg>"}"#),
-    ("Device/stent", r#""deviceName":[{"name":"Stent","type":"user-friendly-name"}]"#),
     (
         "Patient/a",
         r#""identifier":[{"system":"urn:n","value":"a|1"}],"name":[{"family":"Ada","given":["Ann"]}],"birthDate":"1970-01-01","gender":"female","generalPractitioner":[{"reference":"Practitioner/doc"}],"managingOrganization":{"reference":"Organization/clinic"}"#,
@@ -22,6 +21,10 @@ const STORED: &[(&str, &str)] = &[
     (
         "Patient/c",
         r#""identifier":[{"system":"urn:n","value":"twin"}],"name":[{"family":"Cy"}],"birthDate":"1972-01-01""#,
+    ),
+    (
+        "Device/stent",
+        r#""deviceName":[{"name":"Stent","type":"user-friendly-name"}],"patient":{"reference":"Patient/a"}"#,
     ),
     ("Encounter/a-visit", r#""status":"finished","class":{"code":"AMB"},@"#),
     (

@@ -18,6 +18,7 @@ use crate::http::{parameters, query};
 
 use super::{search, tripwire};
 
+pub(super) use summary::entry;
 pub(in crate::http) use summary::summary;
 
 /// `GET` and `POST` of `Patient/[id]/$everything`, `Patient/$everything`, `Group/[id]/$everything` and

@@ -7,9 +7,12 @@ use axum::http::Response;
 use axum::http::header::CONTENT_TYPE;
 
 use crate::access::interaction::Kind;
+use crate::engine::Document;
 use crate::error::Error;
 use crate::fhir::json;
+use crate::fhir::schema::Schema;
 use crate::http::exchange::Exchange;
+use crate::http::fhir::entry::answered;
 use crate::http::fhir::{labels, tripwire};
 use crate::http::outcome::Failure;
 use crate::http::prefer::PREFERENCE_APPLIED;
@@ -28,8 +31,7 @@ pub(in crate::http) async fn summary(mut exchange: Exchange) -> Result<Response<
     let found = engine.summary(id.as_ref(), &exchange.query, is_strict, &exchange.caller).await;
     let found = found.map_err(Failure::Interaction)?;
     tripwire::check(tripwire::Asking::of(&exchange), Kind::Everything, found.versions()).await?;
-    let label = labels::highest(found.versions());
-    let mut text = found.to_json(&exchange.base(), label, exchange.schema())?;
+    let mut text = text(&found, &exchange.base(), exchange.schema())?;
     if !form.is_stored_form() {
         let value = json::parse(&text).map_err(Error::internal)?;
         text = form.write(&value, exchange.schema())?;
@@ -42,4 +44,20 @@ pub(in crate::http) async fn summary(mut exchange: Exchange) -> Result<Response<
         headers.insert(PREFERENCE_APPLIED, applied);
     }
     Ok(response)
+}
+
+/// Appends the entry of one.
+pub(in crate::http::fhir) fn entry(
+    document: &Document,
+    base: &str,
+    schema: &Schema,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let text = text(document, base, schema)?;
+    answered(|out| out.extend(text), out);
+    Ok(())
+}
+
+fn text(document: &Document, base: &str, schema: &Schema) -> Result<Vec<u8>, Error> {
+    document.to_json(base, labels::highest(document.versions()), schema)
 }
