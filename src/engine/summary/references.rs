@@ -149,6 +149,75 @@ mod tests {
 
     const UNKNOWN: &str = r#"{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"unknown"}]}"#;
 
+    /// Type, elements, and what becomes of them; `?` stands for what is not known.
+    const CASES: &[(&str, &str, &str)] = &[
+        ("Observation", r#""subject":{"reference":"Patient/a"}"#, "same"),
+        (
+            "Observation",
+            r#""subject":{"reference":"http://own/fhir/Patient/a/_history/3"}"#,
+            r#""subject":{"reference":"Patient/a"}"#,
+        ),
+        ("Observation", r#""subject":{"reference":"http://other/fhir/Patient/b"}"#, "same"),
+        ("Observation", r##""subject":{"reference":"#p"}"##, "same"),
+        (
+            "Observation",
+            r#""encounter":{"reference":"Encounter/e"},"status":"final""#,
+            r#""status":"final""#,
+        ),
+        (
+            "Observation",
+            r#""encounter":{"reference":"Encounter/e","display":"a visit"}"#,
+            r#""encounter":{"display":"a visit"}"#,
+        ),
+        (
+            "Observation",
+            r#""encounter":{"reference":"Encounter/e","type":"Encounter"},"status":"final""#,
+            r#""status":"final""#,
+        ),
+        (
+            "Observation",
+            r#""hasMember":[{"reference":"Observation/o"},{"reference":"Observation/x"}]"#,
+            r#""hasMember":[{"reference":"Observation/o"}]"#,
+        ),
+        (
+            "Observation",
+            r#""hasMember":[{"reference":"Observation/x"}],"status":"final""#,
+            r#""status":"final""#,
+        ),
+        // What must be there says that it is not known.
+        ("DeviceUseStatement", r#""device":{"reference":"Device/x"}"#, r#""device":?"#),
+        (
+            "Procedure",
+            r#""performer":[{"actor":{"reference":"Practitioner/x"}}]"#,
+            r#""performer":[{"actor":?}]"#,
+        ),
+        (
+            "Patient",
+            r#""contact":[{"organization":{"reference":"Organization/x"}}],"active":true"#,
+            r#""active":true"#,
+        ),
+        (
+            "Observation",
+            r#""extension":[{"url":"u","valueReference":{"reference":"Encounter/x"}}]"#,
+            r#""extension":[{"url":"u","valueReference":?}]"#,
+        ),
+        (
+            "Observation",
+            r#""status":"final","_status":{"extension":[{"url":"u","valueReference":{"reference":"Encounter/x"}}]}"#,
+            r#""status":"final","_status":{"extension":[{"url":"u","valueReference":?}]}"#,
+        ),
+        (
+            "Observation",
+            r#""contained":[{"resourceType":"Specimen","id":"s","subject":{"reference":"Patient/x"}}]"#,
+            r#""contained":[{"resourceType":"Specimen","id":"s"}]"#,
+        ),
+        (
+            "DiagnosticReport",
+            r#""presentedForm":[{"url":"Binary/b"},{"url":"http://other/Binary/b"}]"#,
+            r#""presentedForm":[{"url":"http://seen/fhir/Binary/b"},{"url":"http://other/Binary/b"}]"#,
+        ),
+    ];
+
     #[test]
     fn references_lead_to_what_is_shown_or_to_nowhere() {
         let spec = Spec::r4().expect("definitions");
@@ -160,73 +229,7 @@ mod tests {
         ]);
         let (own, base) = ("http://own/fhir", "http://seen/fhir");
         let references = References { shown: &shown, own, base, schema: &spec.schema };
-        for (of, before, after) in [
-            ("Observation", r#""subject":{"reference":"Patient/a"}"#, "same"),
-            (
-                "Observation",
-                r#""subject":{"reference":"http://own/fhir/Patient/a/_history/3"}"#,
-                r#""subject":{"reference":"Patient/a"}"#,
-            ),
-            ("Observation", r#""subject":{"reference":"http://other/fhir/Patient/b"}"#, "same"),
-            ("Observation", r##""subject":{"reference":"#p"}"##, "same"),
-            (
-                "Observation",
-                r#""encounter":{"reference":"Encounter/e"},"status":"final""#,
-                r#""status":"final""#,
-            ),
-            (
-                "Observation",
-                r#""encounter":{"reference":"Encounter/e","display":"a visit"}"#,
-                r#""encounter":{"display":"a visit"}"#,
-            ),
-            (
-                "Observation",
-                r#""encounter":{"reference":"Encounter/e","type":"Encounter"},"status":"final""#,
-                r#""status":"final""#,
-            ),
-            (
-                "Observation",
-                r#""hasMember":[{"reference":"Observation/o"},{"reference":"Observation/x"}]"#,
-                r#""hasMember":[{"reference":"Observation/o"}]"#,
-            ),
-            (
-                "Observation",
-                r#""hasMember":[{"reference":"Observation/x"}],"status":"final""#,
-                r#""status":"final""#,
-            ),
-            // What must be there says that it is not known.
-            ("DeviceUseStatement", r#""device":{"reference":"Device/x"}"#, r#""device":?"#),
-            (
-                "Procedure",
-                r#""performer":[{"actor":{"reference":"Practitioner/x"}}]"#,
-                r#""performer":[{"actor":?}]"#,
-            ),
-            (
-                "Patient",
-                r#""contact":[{"organization":{"reference":"Organization/x"}}],"active":true"#,
-                r#""active":true"#,
-            ),
-            (
-                "Observation",
-                r#""extension":[{"url":"u","valueReference":{"reference":"Encounter/x"}}]"#,
-                r#""extension":[{"url":"u","valueReference":?}]"#,
-            ),
-            (
-                "Observation",
-                r#""status":"final","_status":{"extension":[{"url":"u","valueReference":{"reference":"Encounter/x"}}]}"#,
-                r#""status":"final","_status":{"extension":[{"url":"u","valueReference":?}]}"#,
-            ),
-            (
-                "Observation",
-                r#""contained":[{"resourceType":"Specimen","id":"s","subject":{"reference":"Patient/x"}}]"#,
-                r#""contained":[{"resourceType":"Specimen","id":"s"}]"#,
-            ),
-            (
-                "DiagnosticReport",
-                r#""presentedForm":[{"url":"Binary/b"},{"url":"http://other/Binary/b"}]"#,
-                r#""presentedForm":[{"url":"http://seen/fhir/Binary/b"},{"url":"http://other/Binary/b"}]"#,
-            ),
-        ] {
+        for &(of, before, after) in CASES {
             let text = |rest: &str| format!(r#"{{"resourceType":"{of}",{rest}}}"#);
             let sent = text(before);
             let mut value = parse(sent.as_bytes()).expect(before);
