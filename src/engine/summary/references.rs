@@ -106,12 +106,11 @@ impl References<'_> {
             Target::Conditional { .. } | Target::Malformed => None,
             Target::Absolute(_) | Target::Contained(_) | Target::Urn(_) => return,
         };
-        match settled {
-            Some(text) => reference.set("reference", text),
-            None => {
-                reference.remove("reference");
-                reference.remove("_reference");
-            }
+        if let Some(text) = settled {
+            reference.set("reference", text);
+        } else {
+            reference.remove("reference");
+            reference.remove("_reference");
         }
     }
 
