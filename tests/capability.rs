@@ -254,6 +254,7 @@ async fn every_operation_is_declared_where_it_is_served() {
             "hl7v2-convert" | "reindex" => {
                 format!("{}/OperationDefinition/Resource-{name}", client.base())
             }
+            "summary" => "http://hl7.org/fhir/uv/ips/OperationDefinition/summary".to_owned(),
             name => format!("http://hl7.org/fhir/OperationDefinition/Resource-{name}"),
         });
         assert_eq!(definition.map(str::to_owned), expected);

@@ -42,6 +42,7 @@ mod spans;
 mod store_sql;
 mod subscriptions;
 mod suites;
+mod summary;
 mod tenants;
 mod tls;
 mod us_core;

@@ -98,6 +98,7 @@ kinds! {
     SearchType 17 "search-type" 'E',
     SecondFactor 42 "second-factor" 'E',
     Subsumes 22 "$subsumes" 'E',
+    Summary 32 "$summary" 'R',
     Token 45 "token" 'E',
     Transaction 13 "transaction" 'E',
     Translate 23 "$translate" 'E',

@@ -54,7 +54,7 @@ pub(super) fn of(kind: Kind) -> Need {
         | Kind::ReplayMessage
         | Kind::SearchMessages
         | Kind::UnmergeMessage => Need::Messages,
-        Kind::Everything | Kind::Meta => Need::All(Actions::R.or(Actions::S)),
+        Kind::Everything | Kind::Meta | Kind::Summary => Need::All(Actions::R.or(Actions::S)),
         Kind::MetaAdd | Kind::MetaDelete | Kind::Patch | Kind::Update => Need::All(Actions::U),
         Kind::Validate => Need::Any(Actions::C.or(Actions::R).or(Actions::U)),
         _ => Need::Administration,

@@ -86,10 +86,13 @@ impl<'gate> Permit<'gate> {
         self.interaction
     }
 
-    /// As what kind of interaction it finds resources: by `$everything` what may be searched and read, else
-    /// what may be searched.
+    /// As what kind of interaction it finds resources: by `$everything` and `$summary` what may be searched and
+    /// read, else what may be searched.
     pub fn finds_by(&self) -> Kind {
-        if self.interaction.kind == Kind::Everything { Kind::Everything } else { Kind::SearchType }
+        match self.interaction.kind {
+            Kind::Everything | Kind::Summary => Kind::Everything,
+            _ => Kind::SearchType,
+        }
     }
 
     /// The type that was allowed.

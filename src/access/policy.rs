@@ -141,8 +141,9 @@ impl Policy {
     }
 
     fn work_out(&self, interaction: Interaction) -> Option<Restriction> {
-        // A whole record to take along is an export, and the glass is broken for none.
-        if self.is_emergency && interaction.kind == Kind::Everything {
+        // A record to take along, whole or in short, is an export, and the glass is broken for none.
+        let takes_along = matches!(interaction.kind, Kind::Everything | Kind::Summary);
+        if self.is_emergency && takes_along {
             return None;
         }
         match need::of(interaction.kind) {

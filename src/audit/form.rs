@@ -43,8 +43,8 @@ const OPERATION: Form = Form {
     user: "IRCP",
 };
 
-/// An operation that shows a record: like BALP's pattern Read, whose subtypes it has not.
-const EVERYTHING: Form = Form { client: "110152", server: (DICOM, "110153"), ..OPERATION };
+/// An operation that shows a record, whole or in short: like BALP's pattern Read, whose subtypes it has not.
+const RECORD: Form = Form { client: "110152", server: (DICOM, "110153"), ..OPERATION };
 
 const DELETE: Form = Form {
     client: "110150",
@@ -141,7 +141,7 @@ impl Form {
             Kind::Capabilities => &const { rest("capabilities") },
             Kind::Create => &const { written("Create", "create") },
             Kind::Delete => &DELETE,
-            Kind::Everything => &EVERYTHING,
+            Kind::Everything | Kind::Summary => &RECORD,
             Kind::HistoryInstance => &const { rest("history-instance") },
             Kind::HistorySystem => &const { rest("history-system") },
             Kind::HistoryType => &const { rest("history-type") },

@@ -33,6 +33,7 @@ mod received;
 mod reindex;
 mod search;
 pub mod subscription;
+mod summary;
 mod terminology;
 mod turns;
 mod update;
@@ -76,6 +77,7 @@ pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;
 pub use reindex::{ReindexOf, Reindexing};
 pub use search::{Handling, Lookups, Match, OF_FORM, SearchTarget, Searched};
+pub use summary::Document;
 pub use validation::{
     Claim, Level, Rules, VALIDATE_PARAMETERS, Validate, ValidateAt, ValidationMode, Validators,
     Wish, WriteOptions, is_definition,

@@ -371,6 +371,8 @@ fn operations(of: &str, names: &[&'static str]) -> Option<Vec<Value<'static>>> {
                 };
                 format!("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/{whose}export")
             }
+            // Defined by the International Patient Summary.
+            "summary" => "http://hl7.org/fhir/uv/ips/OperationDefinition/summary".to_owned(),
             // FHIR has none of this name: ours is here.
             "disclosures" => format!("{PLACE}/OperationDefinition/Patient-{name}"),
             "hl7v2-convert" | "reindex" => format!("{PLACE}/OperationDefinition/Resource-{name}"),

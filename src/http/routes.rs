@@ -137,7 +137,7 @@ fn of_codes() -> Vec<Route> {
     ]
 }
 
-/// Whole records.
+/// Records, whole and in short.
 fn of_records() -> Vec<Route> {
     vec![
         fhir!(GET "/fhir/Patient/$everything" Everything everything::everything),
@@ -148,6 +148,10 @@ fn of_records() -> Vec<Route> {
         fhir!(POST "/fhir/Group/{id}/$everything" Everything everything::everything),
         fhir!(GET "/fhir/Encounter/{id}/$everything" Everything everything::everything),
         fhir!(POST "/fhir/Encounter/{id}/$everything" Everything everything::everything),
+        fhir!(GET "/fhir/Patient/$summary" Summary everything::summary),
+        fhir!(POST "/fhir/Patient/$summary" Summary everything::summary),
+        fhir!(GET "/fhir/Patient/{id}/$summary" Summary everything::summary),
+        fhir!(POST "/fhir/Patient/{id}/$summary" Summary everything::summary),
     ]
 }
 

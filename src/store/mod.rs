@@ -53,7 +53,10 @@ use crate::search::extract::Extractor;
 pub use closure::ClosureTable;
 pub use connection::{Address, Flush};
 pub use events::{Along, EventsPage, EventsRequest, InOrder};
-pub use everything::{EverythingOf, EverythingPlan};
+pub use everything::{
+    EverythingOf, EverythingPlan, Gathered, GatheredPart, SummaryAlong, SummaryOf, SummaryPart,
+    SummaryPlan,
+};
 pub use export::{
     ExportFile, ExportJob, ExportKind, ExportLevel, ExportPlan, ExportState, ExportTry, Exported,
     FileReader, Line, NewExport, SUPPORTING as EXPORTED_WITH_PATIENTS, notice as export_notice,

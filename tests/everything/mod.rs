@@ -29,6 +29,15 @@ pub(crate) const ATTEMPTS: &[(&str, &str, &str, u16)] = &[
     ("POST /fhir/Group/{id}/$everything", "/Group/x/$everything", NOTHING, 404),
     ("GET /fhir/Encounter/{id}/$everything", "/Encounter/x/$everything", "", 404),
     ("POST /fhir/Encounter/{id}/$everything", "/Encounter/x/$everything", NOTHING, 404),
+    ("GET /fhir/Patient/$summary", "/Patient/$summary", "", 400),
+    ("GET /fhir/Patient/$summary", "/Patient/$summary?identifier=urn:n|x", "", 404),
+    ("POST /fhir/Patient/$summary", "/Patient/$summary?identifier=urn:n|x", NOTHING, 404),
+    ("POST /fhir/Patient/$summary", "/Patient/$summary", PATIENT, 400),
+    ("GET /fhir/Patient/{id}/$summary", "/Patient/p/$summary", "", 200),
+    ("GET /fhir/Patient/{id}/$summary", "/Patient/p/$summary?graph=urn:g", "", 400),
+    ("GET /fhir/Patient/{id}/$summary", "/Patient/x/$summary", "", 404),
+    ("GET /fhir/Patient/{id}/$summary", "/Patient/d/$summary", "", 410),
+    ("POST /fhir/Patient/{id}/$summary", "/Patient/p/$summary", NOTHING, 200),
 ];
 
 const NOTHING: &str = r#"{"resourceType":"Parameters"}"#;

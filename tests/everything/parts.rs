@@ -336,7 +336,7 @@ async fn events(client: &Client, query: &str) -> usize {
 
 /// One for each patient whose data it showed.
 ///
-/// Covers in part: security A6.
+/// Covers: security A6.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_page_is_on_record_by_its_patients() {
     let server = filled().await;

@@ -141,7 +141,7 @@ async fn an_export_of_a_node_that_is_gone_is_done_by_another() {
     server.stop().await;
 }
 
-/// Covers in part: security A6.
+/// Covers: security A6.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asked_for_what_and_took_which_data_is_on_record() {
     let server = TestServer::start().await;

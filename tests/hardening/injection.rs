@@ -266,6 +266,8 @@ fn addresses(attack: &str) -> Vec<String> {
         format!("/Patient/canary/_history/{e}"),
         format!("/Patient/canary/_history?_at={e}"),
         format!("/Patient/canary/$everything?_since={e}&_type={e}"),
+        format!("/Patient/canary/$summary?profile={e}"),
+        format!("/Patient/$summary?identifier={e}"),
         format!("/Patient/canary/${e}"),
         format!("/ValueSet/$expand?url={e}&filter={e}"),
         format!("/CodeSystem/$lookup?system={e}&code={e}"),

@@ -119,6 +119,15 @@ async fn filled_with(settings: &[(&str, &str)]) -> TestServer {
     server
 }
 
+/// Ways to take along what is in a record.
+const TAKEN_ALONG: [&str; 5] = [
+    "/$export",
+    "/Patient/$export",
+    "/Group/g/$export",
+    "/Patient/a/$everything",
+    "/Patient/a/$summary",
+];
+
 /// Covers: security S8, M8.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_breaks_the_glass_sees_one_patient_for_an_hour_and_answers_for_it() {
@@ -163,7 +172,7 @@ async fn who_breaks_the_glass_sees_one_patient_for_an_hour_and_answers_for_it() 
     let call = server.client.call("DELETE", "/Observation/a-lab");
     call.header("Authorization", &format!("Bearer {broken}")).send().await.expect(403);
     // Never for export, by whatever way somebody may ask for one.
-    for url in ["/$export", "/Patient/$export", "/Group/g/$export", "/Patient/a/$everything"] {
+    for url in TAKEN_ALONG {
         for method in ["GET", "POST"] {
             let call = server.client.call(method, url).header("Prefer", "respond-async");
             let call = call.json(r#"{"resourceType":"Parameters"}"#);

@@ -112,6 +112,7 @@ fn scopes_allow_what_they_say_and_no_more() {
         ("patient/Observation.s", None, Kind::Everything, "Observation", "refused"),
         ("patient/Observation.rs", None, Kind::Everything, "Observation", "patients"),
         ("patient/Observation.rs", None, Kind::Everything, "Patient", "refused"),
+        ("patient/Patient.s", None, Kind::Summary, "Patient", "refused"),
         ("patient/Observation.r?code=a", None, Kind::Read, "Observation", "criteria"),
         (
             "patient/Observation.r?code=a patient/Observation.r",

@@ -1,5 +1,5 @@
 //! Entries that call an operation which changes no resource: `$validate`, those of terminology, what a
-//! patient is told of accesses, `$everything`, `$hl7v2-convert`, `$reindex`.
+//! patient is told of accesses, `$everything`, `$summary`, `$hl7v2-convert`, `$reindex`.
 //!
 //! In a batch each is what it is by itself: one reading of parameters, one passage of the gate, one row
 //! of the ledger. In a transaction it comes with the entries that read, after all writes: under a permit
@@ -13,7 +13,7 @@ use crate::access::interaction::Kind;
 use crate::access::{Attempted, Caller, Disclosed, Interaction, Permit, Unaudited};
 use crate::engine::{
     CURSOR, DISCLOSURES_PARAMETERS, Engine, EverythingOf, Operation, Question, ReindexOf,
-    VALIDATE_PARAMETERS, Validate, ValidateAt, everything, simple_parameters, terminology,
+    VALIDATE_PARAMETERS, Validate, ValidateAt, everything, simple_parameters, summary, terminology,
 };
 use crate::error::Error;
 use crate::fhir::json::{self, Object, Value};
@@ -54,6 +54,8 @@ pub enum Called {
     Export(Interaction),
     /// `$reindex` of something; how far it is, or else that it begins.
     Reindex(ReindexOf, bool),
+    /// `Patient/[id]/$summary`, `Patient/$summary`
+    Summary(Option<LogicalId>),
     /// `[type]/$validate`, `[type]/[id]/$validate`
     Validate(ValidateAt),
 }
@@ -66,6 +68,8 @@ impl Called {
             ["$closure"] if !is_get => Some(Self::Closure),
             ["Patient", "$everything"] => Some(Self::Everything(EverythingOf::Patients)),
             [of, id, "$everything"] => everything_of(of, id.parse().ok()?),
+            ["Patient", "$summary"] => Some(Self::Summary(None)),
+            ["Patient", id, "$summary"] => Some(Self::Summary(Some(id.parse().ok()?))),
             ["$export"] => Some(Self::Export(Kind::Export.of_system())),
             ["Patient", "$export"] => Some(Self::Export(Kind::Export.of(ResourceType::PATIENT))),
             ["Group", _, "$export"] => Some(Self::Export(Kind::Export.of(ResourceType::GROUP))),
@@ -101,6 +105,7 @@ impl Called {
             Self::Codes(operation, _) => operation.parameters().to_vec(),
             Self::Disclosures(_) => [&DISCLOSURES_PARAMETERS[..], &[CURSOR]].concat(),
             Self::Everything(of) => everything::parameters_of(of).to_vec(),
+            Self::Summary(_) => summary::PARAMETERS.to_vec(),
             Self::Validate(_) => VALIDATE_PARAMETERS.to_vec(),
         }
     }
@@ -114,6 +119,7 @@ impl Called {
             Self::Everything(of) => everything::interaction(of),
             Self::Export(interaction) => *interaction,
             Self::Reindex(of, _) => of.interaction(),
+            Self::Summary(_) => summary::interaction(),
             Self::Validate(at) => Kind::Validate.of(at.resource_type()),
         }
     }
@@ -156,9 +162,10 @@ impl Call<'_> {
             return plan::attempted(interaction.kind, &identity);
         }
         match (&self.called, interaction.resource_type) {
-            (Called::Codes(_, Some(id)) | Called::Disclosures(id), Some(resource_type)) => {
-                plan::attempted(interaction.kind, &Identity { resource_type, id: id.clone() })
-            }
+            (
+                Called::Codes(_, Some(id)) | Called::Disclosures(id) | Called::Summary(Some(id)),
+                Some(resource_type),
+            ) => plan::attempted(interaction.kind, &Identity { resource_type, id: id.clone() }),
             (
                 Called::Reindex(ReindexOf::Instance(identity), _)
                 | Called::Validate(ValidateAt::Instance(identity)),
@@ -315,15 +322,10 @@ impl Engine {
                 let found = self.disclosures(id, &call.query, caller).await?;
                 return Ok(EntryResult::Told(Box::new(found), call.query));
             }
-            Called::Everything(of) => {
-                let query = match call.simple() {
-                    Ok(query) => query,
-                    Err(error) => return denied(error).await,
-                };
-                let caller = caller.of_entry(&everything::address(of, &query));
-                let found = self.everything(of, &query, options.is_strict, &caller).await?;
-                return Ok(EntryResult::Search(Box::new(found), query));
-            }
+            Called::Everything(of) => match call.simple() {
+                Ok(query) => return self.everything_called(of, query, options, caller).await,
+                Err(error) => return denied(error).await,
+            },
             Called::Export(_) => return denied(alone()).await,
             Called::Reindex(of, true) => self.reindexing(of, caller).await?.parameters,
             Called::Reindex(of, false) => {
@@ -333,6 +335,12 @@ impl Engine {
                     Err(error) => return denied(error).await,
                 }
             }
+            Called::Summary(id) => match call.simple() {
+                Ok(query) => {
+                    return self.summary_called(id.as_ref(), &query, options, caller).await;
+                }
+                Err(error) => return denied(error).await,
+            },
             Called::Validate(at) => {
                 let (at, given) = (at.clone(), call.given.clone());
                 match Validate::read(at, &call.query, given, options.is_strict) {
@@ -388,13 +396,16 @@ impl Engine {
                 return Ok(EntryResult::Told(Box::new(found), call.query.clone()));
             }
             Called::Everything(of) => {
-                let query = call.simple()?;
-                let asked = (&query, options.is_strict);
-                let found = self.everything_within(of, asked, &permit, tx).await?;
-                return Ok(EntryResult::Search(Box::new(found), query));
+                return self
+                    .everything_called_within(of, call.simple()?, options, (&permit, tx))
+                    .await;
             }
             Called::Export(_) => return Err(alone()),
             Called::Reindex(..) => return Err(Error::internal("a transaction builds no index")),
+            Called::Summary(id) => {
+                let (id, query) = (id.as_ref(), call.simple()?);
+                return self.summary_called_within(id, &query, options, (&permit, tx)).await;
+            }
             Called::Validate(at) => {
                 let (at, given) = (at.clone(), call.given.clone());
                 let (asked, _) = Validate::read(at, &call.query, given, options.is_strict)?;
@@ -445,6 +456,9 @@ mod tests {
             ("CodeSystem/$lookup", codes(Operation::Lookup, None)),
             ("CodeSystem/a/$subsumes", codes(Operation::Subsumes, id())),
             ("CodeSystem/$validate-code", codes(Operation::ValidateInSystem, None)),
+            ("Patient/$summary", Some(Called::Summary(None))),
+            ("Patient/a/$summary", Some(Called::Summary(id()))),
+            ("Encounter/a/$summary", None),
             ("ConceptMap/a/$translate", codes(Operation::Translate, id())),
             ("ValueSet/$expand", codes(Operation::Expand, None)),
             ("ValueSet/a/$validate-code", codes(Operation::ValidateInSet, id())),

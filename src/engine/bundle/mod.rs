@@ -11,6 +11,7 @@ mod call;
 mod conditional;
 mod entry;
 pub mod plan;
+mod records;
 mod rewrite;
 mod seen;
 mod shell;
@@ -33,7 +34,8 @@ use crate::store::Current;
 use crate::store::hl7v2::Companion;
 
 use super::{
-    Deletion, Engine, HistoryPage, HistoryScope, Provenance, Searched, Wish, WriteOptions, Written,
+    Deletion, Document, Engine, HistoryPage, HistoryScope, Provenance, Searched, Wish,
+    WriteOptions, Written,
 };
 
 pub(super) use seen::Seen;
@@ -116,6 +118,8 @@ pub enum EntryResult {
     CapabilityStatement(Bytes),
     /// A delete, with or without criteria.
     Deleted(Deletion),
+    /// A summary.
+    Document(Box<Document>),
     /// It failed: only in a batch, where the others go on.
     Failed(Error),
     /// A page of history, whose it is, and the query it was asked by.

@@ -1,4 +1,4 @@
-//! The simple parameters of an operation, out of a Parameters resource.
+//! The simple parameters of an operation, out of a Parameters resource, and identifiers.
 //!
 //! Spec: <https://hl7.org/fhir/R4/operations.html#request>, rest 6.1, 6.6, 6.10
 
@@ -7,11 +7,12 @@ use crate::fhir::IssueCode;
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;
 
-/// What a Parameters resource says, as a query would say it: each value as text, a reference by its address.
+/// What a Parameters resource says, as a query would say it: each value as text, a reference by its address, an
+/// identifier as a search has it.
 ///
 /// # Errors
 /// [`Error::Invalid`] for another resource, for a parameter without a name, and for one that has not exactly
-/// one value of a simple type.
+/// one value of a simple type, a reference or an identifier.
 pub fn simple_parameters(sent: &Value<'_>) -> Result<Query, Error> {
     if sent.str_at("resourceType") != Some("Parameters") {
         let text = "this operation takes a Parameters resource, or nothing";
@@ -24,7 +25,7 @@ pub fn simple_parameters(sent: &Value<'_>) -> Result<Query, Error> {
             Error::invalid_at(IssueCode::Required, "a parameter has a name", place())
         })?;
         let value = value(parameter).ok_or_else(|| {
-            let text = format!("{name}: one value of a simple type, or a reference");
+            let text = format!("{name}: one value of a simple type, a reference or an identifier");
             Error::invalid_at(IssueCode::Value, text, place())
         })?;
         all = all.and(Query::of(name, &value));
@@ -39,11 +40,35 @@ fn value(parameter: &Value<'_>) -> Option<String> {
     if content.next().is_some() || !name.starts_with("value") {
         return None;
     }
+    if name == "valueIdentifier" {
+        return identifier(value);
+    }
     if let Some(reference) = value.str_at("reference") {
         return Some(reference.to_owned());
     }
     let text = value.as_str().or_else(|| value.as_number()).map(str::to_owned);
     text.or_else(|| value.as_bool().map(|it| it.to_string()))
+}
+
+/// `system|value`, or the value alone where no system is told.
+fn identifier(identifier: &Value<'_>) -> Option<String> {
+    let value = escaped(identifier.str_at("value")?);
+    Some(match identifier.str_at("system") {
+        Some(system) => format!("{}|{value}", escaped(system)),
+        None => value,
+    })
+}
+
+/// A text that stands for itself among the separators of a search.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if matches!(letter, '\\' | '|' | ',' | '$') {
+            out.push('\\');
+        }
+        out.push(letter);
+    }
+    out
 }
 
 #[cfg(test)]
@@ -58,6 +83,8 @@ mod tests {
             {"name":"_type","valueString":"Patient,Observation"},
             {"name":"_since","valueInstant":"2020-01-01T00:00:00Z"},
             {"name":"_count","valueInteger":3},
+            {"name":"identifier","valueIdentifier":{"system":"urn:n","value":"a|b,c"}},
+            {"name":"other","valueIdentifier":{"value":"7"}},
             {"name":"patient","valueReference":{"reference":"Patient/1"}}]}"#;
         let found = simple_parameters(&parse(text.as_bytes()).expect("JSON")).expect("parameters");
         let since = "2020-01-01T00:00:00Z";
@@ -67,6 +94,8 @@ mod tests {
                 ("_type", "Patient,Observation"),
                 ("_since", since),
                 ("_count", "3"),
+                ("identifier", r"urn:n|a\|b\,c"),
+                ("other", "7"),
                 ("patient", "Patient/1")
             ]
         );
@@ -77,6 +106,7 @@ mod tests {
             r#"{"resourceType":"Parameters","parameter":[{"name":"x","resource":{}}]}"#,
             r#"{"resourceType":"Parameters","parameter":[{"name":"x","valueString":"a","valueCode":"b"}]}"#,
             r#"{"resourceType":"Parameters","parameter":[{"name":"x","valueString":"a","part":[]}]}"#,
+            r#"{"resourceType":"Parameters","parameter":[{"name":"x","valueIdentifier":{"system":"s"}}]}"#,
         ] {
             let found = simple_parameters(&parse(text.as_bytes()).expect("JSON"));
             assert!(matches!(found, Err(Error::Invalid(_))), "{text}");

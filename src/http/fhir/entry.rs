@@ -21,7 +21,7 @@ use crate::http::{form::Form, outcome, prefer::Return, shape::Shape};
 use crate::spec::Spec;
 
 use super::search::{SearchEntries, SearchEntry};
-use super::{answer, history, labels, meta, search};
+use super::{answer, everything, history, labels, meta, search};
 
 /// Makes the entries of a history.
 pub(super) struct VersionEntries {
@@ -122,6 +122,7 @@ impl ResultEntries {
         match result {
             EntryResult::Answered(_)
             | EntryResult::CapabilityStatement(_)
+            | EntryResult::Document(_)
             | EntryResult::History(..)
             | EntryResult::Meta(_)
             | EntryResult::Search(..)
@@ -132,6 +133,7 @@ impl ResultEntries {
             }
             EntryResult::CapabilityStatement(text) => answered(|out| out.extend(text), out),
             EntryResult::Deleted(deletion) => self.deleted(&deletion, out),
+            EntryResult::Document(it) => everything::entry(&it, &self.base, &self.spec.schema, out)?,
             EntryResult::Failed(error) => self.failed(error, out),
             EntryResult::History(page, scope, query) => {
                 self.history(page, &scope, &query, shape, out)?;
@@ -268,7 +270,7 @@ impl ResultEntries {
 }
 
 /// An entry with a resource that has no version.
-fn answered(write: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+pub(super) fn answered(write: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
     push(out, &["{\"resource\":"]);
     write(out);
     push(out, &[",\"response\":{\"status\":\"200 OK\"}}"]);

@@ -19,6 +19,7 @@ pub(super) fn highest<'v>(versions: impl IntoIterator<Item = &'v Version>) -> Op
 /// The highest among what the entries of a batch or transaction show.
 pub(super) fn highest_of(results: &[EntryResult]) -> Option<Clearance> {
     let label = |result: &EntryResult| match result {
+        EntryResult::Document(document) => highest(document.versions()),
         EntryResult::History(page, ..) => highest(&page.versions),
         EntryResult::Read(version) => highest([version]),
         EntryResult::Search(found, _) | EntryResult::Told(found, _) => {

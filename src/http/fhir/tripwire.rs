@@ -74,6 +74,7 @@ async fn held(who: Asking<'_>, result: EntryResult) -> EntryResult {
         EntryResult::History(page, scope, _) => {
             (history::kind_of(scope), page.versions.iter().collect())
         }
+        EntryResult::Document(document) => (Kind::Everything, document.versions().collect()),
         EntryResult::Read(version) => (Kind::Read, vec![version]),
         EntryResult::Search(found, _) => (found.kind, search::versions(found).collect()),
         EntryResult::Answered(_)

@@ -17,12 +17,12 @@ use super::place::{Place, Stage};
 use super::{Members, Part, Walk, request};
 
 /// Resources that are read at a time.
-const PIECE: u32 = 250;
+pub(super) const PIECE: u32 = 250;
 /// Most resources that are looked at for what they refer to.
 const MOST: usize = 50_000;
 
 /// What is referred to.
-struct Sought {
+pub(super) struct Sought {
     /// The types that are looked for.
     types: BTreeSet<ResourceType>,
     /// What was referred to, met or not.
@@ -36,13 +36,23 @@ struct Sought {
 }
 
 impl Sought {
-    fn new(types: BTreeSet<ResourceType>) -> Self {
+    pub(super) fn new(types: BTreeSet<ResourceType>) -> Self {
         let (known, pending) = (BTreeSet::new(), BTreeSet::new());
         Self { types, known, pending, seen: 0, is_cut: false }
     }
 
+    /// Notes what is there already: it is not looked for.
+    pub(super) fn has(&mut self, identity: Identity) {
+        self.known.insert(identity);
+    }
+
     /// Notes what a body refers to, as far as it is followed.
-    fn add(&mut self, body: &[u8], base: &str, is_followed: impl Fn(ResourceType) -> bool) {
+    pub(super) fn add(
+        &mut self,
+        body: &[u8],
+        base: &str,
+        is_followed: impl Fn(ResourceType) -> bool,
+    ) {
         self.seen += 1;
         for (resource_type, id) in references(body, base) {
             if !self.types.contains(&resource_type) || !is_followed(resource_type) {
@@ -56,7 +66,7 @@ impl Sought {
     }
 
     /// Some of one type that are still to be met.
-    fn take(&mut self) -> Option<(ResourceType, Vec<Identity>)> {
+    pub(super) fn take(&mut self) -> Option<(ResourceType, Vec<Identity>)> {
         let of = self.pending.first()?.resource_type;
         let mut taken = Vec::new();
         while taken.len() < PIECE as usize

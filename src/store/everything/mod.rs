@@ -1,6 +1,7 @@
-//! `$everything`: the records of patients, or what belongs to an encounter, page by page.
+//! `$everything`: the records of patients, or what belongs to an encounter, page by page; and what `$summary`
+//! picks of the record of one.
 //!
-//! Three walks follow each other: the patients, or the encounter; what lies in their compartments; who and
+//! Of everything, three walks follow each other: the patients, or the encounter; what lies in their compartments; who and
 //! what these refer to without being in a compartment. Each is a search under the permit, so what the caller
 //! does not reach is in none of them, and a page begins where the one before ended, whatever was written
 //! meanwhile. The types of the three are not the same, so nothing comes twice.
@@ -11,11 +12,13 @@
 //! |---|---|
 //! | `beyond` | who and what is referred to |
 //! | `place` | where a page begins |
+//! | `summary` | what a summary of a record is made of |
 //!
 //! Spec: <https://hl7.org/fhir/R4/patient-operation-everything.html>, rest 6.16 to 6.23
 
 mod beyond;
 mod place;
+mod summary;
 
 use std::collections::BTreeSet;
 
@@ -37,6 +40,8 @@ use super::search::{Match, Paging, SearchPage};
 use super::{Store, WriteTx, export};
 
 use place::{Place, Stage, together};
+
+pub use summary::{Gathered, GatheredPart, SummaryAlong, SummaryOf, SummaryPart, SummaryPlan};
 
 /// Most parts that a page is made of. Then it ends, full or not: members of a Group of whom little is asked are
 /// many parts.

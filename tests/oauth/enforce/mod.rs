@@ -19,6 +19,7 @@ mod rules;
 mod search;
 mod source;
 mod state;
+mod summary;
 mod timing;
 mod tripwire;
 mod writes;

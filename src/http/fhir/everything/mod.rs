@@ -1,6 +1,9 @@
-//! `$everything` of patients, of a Group's members and of an encounter: a searchset, page by page.
+//! `$everything` of patients, of a Group's members and of an encounter: a searchset, page by page; and `$summary`
+//! of a patient, a document.
 //!
 //! Spec: <https://hl7.org/fhir/R4/patient-operation-everything.html>, rest 6.16 to 6.23
+
+mod summary;
 
 use axum::body::Body;
 use axum::http::Response;
@@ -14,6 +17,9 @@ use crate::http::outcome::Failure;
 use crate::http::{parameters, query};
 
 use super::{search, tripwire};
+
+pub(super) use summary::entry;
+pub(in crate::http) use summary::summary;
 
 /// `GET` and `POST` of `Patient/[id]/$everything`, `Patient/$everything`, `Group/[id]/$everything` and
 /// `Encounter/[id]/$everything`
