@@ -8,6 +8,7 @@ mod importing;
 mod includes;
 mod index;
 mod lacking;
+mod moving;
 mod ordered;
 mod overlaps;
 mod pages;

@@ -9,7 +9,7 @@
 //! it, `KILN_ORACLE_WORLD=n` runs one world alone. Failures are shrunk to the smallest search that
 //! still fails.
 //!
-//! Covers: rest 4.8, rest 4.10, rest 4.178, rest 4.180, rest 4.188, rest 4.194.
+//! Covers: rest 4.8, rest 4.10, rest 4.178, rest 4.180, rest 4.188.
 
 mod ask;
 mod fixture;

@@ -109,6 +109,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
                 known => known,
             };
             self.fill(&mut page, &mut disclosed, rows, (at.as_ref(), paging, || &seal))?;
+            self.trim(run, (chosen.of(&order), &order), (at.as_ref(), &mut page), &seal).await?;
             if !self.is_restricted()? {
                 score(&mut page, &request.sort, &filters);
             }
@@ -245,7 +246,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
             let position = Position { keys, rid: key(row)?, is_back, total: page.total };
             Ok(Some(seal().close(&position)))
         };
-        // Where the link came from, there is something; on the other side the row beyond tells.
+        // Where the link came from, there was something; on the other side the row beyond tells.
         let (is_last, is_first) =
             if is_back { (false, !has_more) } else { (!has_more, at.is_none()) };
         page.next = beside(rows.last().filter(|_| !is_last), false)?;
@@ -269,6 +270,26 @@ impl<'a, 'gate> Search<'a, 'gate> {
             }
             disclosed.patients.extend(patients);
             page.matches.push(Match { version, score: None, rid, contained: inside::place(rid) });
+        }
+        Ok(())
+    }
+
+    /// Takes the link onward off a page that was gone back to, where all that came after it is gone
+    /// meanwhile: no page is empty (rest 4.189).
+    async fn trim(
+        &self,
+        run: &mut Run<'_>,
+        (choice, order): (&Choice, &Order),
+        (at, page): (Option<&Position>, &mut SearchPage),
+        seal: &Seal,
+    ) -> Result<(), Error> {
+        let is_back = at.is_some_and(|at| at.is_back);
+        let next = page.next.as_deref().filter(|_| is_back);
+        let Some(after) = next.and_then(|text| seal.open(text)) else { return Ok(()) };
+        let Page { statement, .. } =
+            self.statement(choice, order, Some(&after), 1, Columns::Keys)?;
+        if run.rows(&statement).await?.is_empty() {
+            page.next = None;
         }
         Ok(())
     }
