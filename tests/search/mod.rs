@@ -19,3 +19,4 @@ mod recorded;
 mod reindex;
 mod spans;
 mod us_core;
+mod value_sets;
