@@ -58,10 +58,9 @@ impl<'gate> Search<'_, 'gate> {
                 Some(exactly(seen.map_err(failure::error)?.unwrap_or_default()))
             }
         };
-        self.fill(&mut page, &mut disclosed, rows, (at, paging, || seal))?;
+        let after = self.fill(&mut page, &mut disclosed, rows, (at, paging, || seal))?;
         // Gone back to, a page leads onward only while something comes after it.
-        let next = page.next.as_deref().filter(|_| at.is_some_and(|at| at.is_back));
-        if let Some(after) = next.and_then(|text| seal.open(text))
+        if let Some(after) = after
             && run.rows(&self.contained_beside(request, Some(&after), 0)?).await?.is_empty()
         {
             page.next = None;
