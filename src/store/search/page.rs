@@ -108,7 +108,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
                 None if at.is_none() => self.total(run, request, &chosen, paging, &rows).await?,
                 known => known,
             };
-            let told = (at.as_ref(), paging, || &seal);
+            let told = (at.as_ref(), paging, || &*seal);
             let after = self.fill(&mut page, &mut disclosed, rows, told)?;
             self.trim(run, (chosen.of(&order), &order), after, &mut page).await?;
             if !self.is_restricted()? {
