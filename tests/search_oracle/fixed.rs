@@ -82,7 +82,8 @@ pub(super) fn words(random: &mut Random) -> Clause {
     let (code, known) = *random.pick(&[("_text", SHOWN), ("_content", WRITTEN)]);
     let any: Vec<&'static str> = (0..=random.below(2)).map(|_| *random.pick(known)).collect();
     let without = (any.len() == 1 && random.chance(30)).then(|| *random.pick(known));
-    Clause::Words { code, any, without: without.filter(|word| *word != any[0]) }
+    let without = without.filter(|word| !any.contains(word));
+    Clause::Words { code, any, without }
 }
 
 /// A value set by its url or as a resource.
