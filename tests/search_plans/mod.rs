@@ -38,7 +38,7 @@ enum Page {
 use Page::{Back, First, Next};
 
 /// A search, the indexes that its page goes by, each named with its table, and what else its plan says. No other index
-/// is walked for the same tables.
+/// is walked for the same tables but one behind `?`.
 const PAGES: &[(&str, Page, &[&str])] = &[
     ("Patient?identifier=urn:x|1", First, &[TOKENS]),
     ("Patient?identifier=1", First, &[TOKENS]),
@@ -58,35 +58,35 @@ const PAGES: &[(&str, Page, &[&str])] = &[
     (
         "Observation?code-value-quantity=8480-6$gt199.8",
         First,
-        &["using num_v on num", "using num_w on num"],
+        &["using num_v on num", "?using num_w on num"],
     ),
     (
         "Observation?patient=Patient/p1&code=8480-6&_sort=-date",
         First,
         &["Index Only Scan using comp_k on comp"],
     ),
-    ("Observation?date=2010-05", First, &["using srow_type on srow"]),
+    ("Observation?date=2010-05", First, &["using srow_type on srow", "?using srow_long on srow"]),
     // What ends since a moment: the few long spans tell where a walk ends.
     (
         "Observation?date=ge2019-12-31",
         First,
-        &["using srow_type on srow", "using srow_long on srow", "(s >= LEAST("],
+        &["?using srow_type on srow", "using srow_long on srow", "(s >= LEAST("],
     ),
     (
         "Observation?code=8480-6&date=gt2019-12-31&_sort=-date",
         First,
-        &[TOKENS, "using srow_long on srow", "(s >= LEAST("],
+        &["using tok_k on tok", "using srow_long on srow", "(s >= LEAST("],
     ),
     ("Observation?_sort=date", First, &["using srow_type on srow"]),
     ("Observation?_sort=-_lastUpdated", First, &["using res_type on res"]),
     ("Observation?subject:Patient.name=abc", First, &["using str_v on str"]),
     ("Patient?name=abc", First, &["using str_v on str"]),
-    ("Patient?birthdate=1975-05", First, &["using dat_lo on dat"]),
-    ("Patient?birthdate=ge1977-05-01", First, &["using dat_hi on dat"]),
+    ("Patient?birthdate=1975-05", First, &["using dat_lo on dat", "?using dat_hi on dat"]),
+    ("Patient?birthdate=ge1977-05-01", First, &["using dat_hi on dat", "?using dat_lo on dat"]),
     (
         "Patient?_has:Observation:patient:value-quantity=gt199.9",
         First,
-        &["using num_v on num", "using num_w on num"],
+        &["using num_v on num", "?using num_w on num"],
     ),
     ("Patient?_id=p1", First, &["using srow_idh on srow"]),
     ("?_type=Patient,Observation", First, &["using srow_type on srow"]),
@@ -97,31 +97,40 @@ const PAGES: &[(&str, Page, &[&str])] = &[
     (
         "Observation?value-quantity=gt190",
         First,
-        &["using srow_type on srow", "using num_v on num", "using num_w on num", "hashed SubPlan"],
+        &["using srow_type on srow", "using num_v on num", "?using num_w on num", "hashed SubPlan"],
     ),
     ("Observation?subject:Patient.gender=male", First, &["using srow_type on srow"]),
     ("Patient?_has:Observation:patient:value-quantity=ge10", First, &["using comp_k on comp"]),
-    ("Observation?_filter=code eq 8480-6 or status eq final", First, &[TOKENS]),
+    // One of the two is what all have: the other tells nothing.
+    ("Observation?_filter=code eq 8480-6 or status eq final", First, &["using srow_type on srow"]),
     // The first of an order come from the index that has it.
     ("Patient?_sort=family,birthdate", First, &["using str_v on str"]),
     ("Patient?_sort=-birthdate", First, &["using dat_lo on dat"]),
-    ("Observation?_sort=value-quantity", First, &["using num_v on num"]),
-    ("Observation?_sort=-value-quantity", First, &["using num_v on num", "using num_w on num"]),
+    ("Observation?_sort=value-quantity", First, &["using num_v on num", "?using num_w on num"]),
+    ("Observation?_sort=-value-quantity", First, &["?using num_v on num", "using num_w on num"]),
     ("Observation?_sort=-date,_id", First, &["using srow_type on srow"]),
     ("Observation?_sort=-_lastUpdated,value-quantity", First, &["using res_type on res"]),
     // The newest of each code of the first key, where those are few.
-    ("Observation?_sort=status,-date", First, &["using token_code_pkey on token_code", TOKENS]),
+    (
+        "Observation?_sort=status,-date",
+        First,
+        &[
+            "using token_code_pkey on token_code",
+            "?using token_code_given_up on token_code",
+            TOKENS,
+        ],
+    ),
     // The later keys are looked up for what the first lets onto the page.
     ("Observation?code=8480-6&_sort=status,value-quantity", First, &["CTE Scan on h c"]),
     // From a link on as from the beginning, and back: no page walks what is before it.
     ("Observation?_sort=-_lastUpdated", Next, &["using res_type on res"]),
     ("Observation?_sort=-_lastUpdated", Back, &["using res_type on res"]),
     ("Observation?code=8480-6&_sort=-date", Next, &[TOKENS]),
-    ("Observation?code=8480-6&_sort=-date", Back, &[TOKENS]),
+    ("Observation?code=8480-6&_sort=-date", Back, &["using tok_k on tok"]),
     ("Observation?_sort=date", Next, &["using srow_type on srow"]),
     ("Observation?_sort=date", Back, &["using srow_type on srow"]),
     ("Observation?_sort=_id", Next, &["using ident_pkey on ident"]),
-    ("Observation?_sort=value-quantity", Next, &["using num_v on num"]),
+    ("Observation?_sort=value-quantity", Next, &["using num_v on num", "?using num_w on num"]),
     ("Patient?_sort=family,birthdate", Next, &["using str_v on str"]),
 ];
 
@@ -131,7 +140,7 @@ const TOKENS: &str = "Index Only Scan using tok_k on tok";
 const OTHERS: &[(&str, Of, &[&str])] = &[
     ("Observation?code=8480-6&_summary=count", Of::Count, &[TOKENS]),
     ("Observation?code=8480-6&status=final&_summary=count", Of::Count, &[TOKENS]),
-    ("Patient?_summary=count", Of::Count, &["Index Only Scan using srow_type on srow"]),
+    ("Patient?_summary=count", Of::Count, &["using srow_type on srow"]),
     ("Patient?name=abc&_summary=count", Of::Count, &["using str_v on str"]),
     ("Observation?status=final&_total=accurate", Of::Count, &[TOKENS]),
     (
