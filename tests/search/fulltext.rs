@@ -9,7 +9,7 @@ use kiln::fulltext::FullText;
 use kiln::search::request::FullTextField;
 
 use crate::harness::client::{Answer, Call, Client};
-use crate::harness::database::{Database, node_folder};
+use crate::harness::database::{Database, connect, node_folder};
 use crate::harness::grants::Token;
 use crate::harness::process::Process;
 use crate::harness::server::{TestServer, config};
@@ -140,6 +140,43 @@ async fn a_node_goes_on_where_it_stopped() {
     node.until("inzwischen", 1).await;
     assert_eq!(node.found("vorher").len(), 1);
     assert!(node.index().position().unwrap() > position);
+    node.stop().await;
+}
+
+/// A transaction that began to write before others and ends after them has a place in the feed before theirs: a node
+/// that went on to their place at once would never come back for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn words_of_a_transaction_that_is_overtaken_are_not_lost() {
+    const WRITTEN: &str = "BEGIN; \
+        INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT now(), rid, dk, vid, rt, 'U' FROM res WHERE id = 'a'; \
+        UPDATE res SET body = jsonb_set(body, '{name,0,family}', '\"Langsam\"'), xid = pg_current_xact_id() \
+        WHERE id = 'a'";
+    const OWN: &str = "SELECT pg_current_xact_id()::text::bigint";
+    /// A node that does not wait goes on in less.
+    const WATCHED: Duration = Duration::from_millis(1_200);
+    let database = Database::migrated().await;
+    let node = Node::start(&database, &node_folder(), &[]).await;
+    node.put("a", "Zuvor").await;
+    node.until("zuvor", 1).await;
+    let slow = connect(&database.superuser).await;
+    slow.batch_execute(WRITTEN).await.unwrap();
+    node.put("b", "Schnell").await;
+    let early: i64 = slow.query_one(OWN, &[]).await.unwrap().get(0);
+    let late =
+        "SELECT xid::text::bigint FROM feed WHERE rid = (SELECT rid FROM ident WHERE id = 'b')";
+    assert!(database.number(late).await > early, "it is behind what has not ended");
+    let before = node.index().position().unwrap();
+    let began = Instant::now();
+    while began.elapsed() < WATCHED {
+        let found = node.found("schnell");
+        assert!(found.is_empty(), "what is behind an open transaction waits for it: {found:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(node.index().position().unwrap(), before);
+    slow.batch_execute("COMMIT").await.unwrap();
+    node.until("langsam", 1).await;
+    node.until("schnell", 1).await;
+    assert!(node.found("zuvor").is_empty());
     node.stop().await;
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Covers: rest 4.186.
 
+use super::grouped::{ids, link};
 use crate::harness::server::TestServer;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,5 +51,37 @@ async fn rows_of_the_index_without_a_resource_count_for_nothing() {
     // Two of them match: which is meant, nobody can tell.
     let update = server.client.put("/Patient?identifier=urn:x|1", r#"{"resourceType":"Patient"}"#);
     update.await.expect(412);
+    server.stop().await;
+}
+
+/// A page of contained resources that was gone back to is the last too when all behind it is gone.
+///
+/// Covers: rest 4.189.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_contained_resources_end_where_the_others_went() {
+    let server = TestServer::start_with(&[("validation.level", "off")]).await;
+    let client = &server.client;
+    for id in ["a", "b", "c"] {
+        let body = format!(
+            r##"{{"resourceType":"MedicationRequest","id":"{id}","status":"active","intent":"order",
+                "contained":[{{"resourceType":"Medication","id":"m","status":"active"}}],
+                "subject":{{"reference":"Patient/p"}},"medicationReference":{{"reference":"#m"}}}}"##
+        );
+        client.put(&format!("/MedicationRequest/{id}"), body).await.expect(201);
+    }
+    let url = "/Medication?_contained=true&_containedType=container&_sort=_id&_count=1";
+    let first = client.get(url).await.expect(200);
+    assert_eq!(ids(&first), ["a"], "{first:?}");
+    let second = client.get(&link(&first, "next").expect("more")).await.expect(200);
+    let back = link(&second, "previous").expect("what was before");
+    let again = client.get(&back).await.expect(200);
+    assert_eq!(ids(&again), ["a"]);
+    assert!(link(&again, "next").is_some(), "{again:?}");
+    for id in ["b", "c"] {
+        client.delete(&format!("/MedicationRequest/{id}")).await.expect(204);
+    }
+    let alone = client.get(&back).await.expect(200);
+    assert_eq!(ids(&alone), ["a"]);
+    assert_eq!(link(&alone, "next"), None, "{alone:?}");
     server.stop().await;
 }

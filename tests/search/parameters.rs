@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use kiln::app::server::Server;
 
 use crate::harness::client::{Answer, Client};
+use crate::harness::database::connect;
 use crate::harness::server::{TestServer, config};
 
 /// Longest time until a parameter is built for the few resources of a test.
@@ -171,6 +172,67 @@ async fn a_build_survives_a_restart_and_is_not_done_again() {
     // Rows of a parameter beside FHIR's own survive a build of the whole index.
     kiln::store::maintenance::build_index(third.store(), true, |_| ()).await.unwrap();
     assert_eq!(ids(&strictly(&client, "/Patient?eye-colour=blue").await), ["a"]);
+}
+
+/// So many that one step of a build has the most of them, not all.
+const MANY: usize = 620;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_goes_on_where_it_was_when_all_nodes_ended() {
+    const PLACE: &str =
+        "SELECT coalesce(max(after_rid), 0) FROM search_parameter WHERE NOT is_active";
+    const GENERATION: &str = "SELECT max(generation)::bigint FROM search_parameter";
+    let settings = [("validation.level", "off")];
+    let server = TestServer::start_with(&settings).await;
+    let database = server.database.clone();
+    let other = Server::start(config(&database, &settings)).await.unwrap();
+    let there = Client::new(other.address());
+    let entry = |at| {
+        let (id, request) = (format!("m{at}"), r#""request":{"method":"PUT","url":"Patient/"#);
+        format!(r#"{{"resource":{},{request}{id}"}}}}"#, patient(&id, "blue"))
+    };
+    let entries: Vec<String> = (0..MANY).map(entry).collect();
+    let entries = entries.join(",");
+    let bundle = format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{entries}]}}"#);
+    server.client.post("/", bundle).await.expect(200);
+    // Whoever builds comes to the last of them and waits.
+    let last = database.number("SELECT max(rid) FROM res").await;
+    let holder = connect(&database.superuser).await;
+    let hold = format!("BEGIN; SELECT FROM res WHERE rid = {last} FOR UPDATE");
+    holder.batch_execute(&hold).await.unwrap();
+    server.client.put("/SearchParameter/eye", eye_colour()).await.expect(201);
+    let began = Instant::now();
+    while database.number(PLACE).await == 0 {
+        assert!(began.elapsed() < PATIENCE, "the build does not begin");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    database.until_waiting(1).await;
+    let place = database.number(PLACE).await;
+    assert!(place < last, "it is in the middle");
+    // How far it is, is known to the node that builds and to the other one.
+    let progress = format!("of {MANY} resources are done");
+    for client in [&server.client, &there] {
+        when_refused(client, "/Patient?eye-colour=blue", &progress).await;
+    }
+    server.stop().await;
+    drop(there);
+    other.stop().await;
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    // A build leaves the number of its transaction at each resource.
+    let newest = format!("SELECT max(xid::text::bigint) FROM res WHERE rid <= {place}");
+    let oldest =
+        format!("SELECT min(xid::text::bigint) FROM res WHERE rid > {place} AND rid <= {last}");
+    let (done, generation) = (database.number(&newest).await, database.number(GENERATION).await);
+    assert!(database.number(&oldest).await < done, "the rest is as it was written");
+    let again = Server::start(config(&database, &settings)).await.unwrap();
+    let client = Client::new(again.address());
+    let found = when_active(&client, "/Patient?eye-colour=blue&_summary=count").await;
+    assert_eq!(found.at("total"), Some(MANY.to_string()));
+    assert_eq!(database.number(&newest).await, done, "what was done is not done again");
+    assert!(database.number(&oldest).await > done, "the rest is done now");
+    assert_eq!(database.number(GENERATION).await, generation, "it is the same build");
+    drop(client);
+    again.stop().await;
 }
 
 /// A kind of parameter, the end of its expression, an extension's value that it looks at, what finds

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::fixed::{BRANCHES, TREE, narrative};
 use super::random::Random;
 
 /// Where resources come from.
@@ -34,6 +35,9 @@ const UNITS: &[&str] = &["g", "mg", "kg", "drop"];
 
 /// The systems of codes. The server knows none of them, so case does not count there.
 pub(super) const SYSTEMS: &[&str] = &["http://example.org/s1", "http://example.org/s2"];
+
+/// Profiles that resources claim.
+const PROFILES: &[&str] = &["http://example.org/profiles/a", "http://example.org/profiles/ab"];
 
 /// A date, dateTime or partial date.
 fn when(random: &mut Random) -> String {
@@ -68,7 +72,9 @@ fn period(random: &mut Random) -> Value {
 
 fn coding(random: &mut Random) -> Value {
     let mut coding = json!({ "code": random.pick(CODES) });
-    if random.chance(80) {
+    if random.chance(15) {
+        coding = json!({ "system": TREE, "code": random.pick(BRANCHES).0 });
+    } else if random.chance(80) {
         coding["system"] = json!(random.pick(SYSTEMS));
     }
     if random.chance(40) {
@@ -196,6 +202,15 @@ pub(super) fn resource(random: &mut Random, of: &str, number: usize, base: &str)
     }
     if random.chance(20) {
         meta.insert("source".into(), json!(random.pick(SOURCES)));
+    }
+    if random.chance(25) {
+        meta.insert("profile".into(), json!([random.pick(PROFILES)]));
+    }
+    if random.chance(25) {
+        meta.insert("security".into(), json!([coding(random)]));
+    }
+    if random.chance(30) {
+        made.insert("text".into(), narrative(random));
     }
     if !meta.is_empty() {
         made.insert("meta".into(), Value::Object(meta));

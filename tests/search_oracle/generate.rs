@@ -4,14 +4,14 @@
 use kiln::fhir::ResourceType;
 use kiln::spec::search_parameter::SearchType;
 
-use super::ask;
 use super::judge::PART_OF;
-use super::query::{Asked, Clause, Contained, Expression, Modifier, Query, Total};
+use super::query::{Asked, Clause, Contained, Modifier, Query, System, Total};
 use super::random::Random;
 use super::world::{World, parameter, parts};
+use super::{along, ask, filter, fixed};
 
 /// The parameters that are asked for, by type.
-const PARAMETERS: &[(&str, &[&str])] = &[
+pub(super) const PARAMETERS: &[(&str, &[&str])] = &[
     (
         "Condition",
         &["code", "encounter", "onset-age", "onset-date", "patient", "recorded-date", "subject"],
@@ -92,7 +92,8 @@ const PARAMETERS: &[(&str, &[&str])] = &[
 ];
 
 /// The parameters that every type has.
-const COMMON: &[&str] = &["_id", "_tag", "_lastUpdated", "_list", "_source"];
+const COMMON: &[&str] =
+    &["_id", "_tag", "_lastUpdated", "_list", "_profile", "_security", "_source"];
 
 /// References to organizations alone, which have parts.
 const OF_PARTS: &[&str] = &["organization", "service-provider"];
@@ -146,7 +147,10 @@ const NEWEST: &[(&str, [&str; 2])] = &[
     ("Observation", ["status", "date"]),
 ];
 
-fn table(table: &'static [(&str, &[&str])], of: ResourceType) -> &'static [&'static str] {
+pub(super) fn table(
+    table: &'static [(&str, &[&str])],
+    of: ResourceType,
+) -> &'static [&'static str] {
     let row = table.iter().find(|(name, _)| *name == of.as_str());
     row.map_or(&[], |(_, codes)| codes)
 }
@@ -191,7 +195,8 @@ pub(super) fn query(world: &World, random: &mut Random) -> Query {
         (is_linked && random.chance(10)).then(|| world.docs[*random.pick(&places)].id.clone());
     let total = random.chance(60).then_some(Total::Accurate);
     let total = if random.chance(10) { Some(Total::Estimate) } else { total };
-    Query { types, clauses, sort, count, total, compartment, contained: None }
+    let along = if random.chance(20) { along::asked(random, &types) } else { Vec::new() };
+    Query { types, clauses, sort, count, total, compartment, contained: None, along }
 }
 
 /// A search that looks at contained resources.
@@ -201,8 +206,9 @@ fn query_of_contained(world: &World, random: &mut Random) -> Query {
     // What only resources of their own have is refused.
     let is_common = |clause: &Clause| matches!(clause, Clause::Test { code, .. } if COMMON.contains(code) && *code != "_tag");
     // Words are of whole resources.
-    let is_of_words =
-        |clause: &Clause| matches!(clause, Clause::Test { modifier: Modifier::Text, .. });
+    let is_of_words = |clause: &Clause| {
+        matches!(clause, Clause::Test { modifier: Modifier::Text, .. } | Clause::Words { .. })
+    };
     let clauses = clauses.filter(|clause| !is_common(clause) && !is_of_words(clause)).collect();
     let contained = Contained { has_own: random.chance(40), shows_container: random.chance(50) };
     let has_values = !contained.has_own && !contained.shows_container;
@@ -213,7 +219,8 @@ fn query_of_contained(world: &World, random: &mut Random) -> Query {
     let sort = sort.into_iter().collect();
     let total = random.chance(60).then_some(Total::Accurate);
     let contained = Some(contained);
-    Query { types, clauses, sort, count, total, compartment: None, contained }
+    let (compartment, along) = (None, Vec::new());
+    Query { types, clauses, sort, count, total, compartment, contained, along }
 }
 
 fn some_type(random: &mut Random) -> ResourceType {
@@ -240,65 +247,15 @@ fn clause(
         0 | 1 if depth > 0 => chain(world, random, of, depth),
         2 if depth > 0 => has(world, random, of, depth),
         3 if depth == DEPTH && random.chance(60) => {
-            Some(Clause::Filter(expression(world, random, of, 2)?))
+            Some(Clause::Filter(filter::expression(world, random, of, 2)?))
         }
+        3 if depth == DEPTH && random.chance(50) => Some(fixed::words(random)),
         4 if depth == DEPTH && random.chance(40) => shown(world, random, of),
         _ => {
             let code = *random.pick(table(PARAMETERS, of));
             test(world, random, of, code)
         }
     }
-}
-
-fn expression(
-    world: &World,
-    random: &mut Random,
-    of: ResourceType,
-    depth: usize,
-) -> Option<Expression> {
-    let way = if depth == 0 { 3 } else { random.below(5) };
-    let mut inner = || Some(Box::new(expression(world, random, of, depth - 1)?));
-    match way {
-        0 => Some(Expression::All(inner()?, inner()?)),
-        1 => Some(Expression::Any(inner()?, inner()?)),
-        2 => Some(Expression::Not(inner()?)),
-        _ => (0..20).find_map(|_| comparison(world, random, of)),
-    }
-}
-
-/// One comparison of `_filter`; `None` for what it cannot say.
-fn comparison(world: &World, random: &mut Random, of: ResourceType) -> Option<Expression> {
-    let code = *random.pick(table(PARAMETERS, of));
-    let Clause::Test { modifier, any, .. } = test(world, random, of, code)? else { return None };
-    let asked = any.into_iter().next()?;
-    let kind = parameter(of, code)?.search_type;
-    let is_plain =
-        |text: &str| text.chars().all(|it| it.is_ascii_alphanumeric() || "-_.:/".contains(it));
-    let modifier = match (kind, modifier, &asked) {
-        (_, Modifier::Missing, _) | (SearchType::String, Modifier::Contains, _) => modifier,
-        (SearchType::String, Modifier::None, _) => {
-            *random.pick(&[Modifier::None, Modifier::End, Modifier::Whole])
-        }
-        (SearchType::Token, Modifier::None, Asked::Token { code, .. })
-            if is_plain(code) && !code.is_empty() =>
-        {
-            modifier
-        }
-        (SearchType::Reference, Modifier::None, Asked::Text(text))
-            if is_plain(text) && text.matches('/').count() == 1 =>
-        {
-            modifier
-        }
-        (
-            SearchType::Date | SearchType::Number | SearchType::Quantity,
-            Modifier::None,
-            Asked::Date { prefix, .. }
-            | Asked::Number { prefix, .. }
-            | Asked::Quantity { prefix, .. },
-        ) if *prefix != "ne" => modifier,
-        _ => return None,
-    };
-    Some(Expression::Test { code, modifier, asked })
 }
 
 fn common(
@@ -327,14 +284,14 @@ fn common(
 }
 
 /// The reference parameters of a type.
-fn references(of: ResourceType) -> Vec<&'static str> {
+pub(super) fn references(of: ResourceType) -> Vec<&'static str> {
     let kind = |code: &str| parameter(of, code).unwrap().search_type;
     let all = table(PARAMETERS, of).iter().copied();
     all.filter(|code| kind(code) == SearchType::Reference).collect()
 }
 
 /// The types of the world that a reference parameter may lead to.
-fn targets(of: ResourceType, code: &str) -> Vec<ResourceType> {
+pub(super) fn targets(of: ResourceType, code: &str) -> Vec<ResourceType> {
     let allowed = &parameter(of, code).unwrap().targets;
     let all = PARAMETERS.iter().map(|(name, _)| name.parse().unwrap());
     all.filter(|of| allowed.is_empty() || allowed.contains(of)).collect()
@@ -353,7 +310,8 @@ fn chain(world: &World, random: &mut Random, of: ResourceType, depth: usize) -> 
     Some(Clause::Chain { code, target: named.then_some(target), inner })
 }
 
-fn has(world: &World, random: &mut Random, of: ResourceType, depth: usize) -> Option<Clause> {
+/// The references, each of a type, that may lead to this type.
+pub(super) fn referring(of: ResourceType) -> Vec<(ResourceType, &'static str)> {
     let mut ways = Vec::new();
     for (name, _) in PARAMETERS {
         let source: ResourceType = name.parse().unwrap();
@@ -362,6 +320,11 @@ fn has(world: &World, random: &mut Random, of: ResourceType, depth: usize) -> Op
             codes.filter(|code| targets(source, code).contains(&of)).map(|code| (source, code)),
         );
     }
+    ways
+}
+
+fn has(world: &World, random: &mut Random, of: ResourceType, depth: usize) -> Option<Clause> {
+    let ways = referring(of);
     if ways.is_empty() {
         return None;
     }
@@ -373,7 +336,7 @@ fn has(world: &World, random: &mut Random, of: ResourceType, depth: usize) -> Op
     })
 }
 
-fn test(
+pub(super) fn test(
     world: &World,
     random: &mut Random,
     of: ResourceType,
@@ -428,13 +391,26 @@ fn modifier(random: &mut Random, kind: SearchType, code: &str) -> Modifier {
         SearchType::Token if ask::is_code_element(code) => {
             &[Modifier::None, Modifier::None, Modifier::Not]
         }
-        SearchType::Token => &[Modifier::None, Modifier::None, Modifier::Not],
+        SearchType::Token if code.starts_with('_') => {
+            &[Modifier::None, Modifier::None, Modifier::Not]
+        }
+        SearchType::Token => &[
+            Modifier::None,
+            Modifier::None,
+            Modifier::None,
+            Modifier::Not,
+            Modifier::In,
+            Modifier::NotIn,
+            Modifier::Above,
+            Modifier::Below,
+        ],
         SearchType::Reference if PART_OF.contains(&code) || OF_PARTS.contains(&code) => {
             &[Modifier::None, Modifier::None, Modifier::Above, Modifier::Below]
         }
         SearchType::Reference => {
             &[Modifier::None, Modifier::None, Modifier::None, Modifier::Identifier]
         }
+        SearchType::Uri if code == "_profile" => &[Modifier::None, Modifier::None, Modifier::Below],
         SearchType::Uri => &[Modifier::None, Modifier::None, Modifier::Below, Modifier::Above],
         _ => &[Modifier::None],
     };
@@ -451,6 +427,14 @@ fn value(
 ) -> Option<Asked> {
     let places = world.of(&[of]);
     let kind = parameter(of, code)?.search_type;
+    match modifier {
+        Modifier::In | Modifier::NotIn => return Some(Asked::Text(fixed::set(random))),
+        Modifier::Above | Modifier::Below if kind == SearchType::Token => {
+            let code = random.pick(fixed::BRANCHES).0.to_owned();
+            return Some(Asked::Token { system: System::Named(fixed::TREE.to_owned()), code });
+        }
+        _ => {}
+    }
     for _ in 0..12 {
         let at = *random.pick(&places);
         if kind == SearchType::Reference && matches!(modifier, Modifier::Above | Modifier::Below) {

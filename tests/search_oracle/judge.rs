@@ -4,6 +4,7 @@ use kiln::fhir::ResourceType;
 use kiln::fhir::json::Value;
 use kiln::spec::search_parameter::SearchType;
 
+use super::fixed::{BRANCHES, TREE};
 use super::held::{Held, Link, link};
 use super::measure::{Numbers, Span, base_unit, compares, fold, half, number, span};
 use super::query::{Asked, Clause, Contained, Expression, Modifier, Query, System, Unit};
@@ -59,28 +60,82 @@ fn clause_holds(world: &World, at: usize, clause: &Clause) -> Option<bool> {
         Clause::Filter(expression) => expression_holds(world, at, expression),
         Clause::Has { source, code, inner } => {
             for from in world.of(&[*source]) {
-                let leads = world.values(from, code).iter().any(
-                    |value| matches!(value, Held::Link(link) if world.target(from, link) == Some(at)),
-                );
-                if leads && clause_holds(world, from, inner)? {
+                if leads(world, from, code, at) && clause_holds(world, from, inner)? {
                     return Some(true);
                 }
             }
             Some(false)
         }
         Clause::Test { code, modifier, any } => test(world, at, code, *modifier, any),
+        Clause::Words { code, any, without } => {
+            let words = words(&world.docs[at].value, code);
+            let has = |word: &str| words.iter().any(|it| it == word);
+            Some(any.iter().any(|it| has(it)) && !without.is_some_and(has))
+        }
+    }
+}
+
+/// The words of a resource, small: of the narrative, or of all other strings.
+fn words(value: &Value<'_>, code: &str) -> Vec<String> {
+    let mut texts = Vec::new();
+    if code == "_text" {
+        let div = value.get("text").and_then(|text| text.str_at("div")).unwrap_or_default();
+        let parts = div.split('<').filter_map(|part| part.split_once('>'));
+        texts.extend(parts.map(|(_, text)| text.to_owned()));
+    } else {
+        strings("", value, &mut texts);
+    }
+    let words = texts.iter().flat_map(|text| text.split(|it: char| !it.is_alphanumeric()));
+    words.map(str::to_lowercase).collect()
+}
+
+fn strings(name: &str, value: &Value<'_>, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) if name != "div" => found.push(text.to_string()),
+        Value::Array(items) => items.iter().for_each(|item| strings(name, item, found)),
+        Value::Object(object) => object.iter().for_each(|(name, it)| strings(name, it, found)),
+        _ => {}
     }
 }
 
 fn expression_holds(world: &World, at: usize, expression: &Expression) -> Option<bool> {
     Some(match expression {
         Expression::All(a, b) => expression_holds(world, at, a)? & expression_holds(world, at, b)?,
+        Expression::Along { code, target, within, end } => {
+            let mut any = false;
+            for value in world.values(at, code).iter() {
+                let Held::Link(link) = value else { continue };
+                let to = world.target(at, link);
+                let is_it = |to: &usize| target.is_none_or(|of| of == world.docs[*to].of);
+                let Some(to) = to.filter(is_it) else { continue };
+                let is_within = match within {
+                    Some(within) => expression_holds(world, to, within)?,
+                    None => true,
+                };
+                any |= is_within && expression_holds(world, to, end)?;
+            }
+            any
+        }
         Expression::Any(a, b) => expression_holds(world, at, a)? | expression_holds(world, at, b)?,
+        Expression::Has { source, code, end } => {
+            let mut any = false;
+            for from in world.of(&[*source]) {
+                any |= leads(world, from, code, at) && expression_holds(world, from, end)?;
+            }
+            any
+        }
         Expression::Not(inner) => !expression_holds(world, at, inner)?,
         Expression::Test { code, modifier, asked } => {
             test(world, at, code, *modifier, std::slice::from_ref(asked))?
         }
     })
+}
+
+/// Whether a reference of one resource leads to another.
+fn leads(world: &World, from: usize, code: &str, to: usize) -> bool {
+    let is_to =
+        |value: &Held| matches!(value, Held::Link(link) if world.target(from, link) == Some(to));
+    world.values(from, code).iter().any(is_to)
 }
 
 /// Whether the resource is in the compartment of a patient (rest 4.170).
@@ -102,7 +157,7 @@ fn lies_in(world: &World, at: usize, patient: &str) -> bool {
 fn has(of: ResourceType, clause: &Clause) -> bool {
     match clause {
         Clause::Chain { code, .. } | Clause::Test { code, .. } => parameter(of, code).is_some(),
-        Clause::Filter(_) | Clause::Has { .. } => true,
+        Clause::Filter(_) | Clause::Has { .. } | Clause::Words { .. } => true,
     }
 }
 
@@ -142,7 +197,16 @@ fn test(world: &World, at: usize, code: &str, modifier: Modifier, any: &[Asked])
             let mut links = links.flat_map(|to| any.iter().map(move |asked| (to, asked)));
             Some(links.any(|(to, asked)| is_related(world, to, "partof", modifier, asked)))
         }
+        Modifier::Above | Modifier::Below if kind == SearchType::Token => {
+            let is_one = |value: &Held| any.iter().any(|asked| is_subsumed(value, modifier, asked));
+            Some(values.iter().any(is_one))
+        }
+        Modifier::In | Modifier::NotIn => {
+            let is_one = |value: &Held| any.iter().any(|asked| is_member(world, value, asked));
+            Some(values.iter().any(is_one) == (modifier == Modifier::In))
+        }
         Modifier::Not => Some(!one(&values, Modifier::None, any, world)?),
+        Modifier::NotWhole => Some(!one(&values, Modifier::Whole, any, world)?),
         _ => one(&values, modifier, any, world),
     }
 }
@@ -166,6 +230,47 @@ fn is_related(world: &World, at: usize, code: &str, modifier: Modifier, asked: &
         lower = next;
     }
     false
+}
+
+/// Whether a code is the one that is asked for, or is above or below it.
+fn is_subsumed(value: &Held, modifier: Modifier, asked: &Asked) -> bool {
+    let (Held::Code { system, code, .. }, Asked::Token { code: other, .. }) = (value, asked) else {
+        return false;
+    };
+    let (mut lower, upper) =
+        if modifier == Modifier::Below { (code, other) } else { (other, code) };
+    let above: Vec<(String, String)> = BRANCHES
+        .iter()
+        .filter_map(|(code, above)| Some(((*code).to_owned(), (*above)?.to_owned())))
+        .collect();
+    while lower != upper {
+        let Some((_, next)) = above.iter().find(|(code, _)| code == lower) else { return false };
+        lower = next;
+    }
+    system.as_deref() == Some(TREE)
+}
+
+/// Whether a code is in a value set, which is named by its url or as a resource.
+fn is_member(world: &World, value: &Held, asked: &Asked) -> bool {
+    let Asked::Text(name) = asked else { return false };
+    let is_named = |id: &str, url: Option<&str>| {
+        name.strip_prefix("ValueSet/") == Some(id) || url == Some(name.as_str())
+    };
+    let sets = world.docs.iter().filter(|doc| doc.of.as_str() == "ValueSet");
+    let mut sets = sets.filter(|doc| is_named(&doc.id, doc.value.str_at("url")));
+    let set = sets.next().unwrap_or_else(|| panic!("no value set {name}"));
+    let includes = set.value.get("compose").map_or(&[][..], |it| it.items_at("include"));
+    includes.iter().any(|include| {
+        let system = System::Named(include.str_at("system").unwrap_or_default().to_owned());
+        let is_one = |code: &str| {
+            let asked = Asked::Token { system: system.clone(), code: code.to_owned() };
+            is_token(value, &asked)
+        };
+        match include.items_at("concept") {
+            [] => BRANCHES.iter().any(|(code, _)| is_one(code)),
+            concepts => concepts.iter().filter_map(|it| it.str_at("code")).any(is_one),
+        }
+    })
 }
 
 fn one(values: &[Held], modifier: Modifier, any: &[Asked], world: &World) -> Option<bool> {
@@ -297,6 +402,9 @@ fn is_urn(uri: &str) -> bool {
 /// which end of the asked span its distance is taken from.
 fn is_time(stored: Span, prefix: &str, text: &str) -> Option<bool> {
     let asked = span(text, false);
+    if prefix == "po" {
+        return Some(compares("ap", stored, asked));
+    }
     if prefix != "ap" {
         return Some(compares(prefix, stored, asked));
     }

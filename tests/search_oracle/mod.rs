@@ -2,16 +2,19 @@
 //!
 //! A world is a server of its own with some hundred resources, written, changed and deleted by a
 //! seeded generator. Each search is sent over HTTP, its pages walked to the end and back to the first,
-//! and the ids, the order and the total compared with what [`judge`] finds by looking at every resource. The
-//! evaluator shares FHIRPath and the document tree with the server, and nothing of search.
+//! and the ids, the order, the total and what comes along compared with what [`judge`] and [`along`] find by
+//! looking at every resource. The evaluator shares FHIRPath and the document tree with the server, and nothing of search.
 //!
 //! 1,000 searches; 20,000 with `KILN_TEST_LONG=1`. The seed is printed; `KILN_ORACLE_SEED=n` sets
 //! it, `KILN_ORACLE_WORLD=n` runs one world alone. Failures are shrunk to the smallest search that
 //! still fails.
 //!
-//! Covers: rest 4.8, rest 4.10, rest 4.178, rest 4.180, rest 4.188, rest 4.194.
+//! Covers: rest 4.8, rest 4.10, rest 4.178, rest 4.180, rest 4.188.
 
+mod along;
 mod ask;
+mod filter;
+mod fixed;
 mod fixture;
 mod generate;
 mod held;
@@ -97,6 +100,10 @@ async fn build(client: &Client, seed: u64, number: u64) -> World {
             names.push((*of, fixture::id(of, at), at));
         }
     }
+    // What is asked for stays as it is.
+    let sets = fixed::sets();
+    bodies.extend(sets.iter().cloned());
+    bodies.push(fixed::tree());
     let entries: Vec<_> = bodies.iter().map(put).collect();
     let bundle = format!(
         r#"{{"resourceType":"Bundle","type":"transaction","entry":[{}]}}"#,
@@ -118,7 +125,8 @@ async fn build(client: &Client, seed: u64, number: u64) -> World {
     let words = client.call("GET", "/Patient?_content=none&_count=1");
     words.header("Kiln-Fulltext", "wait").send().await.expect(200);
     let mut resources = Vec::new();
-    for (of, id, _) in &names {
+    let sets = (0..sets.len()).map(|number| ("ValueSet", format!("set{number}"), number));
+    for (of, id, _) in names.into_iter().chain(sets) {
         let answer = client.get(&format!("/{of}/{id}")).await;
         match answer.status {
             200 => resources.push(answer.json()),
@@ -151,7 +159,7 @@ struct Found {
 /// What differs.
 async fn check(client: &Client, world: &World, query: &Query) -> Result<(), String> {
     let Some(wanted) = judge::matches(world, query) else { return Ok(()) };
-    let found = walk(client, query).await?;
+    let found = walk(client, (world, query)).await?;
     let name = |at: usize| world.name(at);
     let unique: BTreeSet<_> = found.matches.iter().cloned().collect();
     if unique.len() != found.matches.len() {
@@ -191,11 +199,11 @@ fn is_total(told: Option<&str>, asked: Option<Total>, count: usize) -> bool {
     }
 }
 
-async fn walk(client: &Client, query: &Query) -> Result<Found, String> {
+async fn walk(client: &Client, (world, query): (&World, &Query)) -> Result<Found, String> {
     let totals = BTreeSet::new();
     let mut found = Found { matches: Vec::new(), pages: Vec::new(), last: query.url(), totals };
     for _ in 0..MAX_PAGES {
-        let (bundle, matches) = page(client, query, &found.last).await?;
+        let (bundle, matches) = page(client, (world, query), &found.last).await?;
         found.totals.insert(bundle.get("total").and_then(Value::as_number).map(str::to_owned));
         found.pages.push(matches.len());
         let is_empty = matches.is_empty();
@@ -204,7 +212,7 @@ async fn walk(client: &Client, query: &Query) -> Result<Found, String> {
             Some(_) if is_empty => return Err("an empty page with a next one".to_owned()),
             Some(next) => found.last = next,
             None => {
-                back(client, query, &found).await?;
+                back(client, (world, query), &found).await?;
                 return Ok(found);
             }
         }
@@ -213,10 +221,14 @@ async fn walk(client: &Client, query: &Query) -> Result<Found, String> {
 }
 
 /// Walks back from the last page: the same pages come the other way round.
-async fn back(client: &Client, query: &Query, found: &Found) -> Result<(), String> {
+async fn back(
+    client: &Client,
+    (world, query): (&World, &Query),
+    found: &Found,
+) -> Result<(), String> {
     let (mut url, mut end) = (found.last.clone(), found.matches.len());
     for (left, size) in found.pages.iter().enumerate().rev() {
-        let (bundle, matches) = page(client, query, &url).await?;
+        let (bundle, matches) = page(client, (world, query), &url).await?;
         let there = &found.matches[end - size..end];
         if matches != there {
             return Err(format!("on the way back {matches:?} and not {there:?}"));
@@ -240,7 +252,7 @@ fn link(bundle: &Value<'_>, relation: &str) -> Option<String> {
 /// One page and the types and ids of its matches.
 async fn page(
     client: &Client,
-    query: &Query,
+    (world, query): (&World, &Query),
     url: &str,
 ) -> Result<(Value<'static>, Vec<(String, String)>), String> {
     let answer = client.get(url).await;
@@ -248,15 +260,19 @@ async fn page(
         return Err(format!("status {}: {}", answer.status, told(&answer)));
     }
     let bundle = answer.json();
-    let mut matches = Vec::new();
+    let (mut matches, mut along) = (Vec::new(), Vec::new());
     for entry in bundle.items_at("entry") {
+        let resource = entry.get("resource").ok_or("no resource")?;
+        let text = |name| resource.str_at(name).unwrap_or_default().to_owned();
         match entry.get("search").and_then(|search| search.str_at("mode")) {
             Some("match") => {}
+            Some("include") => {
+                along.push((text("resourceType"), text("id")));
+                continue;
+            }
             Some("outcome") => return Err(format!("not all was understood: {}", told(&answer))),
             mode => return Err(format!("mode {mode:?}")),
         }
-        let resource = entry.get("resource").ok_or("no resource")?;
-        let text = |name| resource.str_at(name).unwrap_or_default().to_owned();
         let url = entry.str_at("fullUrl").unwrap_or_default();
         let id = url.rsplit('/').next().unwrap_or_default();
         if id.rsplit('#').next() != Some(&text("id")) {
@@ -267,7 +283,10 @@ async fn page(
     if query.count.is_some_and(|count| matches.len() > count) {
         return Err(format!("{} on a page", matches.len()));
     }
-    Ok((bundle, matches))
+    match along::fault(world, query, &matches, &along) {
+        Some(fault) => Err(fault),
+        None => Ok((bundle, matches)),
+    }
 }
 
 fn told(answer: &Answer) -> String {

@@ -19,6 +19,19 @@ pub(super) struct Query {
     pub(super) compartment: Option<String>,
     /// Whether contained resources are looked at.
     pub(super) contained: Option<Contained>,
+    /// What comes along with the matches.
+    pub(super) along: Vec<Along>,
+}
+
+/// `_include` or `_revinclude`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Along {
+    /// What refers to the matches, not what they refer to.
+    pub(super) is_back: bool,
+    /// Whose reference it is, and which.
+    pub(super) source: ResourceType,
+    pub(super) code: &'static str,
+    pub(super) target: Option<ResourceType>,
 }
 
 /// How exact a total is asked for.
@@ -57,15 +70,38 @@ pub(super) enum Clause {
         modifier: Modifier,
         any: Vec<Asked>,
     },
+    /// `_text` or `_content`: one of `any` is there, and `without` is not.
+    Words {
+        code: &'static str,
+        any: Vec<&'static str>,
+        without: Option<&'static str>,
+    },
 }
 
 /// What `_filter` says.
 #[derive(Clone, Debug)]
 pub(super) enum Expression {
     All(Box<Expression>, Box<Expression>),
+    /// `code:target[within].end`
+    Along {
+        code: &'static str,
+        target: Option<ResourceType>,
+        within: Option<Box<Expression>>,
+        end: Box<Expression>,
+    },
     Any(Box<Expression>, Box<Expression>),
+    /// `_has:source:code:end`
+    Has {
+        source: ResourceType,
+        code: &'static str,
+        end: Box<Expression>,
+    },
     Not(Box<Expression>),
-    Test { code: &'static str, modifier: Modifier, asked: Asked },
+    Test {
+        code: &'static str,
+        modifier: Modifier,
+        asked: Asked,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -77,9 +113,13 @@ pub(super) enum Modifier {
     End,
     Exact,
     Identifier,
+    In,
     Missing,
     None,
     Not,
+    NotIn,
+    /// `ne` on a string in `_filter`.
+    NotWhole,
     OfType,
     Text,
     Type(ResourceType),
@@ -148,6 +188,7 @@ impl Query {
             pairs.push(("_type".to_owned(), names.join(",")));
         }
         pairs.extend(self.clauses.iter().map(Clause::pair));
+        pairs.extend(self.along.iter().map(Along::pair));
         if !self.sort.is_empty() {
             let keys = self
                 .sort
@@ -181,6 +222,15 @@ impl Query {
     }
 }
 
+impl Along {
+    fn pair(&self) -> (String, String) {
+        let Self { is_back, source, code, target } = self;
+        let name = if *is_back { "_revinclude" } else { "_include" };
+        let target = target.map(|of| format!(":{}", of.as_str())).unwrap_or_default();
+        (name.to_owned(), format!("{}:{code}{target}", source.as_str()))
+    }
+}
+
 impl Clause {
     /// Name and value, decoded.
     fn pair(&self) -> (String, String) {
@@ -199,6 +249,10 @@ impl Clause {
                 let values: Vec<_> = any.iter().map(Asked::text).collect();
                 (format!("{code}{}", modifier.text()), values.join(","))
             }
+            Self::Words { code, any, without } => {
+                let without = without.map(|word| format!(" -{word}")).unwrap_or_default();
+                ((*code).to_owned(), format!("{}{without}", any.join(" OR ")))
+            }
         }
     }
 }
@@ -211,7 +265,15 @@ impl Expression {
         };
         match self {
             Self::All(a, b) => format!("{} and {}", within(a), within(b)),
+            Self::Along { code, target, within, end } => {
+                let target = target.map(|of| format!(":{}", of.as_str())).unwrap_or_default();
+                let within = within.as_ref().map(|it| format!("[{}]", it.text()));
+                format!("{code}{target}{}.{}", within.unwrap_or_default(), end.text())
+            }
             Self::Any(a, b) => format!("{} or {}", within(a), within(b)),
+            Self::Has { source, code, end } => {
+                format!("_has:{}:{code}:{}", source.as_str(), end.text())
+            }
             Self::Not(inner) => format!("not({})", inner.text()),
             Self::Test { code, modifier, asked } => test(code, *modifier, asked),
         }
@@ -226,6 +288,12 @@ fn test(code: &str, modifier: Modifier, asked: &Asked) -> String {
         (Modifier::Contains, Asked::Text(text)) => format!("{code} co {}", quoted(text)),
         (Modifier::End, Asked::Text(text)) => format!("{code} ew {}", quoted(text)),
         (Modifier::Whole, Asked::Text(text)) => format!("{code} eq {}", quoted(text)),
+        (Modifier::NotWhole, Asked::Text(text)) => format!("{code} ne {}", quoted(text)),
+        (Modifier::Not, _) => format!("{code} ne {}", asked.text()),
+        (Modifier::In, Asked::Text(set)) => format!("{code} in {set}"),
+        (Modifier::NotIn, Asked::Text(set)) => format!("{code} ni {set}"),
+        (Modifier::Below, Asked::Token { .. }) => format!("{code} ss {}", asked.text()),
+        (Modifier::Above, Asked::Token { .. }) => format!("{code} sb {}", asked.text()),
         (_, Asked::Text(text)) if text.contains('/') => format!("{code} re {text}"),
         (_, Asked::Text(text)) => format!("{code} sw {}", quoted(text)),
         (
@@ -251,12 +319,14 @@ impl Modifier {
             Self::Contains => "contains",
             Self::Exact => "exact",
             Self::Identifier => "identifier",
+            Self::In => "in",
             Self::Missing => "missing",
             Self::Not => "not",
+            Self::NotIn => "not-in",
             Self::OfType => "of-type",
             Self::Text => "text",
             Self::Type(of) => of.as_str(),
-            Self::End | Self::Whole => unreachable!("only _filter has it"),
+            Self::End | Self::NotWhole | Self::Whole => unreachable!("only _filter has it"),
         };
         format!(":{name}")
     }

@@ -47,6 +47,11 @@ fn simpler(query: &Query) -> Vec<Query> {
     if query.compartment.is_some() {
         found.push(Query { compartment: None, ..query.clone() });
     }
+    for at in 0..query.along.len() {
+        let mut smaller = query.clone();
+        smaller.along.remove(at);
+        found.push(smaller);
+    }
     for at in 0..query.sort.len() {
         let mut smaller = query.clone();
         smaller.sort.remove(at);
@@ -83,6 +88,10 @@ fn simpler_clauses(clause: &Clause) -> Vec<Clause> {
             .iter()
             .map(|one: &Asked| Clause::Test { code, modifier: *modifier, any: vec![one.clone()] })
             .collect(),
-        Clause::Filter(Expression::Test { .. }) | Clause::Test { .. } => vec![],
+        Clause::Filter(
+            Expression::Along { .. } | Expression::Has { .. } | Expression::Test { .. },
+        )
+        | Clause::Test { .. }
+        | Clause::Words { .. } => vec![],
     }
 }

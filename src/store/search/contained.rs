@@ -20,6 +20,7 @@ use super::order::all_of;
 use super::page::{Search, WITH_BODIES, in_order, resources};
 use super::run::Run;
 use super::source::union;
+use super::sql::Statement;
 use super::{Count, Paging, SearchPage};
 
 /// What changed last comes first, where no order is asked for.
@@ -36,10 +37,10 @@ impl<'gate> Search<'_, 'gate> {
     ) -> Result<(SearchPage, Disclosed), Error> {
         run.step(|| "finds contained resources, each by itself, and sorts all of them".to_owned());
         let (mut page, mut disclosed) = (SearchPage::default(), Disclosed::default());
-        let none = HashSet::new();
-        let mut compiler = self.compiler(&none);
-        let every = self.every_contained(&mut compiler, request.contained)?;
         if request.counts_only || paging.count == 0 {
+            let none = HashSet::new();
+            let mut compiler = self.compiler(&none);
+            let every = self.every_contained(&mut compiler, request.contained)?;
             let text = format!("SELECT count(*) FROM ({every}) e");
             let rows = run.rows(&compiler.binds.finish(&text)).await?;
             let number: Option<i64> =
@@ -48,14 +49,7 @@ impl<'gate> Search<'_, 'gate> {
             page.explanation = run.explained();
             return Ok((page, disclosed));
         }
-        let sort = if request.sort.is_empty() { NEWEST } else { &request.sort };
-        let (filters, limit) = (conjuncts(self.filters), paging.count + 1);
-        let all = all_of(&every, false);
-        let keys = compiler
-            .within(true, |it| it.sorted(sort, (&all, self.types), at, (limit, &filters)))?;
-        let columns = format!("NULL::bigint, {WITH_BODIES}");
-        let text = resources(&keys, &columns, (&inside::home("k.rid"), paging.count), None);
-        let rows = in_order(run.rows(&compiler.binds.finish(&text)).await?)?;
+        let rows = in_order(run.rows(&self.contained_beside(request, at, paging.count)?).await?)?;
         page.total = match at {
             _ if request.total == Total::None => None,
             Some(at) => at.total,
@@ -64,11 +58,37 @@ impl<'gate> Search<'_, 'gate> {
                 Some(exactly(seen.map_err(failure::error)?.unwrap_or_default()))
             }
         };
-        self.fill(&mut page, &mut disclosed, rows, (at, paging, || seal))?;
+        let after = self.fill(&mut page, &mut disclosed, rows, (at, paging, || seal))?;
+        // Gone back to, a page leads onward only while something comes after it.
+        if let Some(after) = after
+            && run.rows(&self.contained_beside(request, Some(&after), 0)?).await?.is_empty()
+        {
+            page.next = None;
+        }
         disclosed.patients.sort_unstable();
         disclosed.patients.dedup();
         page.explanation = run.explained();
         Ok((page, disclosed))
+    }
+
+    /// The statement of a page of `count` matches beside a place, and of the key of one beyond.
+    fn contained_beside(
+        &self,
+        request: &SearchRequest,
+        at: Option<&Position>,
+        count: u32,
+    ) -> Result<Statement, Error> {
+        let none = HashSet::new();
+        let mut compiler = self.compiler(&none);
+        let every = self.every_contained(&mut compiler, request.contained)?;
+        let sort = if request.sort.is_empty() { NEWEST } else { &request.sort };
+        let (filters, limit) = (conjuncts(self.filters), count + 1);
+        let all = all_of(&every, false);
+        let keys = compiler
+            .within(true, |it| it.sorted(sort, (&all, self.types), at, (limit, &filters)))?;
+        let columns = format!("NULL::bigint, {WITH_BODIES}");
+        let text = resources(&keys, &columns, (&inside::home("k.rid"), count), None);
+        Ok(compiler.binds.finish(&text))
     }
 
     /// The keys of all matches, each once: as a query.

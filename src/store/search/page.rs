@@ -108,7 +108,9 @@ impl<'a, 'gate> Search<'a, 'gate> {
                 None if at.is_none() => self.total(run, request, &chosen, paging, &rows).await?,
                 known => known,
             };
-            self.fill(&mut page, &mut disclosed, rows, (at.as_ref(), paging, || &seal))?;
+            let told = (at.as_ref(), paging, || &*seal);
+            let after = self.fill(&mut page, &mut disclosed, rows, told)?;
+            self.trim(run, (chosen.of(&order), &order), after, &mut page).await?;
             if !self.is_restricted()? {
                 score(&mut page, &request.sort, &filters);
             }
@@ -215,14 +217,15 @@ impl<'a, 'gate> Search<'a, 'gate> {
         }
     }
 
-    /// Puts the rows of a page into it, without the one beyond.
+    /// Puts the rows of a page into it, without the one beyond. Where the page was gone back to, it gives the place
+    /// of its last match: what came after that may be gone meanwhile.
     pub(super) fn fill<'s>(
         &self,
         page: &mut SearchPage,
         disclosed: &mut Disclosed,
         mut rows: Vec<Row>,
         (at, paging, seal): (Option<&Position>, &Paging, impl Fn() -> &'s Seal),
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Position>, Error> {
         if let Some(row) = rows.first() {
             let seen: i64 = row.try_get(2).map_err(failure::error)?;
             if seen > i64::from(MAX_SORTED) {
@@ -239,17 +242,21 @@ impl<'a, 'gate> Search<'a, 'gate> {
         if is_back {
             rows.reverse();
         }
-        let beside = |row: Option<&Row>, is_back| -> Result<Option<String>, Error> {
-            let Some(row) = row else { return Ok(None) };
+        let total = page.total;
+        let position = |row: &Row, is_back| -> Result<Position, Error> {
             let keys = row.try_get(1).map_err(failure::error)?;
-            let position = Position { keys, rid: key(row)?, is_back, total: page.total };
-            Ok(Some(seal().close(&position)))
+            Ok(Position { keys, rid: key(row)?, is_back, total })
         };
-        // Where the link came from, there is something; on the other side the row beyond tells.
+        let beside = |row: Option<&Row>, is_back| -> Result<Option<String>, Error> {
+            let position = row.map(|row| position(row, is_back)).transpose()?;
+            Ok(position.map(|position| seal().close(&position)))
+        };
+        // Where the link came from, there was something; on the other side the row beyond tells.
         let (is_last, is_first) =
             if is_back { (false, !has_more) } else { (!has_more, at.is_none()) };
         page.next = beside(rows.last().filter(|_| !is_last), false)?;
         page.previous = beside(rows.first().filter(|_| !is_first), true)?;
+        let after = rows.last().filter(|_| is_back).map(|row| position(row, false)).transpose()?;
         let bytes: usize = rows.iter().map(Row::raw_size_bytes).sum();
         let mut room = BytesMut::with_capacity(bytes);
         page.matches.reserve(rows.len());
@@ -269,6 +276,23 @@ impl<'a, 'gate> Search<'a, 'gate> {
             }
             disclosed.patients.extend(patients);
             page.matches.push(Match { version, score: None, rid, contained: inside::place(rid) });
+        }
+        Ok(after)
+    }
+
+    /// Takes the link onward off a page that was gone back to where nothing comes after it any more: no
+    /// page is empty (rest 4.189). `after`: where [`Self::fill`] says to look.
+    async fn trim(
+        &self,
+        run: &mut Run<'_>,
+        (choice, order): (&Choice, &Order),
+        after: Option<Position>,
+        page: &mut SearchPage,
+    ) -> Result<(), Error> {
+        let Some(after) = after else { return Ok(()) };
+        let next = self.statement(choice, order, Some(&after), 1, Columns::Keys)?;
+        if run.rows(&next.statement).await?.is_empty() {
+            page.next = None;
         }
         Ok(())
     }
