@@ -118,6 +118,15 @@ const fn dicom(code: &'static str, subtype: &'static str) -> Form {
     Form { subtype_system: DICOM, ..security(code, subtype) }
 }
 
+/// What shows versions.
+fn history(kind: Kind) -> &'static Form {
+    match kind {
+        Kind::HistoryInstance => &const { rest("history-instance") },
+        Kind::HistorySystem => &const { rest("history-system") },
+        _ => &const { rest("history-type") },
+    }
+}
+
 /// What changes who may use the server, or its record.
 fn administration(kind: Kind) -> &'static Form {
     match kind {
@@ -142,9 +151,7 @@ impl Form {
             Kind::Create => &const { written("Create", "create") },
             Kind::Delete => &DELETE,
             Kind::Everything => &EVERYTHING,
-            Kind::HistoryInstance => &const { rest("history-instance") },
-            Kind::HistorySystem => &const { rest("history-system") },
-            Kind::HistoryType => &const { rest("history-type") },
+            Kind::HistoryInstance | Kind::HistorySystem | Kind::HistoryType => history(kind),
             Kind::Patch => &const { written("Update", "patch") },
             Kind::Read => &const { read("read") },
             Kind::SearchSystem => &const { searched("search-system") },
@@ -182,6 +189,7 @@ impl Form {
             | Kind::ExportCancel
             | Kind::ExportEnd
             | Kind::ExportStatus
+            | Kind::GraphQl
             | Kind::LookForMessage
             | Kind::Lookup
             | Kind::Meta
