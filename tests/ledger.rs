@@ -11,6 +11,7 @@ use kiln::http::table::Audit;
 
 use crate::everything::ATTEMPTS as OF_RECORDS;
 use crate::export::ATTEMPTS as OF_EXPORTS;
+use crate::graphql::ATTEMPTS as OF_DOCUMENTS;
 use crate::harness::server::TestServer;
 
 /// What is tried: route, url, body, expected status. `p` exists in two versions, `d` is deleted.
@@ -339,6 +340,9 @@ const CODE: &str = r#"{"site":"LAB|STM","set":"lab-test","system":"99STM","code"
 const CONVERTED: &str =
     r#"{"resourceType":"Parameters","parameter":[{"name":"message","valueString":"MSH|^~\\&|A"}]}"#;
 
+const ALL: [&[Attempt]; 6] =
+    [ATTEMPTS, OF_CODES, OF_MESSAGES, OF_EXPORTS, OF_RECORDS, OF_DOCUMENTS];
+
 /// Public routes with a url of each; they leave no row.
 const PUBLIC: &[(&str, &str)] = &[
     ("GET /fhir/metadata", "/fhir/metadata"),
@@ -350,14 +354,8 @@ const PUBLIC: &[(&str, &str)] = &[
 
 #[test]
 fn every_route_has_its_attempts() {
-    let mut tried: BTreeSet<_> = ATTEMPTS
-        .iter()
-        .chain(OF_CODES)
-        .chain(OF_MESSAGES)
-        .chain(OF_EXPORTS)
-        .chain(OF_RECORDS)
-        .map(|attempt| (attempt.0, true))
-        .collect();
+    let mut tried: BTreeSet<_> =
+        ALL.iter().copied().flatten().map(|attempt| (attempt.0, true)).collect();
     tried.extend(PUBLIC.iter().map(|(route, _)| (*route, false)));
     let routes = routes::all(true);
     let declared: Vec<_> = routes
@@ -392,8 +390,7 @@ async fn every_attempt_leaves_exactly_one_row() {
         client.put(&format!("/{of}/t"), body).await.expect(201);
     }
     let mut faults = Vec::new();
-    let attempts = ATTEMPTS.iter().chain(OF_CODES).chain(OF_MESSAGES);
-    let attempts = attempts.chain(OF_EXPORTS).chain(OF_RECORDS);
+    let attempts = ALL.iter().copied().flatten();
     for (number, (route, url, body, status)) in attempts.enumerate() {
         let request = format!("attempt-{number}");
         let absolute = format!("{}{url}", client.root());

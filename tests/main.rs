@@ -20,6 +20,7 @@ mod export;
 mod faults;
 mod fhirpath_cases;
 mod form_suites;
+mod graphql;
 mod hardening;
 mod harness;
 mod hl7v2;

@@ -70,6 +70,7 @@ kinds! {
     ExportEnd 132 "export-end" 'E',
     ExportFile 133 "export-file" 'R',
     ExportStatus 134 "export-status" 'R',
+    GraphQl 38 "$graphql" 'E',
     HistoryInstance 5 "history-instance" 'R',
     HistorySystem 6 "history-system" 'R',
     HistoryType 7 "history-type" 'R',

@@ -25,7 +25,12 @@ pub(super) enum Need {
 /// What an interaction of this kind needs. Kinds that are not named need all there is.
 pub(super) fn of(kind: Kind) -> Need {
     match kind {
-        Kind::ApplyMessage | Kind::Batch | Kind::SearchSystem | Kind::Transaction => Need::Frame,
+        // Of one resource it reads that, which is asked for as a read.
+        Kind::ApplyMessage
+        | Kind::Batch
+        | Kind::GraphQl
+        | Kind::SearchSystem
+        | Kind::Transaction => Need::Frame,
         Kind::Capabilities => Need::Nothing,
         Kind::Create => Need::All(Actions::C),
         Kind::Delete => Need::All(Actions::D),

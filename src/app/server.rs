@@ -455,6 +455,7 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
         shows_definitions: config.definitions.readable,
         validation: validation::rules(&config.validation),
         exports: export::rules(&config.export),
+        graphql: (&config.graphql).into(),
         subscriptions: subscriptions::rules(config),
     };
     let labels = labelling::rules(config)?;

@@ -118,11 +118,21 @@ const fn dicom(code: &'static str, subtype: &'static str) -> Form {
     Form { subtype_system: DICOM, ..security(code, subtype) }
 }
 
+/// What shows versions.
+fn history(kind: Kind) -> &'static Form {
+    match kind {
+        Kind::HistoryInstance => &const { rest("history-instance") },
+        Kind::HistorySystem => &const { rest("history-system") },
+        _ => &const { rest("history-type") },
+    }
+}
+
 /// What changes who may use the server, or its record.
 fn administration(kind: Kind) -> &'static Form {
     match kind {
         Kind::ManageClient => &const { security("110100", "manage-registration") },
         Kind::Register => &const { security("110100", "register") },
+        Kind::Erase => &const { security("110100", "erase") },
         Kind::Retain => &const { security("110100", "audit-retain") },
         _ => &const { security("110100", "admin") },
     }
@@ -142,9 +152,7 @@ impl Form {
             Kind::Create => &const { written("Create", "create") },
             Kind::Delete => &DELETE,
             Kind::Everything | Kind::Summary => &RECORD,
-            Kind::HistoryInstance => &const { rest("history-instance") },
-            Kind::HistorySystem => &const { rest("history-system") },
-            Kind::HistoryType => &const { rest("history-type") },
+            Kind::HistoryInstance | Kind::HistorySystem | Kind::HistoryType => history(kind),
             Kind::Patch => &const { written("Update", "patch") },
             Kind::Read => &const { read("read") },
             Kind::SearchSystem => &const { searched("search-system") },
@@ -160,7 +168,7 @@ impl Form {
             Kind::Begin => &const { activity("110120") },
             Kind::End => &const { activity("110121") },
             Kind::BreakGlass => &const { dicom("110113", "110127") },
-            Kind::Admin | Kind::ManageClient | Kind::Register | Kind::Retain => {
+            Kind::Admin | Kind::Erase | Kind::ManageClient | Kind::Register | Kind::Retain => {
                 administration(kind)
             }
             Kind::Authorize => &const { security("110114", "authorize") },
@@ -182,6 +190,7 @@ impl Form {
             | Kind::ExportCancel
             | Kind::ExportEnd
             | Kind::ExportStatus
+            | Kind::GraphQl
             | Kind::LookForMessage
             | Kind::Lookup
             | Kind::Meta

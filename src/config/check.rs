@@ -39,6 +39,7 @@ impl Config {
             return rule("http.base_url", reason);
         }
         self.check_outlets()?;
+        self.check_graphql()?;
         if let Err(reason) = self.validation.policies() {
             return rule("validation.exceptions", reason);
         }
@@ -364,6 +365,8 @@ mod tests {
         let cases = [
             (vec![], None),
             (vec![("http.listen", "0.0.0.0:8080")], Some("http.base_url")),
+            (vec![("graphql.max_depth", "64")], None),
+            (vec![("graphql.max_depth", "65")], Some("graphql.max_depth")),
             (vec![("http.listen", "0.0.0.0:8080"), ("http.base_url", "https://h/fhir")], None),
             (vec![("auth.registration", "token")], Some("auth.registration_token")),
             (vec![("auth.code_seconds", "61")], Some("auth.code_seconds")),

@@ -12,7 +12,7 @@ use super::named::{CheckpointPlace, TenantSettings, Trusted};
 use super::outward::{Otel, Subscriptions};
 use super::setting::configuration;
 use super::{
-    AckWhen, AuthMode, ClientSource, Ids, LogFormat, MessageReading, Network, OnFailure,
+    AckWhen, AuthMode, ClientSource, Graphql, Ids, LogFormat, MessageReading, Network, OnFailure,
     ProfilePolicy, ReadAudit, References, Registration, Section, Setting, TenancyMode,
     ValidationLevel,
 };
@@ -317,8 +317,7 @@ configuration! {
 
     /// Exports of many resources ($export, Bulk Data Access): for clients with scopes of system/.
     [export] Export {
-        /// How many this node works on at a time, each with a connection of its own. 0: it leaves them to
-        /// other nodes.
+        /// How many this node works on at a time, each with a connection of its own. 0: it leaves them to other nodes.
         workers: u32 = Number(2),
         /// How many of one client may wait or be worked on: one more is refused (429).
         max_open: NonZeroU32 = Number(4),
@@ -485,6 +484,7 @@ configuration! {
     }
 
     beside {
+        graphql: Graphql,
         otel: Otel,
         subscriptions: Subscriptions,
     }

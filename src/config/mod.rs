@@ -10,6 +10,7 @@ mod checkpoints;
 mod choice;
 mod derived;
 mod error;
+mod graphql;
 mod hl7v2;
 mod hours;
 mod manual;
@@ -24,6 +25,7 @@ mod validation;
 pub use auth::{AuthMode, Registration};
 pub use choice::{ClientSource, Ids, LogFormat, ReadAudit, References, TenancyMode, UpdateMethod};
 pub use error::ConfigError;
+pub use graphql::Graphql;
 pub use hl7v2::{AckWhen, MessageReading, OnFailure};
 pub use hours::WorkingHours;
 pub use manual::{

@@ -19,6 +19,7 @@ mod disclosures;
 mod events;
 mod everything;
 pub mod export;
+pub mod graphql;
 mod history;
 mod identity;
 mod labelling;
@@ -115,6 +116,8 @@ pub struct Settings {
     pub validation: Rules,
     /// The bounds of exports.
     pub exports: export::ExportRules,
+    /// The bounds of documents of GraphQL.
+    pub graphql: graphql::Limits,
     /// The bounds of subscriptions.
     pub subscriptions: subscription::SubscriptionRules,
 }

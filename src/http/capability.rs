@@ -158,6 +158,7 @@ impl Capability {
                 Kind::Closure
                 | Kind::ConvertMessage
                 | Kind::Export
+                | Kind::GraphQl
                 | Kind::Meta
                 | Kind::MetaAdd
                 | Kind::MetaDelete

@@ -10,8 +10,8 @@ use axum::http::Method;
 use crate::access::interaction::Kind;
 
 use super::fhir::{
-    codes, convert, create, delete, disclosures, everything, export, history, messages, meta,
-    metadata, patch, read, reindex, search, system, terminology, update, validate,
+    codes, convert, create, delete, disclosures, everything, export, graphql, history, messages,
+    meta, metadata, patch, read, reindex, search, system, terminology, update, validate,
 };
 use super::health;
 use super::table::{Audit, Handler, Route};
@@ -97,6 +97,7 @@ pub fn all(with_admin: bool) -> Vec<Route> {
     ];
     routes.extend(of_codes());
     routes.extend(of_records());
+    routes.extend(of_graphql());
     routes.extend(of_exports());
     routes.extend(of_messages());
     if with_admin {
@@ -152,6 +153,16 @@ fn of_records() -> Vec<Route> {
         fhir!(POST "/fhir/Patient/$summary" Summary everything::summary),
         fhir!(GET "/fhir/Patient/{id}/$summary" Summary everything::summary),
         fhir!(POST "/fhir/Patient/{id}/$summary" Summary everything::summary),
+    ]
+}
+
+/// Documents of GraphQL.
+fn of_graphql() -> Vec<Route> {
+    vec![
+        fhir!(GET "/fhir/$graphql" GraphQl graphql::graphql),
+        fhir!(POST "/fhir/$graphql" GraphQl graphql::graphql),
+        fhir!(GET "/fhir/{type}/{id}/$graphql" GraphQl graphql::graphql),
+        fhir!(POST "/fhir/{type}/{id}/$graphql" GraphQl graphql::graphql),
     ]
 }
 

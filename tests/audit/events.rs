@@ -1,8 +1,7 @@
 //! The record as AuditEvents: read, searched, and valid by the patterns of BALP (A1, A2, A5, A13).
 //!
-//! Covers: security A1, security A2.
+//! Covers: security A1, security A2, security A5.
 //! Covers: security A13.
-//! Covers in part: security A5.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

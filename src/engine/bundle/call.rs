@@ -5,7 +5,8 @@
 //! of the ledger. In a transaction it comes with the entries that read, after all writes: under a permit
 //! derived from the transaction's, on the transaction's own view of what is stored. Of definitions that
 //! is what was in force before and those that the transaction writes; what it deletes is gone for what
-//! asks by id. `$reindex` goes on behind the answer, so it cannot be undone and is for a batch alone.
+//! asks by id. `$reindex` goes on behind the answer, so it cannot be undone and is for a batch alone. Exports
+//! and `$graphql` are for no Bundle.
 //!
 //! Spec: <https://hl7.org/fhir/R4/operations.html#executing>, <https://hl7.org/fhir/R4/http.html#transaction>
 
@@ -40,6 +41,8 @@ pub struct Call<'a> {
 /// An operation, with what its URL names.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Called {
+    /// `$export`, what is asked of an export, or `$graphql`: for none of them there is an entry.
+    Alone(Interaction),
     /// `$closure`
     Closure,
     /// An operation with codes; of a stored resource where it has an id.
@@ -50,8 +53,6 @@ pub enum Called {
     Disclosures(LogicalId),
     /// `$everything`
     Everything(EverythingOf),
-    /// `$export`, or what is asked of an export: for none of them there is an entry.
-    Export(Interaction),
     /// `$reindex` of something; how far it is, or else that it begins.
     Reindex(ReindexOf, bool),
     /// `Patient/[id]/$summary`, `Patient/$summary`
@@ -70,11 +71,13 @@ impl Called {
             [of, id, "$everything"] => everything_of(of, id.parse().ok()?),
             ["Patient", "$summary"] => Some(Self::Summary(None)),
             ["Patient", id, "$summary"] => Some(Self::Summary(Some(id.parse().ok()?))),
-            ["$export"] => Some(Self::Export(Kind::Export.of_system())),
-            ["Patient", "$export"] => Some(Self::Export(Kind::Export.of(ResourceType::PATIENT))),
-            ["Group", _, "$export"] => Some(Self::Export(Kind::Export.of(ResourceType::GROUP))),
-            ["$export", _] if is_get => Some(Self::Export(Kind::ExportStatus.of_system())),
-            ["$export", _, _] if is_get => Some(Self::Export(Kind::ExportFile.of_system())),
+            ["$export"] => Some(Self::Alone(Kind::Export.of_system())),
+            ["Patient", "$export"] => Some(Self::Alone(Kind::Export.of(ResourceType::PATIENT))),
+            ["Group", _, "$export"] => Some(Self::Alone(Kind::Export.of(ResourceType::GROUP))),
+            ["$export", _] if is_get => Some(Self::Alone(Kind::ExportStatus.of_system())),
+            ["$export", _, _] if is_get => Some(Self::Alone(Kind::ExportFile.of_system())),
+            ["$graphql"] => Some(Self::Alone(Kind::GraphQl.of_system())),
+            [of, _, "$graphql"] => Some(Self::Alone(Kind::GraphQl.of(of.parse().ok()?))),
             ["$hl7v2-convert"] if !is_get => Some(Self::Convert),
             ["$reindex"] => Some(Self::Reindex(ReindexOf::System, is_get)),
             [of, "$reindex"] => {
@@ -101,7 +104,7 @@ impl Called {
     /// The parameters that may stand in its URL.
     pub(super) fn parameters(&self) -> Vec<&'static str> {
         match self {
-            Self::Closure | Self::Convert | Self::Export(_) | Self::Reindex(..) => Vec::new(),
+            Self::Alone(_) | Self::Closure | Self::Convert | Self::Reindex(..) => Vec::new(),
             Self::Codes(operation, _) => operation.parameters().to_vec(),
             Self::Disclosures(_) => [&DISCLOSURES_PARAMETERS[..], &[CURSOR]].concat(),
             Self::Everything(of) => everything::parameters_of(of).to_vec(),
@@ -117,7 +120,7 @@ impl Called {
             Self::Convert => Kind::ConvertMessage.of_system(),
             Self::Disclosures(_) => Kind::Disclosures.of(ResourceType::PATIENT),
             Self::Everything(of) => everything::interaction(of),
-            Self::Export(interaction) => *interaction,
+            Self::Alone(interaction) => *interaction,
             Self::Reindex(of, _) => of.interaction(),
             Self::Summary(_) => summary::interaction(),
             Self::Validate(at) => Kind::Validate.of(at.resource_type()),
@@ -181,8 +184,8 @@ impl Call<'_> {
             let text = "$reindex goes on behind the answer: send it alone or in a batch";
             return Err(Error::NotSupported(text.to_owned()));
         }
-        if let Called::Export(_) = &self.called {
-            return Err(alone());
+        if let Called::Alone(interaction) = &self.called {
+            return Err(alone(*interaction));
         }
         let Self { called, query, given, is_of_new } = self;
         Ok(Call { called, query, given: given.map(Value::into_owned), is_of_new })
@@ -207,9 +210,12 @@ impl Call<'_> {
     }
 }
 
-/// Why no entry asks for an export.
-fn alone() -> Error {
-    let text = "an export, and what is asked of one, is a request of its own: no entry of a Bundle";
+/// Why no entry asks for that.
+fn alone(interaction: Interaction) -> Error {
+    let text = match interaction.kind {
+        Kind::GraphQl => "a document of GraphQL is a request of its own: no entry of a Bundle",
+        _ => "an export, and what is asked of one, is a request of its own: no entry of a Bundle",
+    };
     Error::NotSupported(text.to_owned())
 }
 
@@ -326,7 +332,7 @@ impl Engine {
                 Ok(query) => return self.everything_called(of, query, options, caller).await,
                 Err(error) => return denied(error).await,
             },
-            Called::Export(_) => return denied(alone()).await,
+            Called::Alone(_) => return denied(alone(interaction)).await,
             Called::Reindex(of, true) => self.reindexing(of, caller).await?.parameters,
             Called::Reindex(of, false) => {
                 let given = call.given.as_ref();
@@ -400,7 +406,7 @@ impl Engine {
                     .everything_called_within(of, call.simple()?, options, (&permit, tx))
                     .await;
             }
-            Called::Export(_) => return Err(alone()),
+            Called::Alone(_) => return Err(alone(interaction)),
             Called::Reindex(..) => return Err(Error::internal("a transaction builds no index")),
             Called::Summary(id) => {
                 let (id, query) = (id.as_ref(), call.simple()?);

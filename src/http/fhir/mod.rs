@@ -14,6 +14,7 @@ pub(super) mod disclosures;
 pub(super) mod entry;
 pub(super) mod everything;
 pub(super) mod export;
+pub(super) mod graphql;
 pub(super) mod history;
 mod labels;
 mod link;

@@ -35,7 +35,8 @@ async fn in_pages(client: &Client, url: &str) -> Vec<String> {
     all
 }
 
-/// Covers in part: security E15, VP.
+/// Covers: security VP.
+/// Covers in part: security E15.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_has_of_a_record_what_it_may_search_and_read() {
     let server = filled().await;

@@ -5,6 +5,7 @@ mod binary;
 mod consent;
 mod cost;
 mod everything;
+mod graphql;
 mod labels;
 mod masked;
 mod measured;

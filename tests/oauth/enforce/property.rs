@@ -36,8 +36,7 @@ fn cases() -> usize {
     if crate::harness::shared::long() { 20_000 } else { 500 }
 }
 
-/// Covers: security E6, E11, E12.
-/// Covers in part: security VP.
+/// Covers: security E6, E11, E12, VP.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_shows_what_an_open_server_shows_of_what_it_reaches() {
     let mut chance = Chance(0x5eed_0fa1);
@@ -189,7 +188,7 @@ impl Stored {
     }
 }
 
-/// Covers in part: security VP.
+/// Covers: security VP.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_hidden_changes_no_byte_of_any_answer() {
     let mut chance = Chance(0x0dd_ba11);

@@ -39,7 +39,7 @@ impl Target<'_> {
             return Ok(Action::Call(Call { called, query, given, is_of_new: false }));
         }
         if let ("DELETE", ["$export", _]) = (method, &*segments) {
-            let called = Called::Export(Kind::ExportCancel.of_system());
+            let called = Called::Alone(Kind::ExportCancel.of_system());
             let query = self.query(query)?;
             return Ok(Action::Call(Call { called, query, given: None, is_of_new: false }));
         }

@@ -1,5 +1,7 @@
 //! Questions by chance, and what is answered to them.
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::harness::client::{Answer, Client};
 
 use super::super::super::world::entries;
@@ -42,10 +44,11 @@ pub(super) fn question(chance: &mut Chance) -> String {
     let code = chance.of(&["x", "y", "z"]);
     let value = chance.below(10);
     let of = chance.of(ASKED);
-    match chance.below(13) {
+    match chance.below(14) {
         0 => return batch(chance),
         1 => return history(chance, of),
         2 => return everything(chance),
+        3 => return document(chance),
         _ => {}
     }
     let filter = match chance.below(25) {
@@ -134,6 +137,45 @@ fn everything(chance: &mut Chance) -> String {
     format!("/{of}/$everything{more}")
 }
 
+/// A document of GraphQL: of an encounter or a patient and on from there, of a page, of a list.
+fn document(chance: &mut Chance) -> String {
+    let target = "resource { __typename ... on Resource { resourceType id } }";
+    let code = chance.of(&["x", "y", "z"]);
+    let patient = chance.patient();
+    let (at, number) = (chance.below(14), chance.below(45));
+    let walk = chance.of(&[
+        "ObservationList(_reference: subject, _sort: \"_id\") { resourceType id }",
+        "DeviceList(_reference: patient, _sort: \"_id\") { resourceType id }",
+        "AppointmentList(_reference: patient, _sort: \"_id\") { resourceType id status }",
+        "EncounterConnection(_reference: subject, _sort: \"_id\", _total: \"accurate\") { count edges { resource { resourceType id } } }",
+    ]);
+    let text = match chance.below(6) {
+        0 => format!(
+            "{{ Encounter(id: \"e{at}\") {{ id subject {{ {target} }} partOf {{ {target} }} \
+             ObservationList(_reference: encounter, _sort: \"_id\") {{ resourceType id focus {{ {target} }} }} }} }}"
+        ),
+        1 => format!(
+            "{{ Observation(id: \"o{number}\") {{ resourceType id subject {{ {target} }} \
+             encounter {{ {target} }} hasMember {{ {target} }} performer {{ {target} }} }} }}"
+        ),
+        2 => format!(
+            "{{ ObservationConnection(code: \"{code}\", _sort: \"_id\", _count: 3, _total: \"accurate\") \
+             {{ count edges {{ mode resource {{ resourceType id hasMember {{ {target} }} }} }} }} }}"
+        ),
+        3 => format!("{{ Patient(id: \"{patient}\") {{ resourceType id {walk} }} }}"),
+        4 => format!(
+            "{{ PatientList(_sort: \"_id\") {{ resourceType id name @flatten {{ family }} {walk} \
+             generalPractitioner {{ resource {{ ... on Practitioner {{ \
+             PatientList(_reference: general_practitioner, _sort: \"_id\") {{ resourceType id }} }} }} }} }} }}"
+        ),
+        _ => format!(
+            "{{ DiagnosticReportList(subject: \"Patient/{patient}\", _sort: \"_id\") \
+             {{ resourceType id result {{ {target} }} first: result(_count: 1) {{ reference }} }} }}"
+        ),
+    };
+    format!("/$graphql?query={}", utf8_percent_encode(&text, NON_ALPHANUMERIC))
+}
+
 /// The history of a resource or of a type.
 fn history(chance: &mut Chance, of: &str) -> String {
     match chance.below(4) {
@@ -163,6 +205,9 @@ fn gist(answer: &Answer) -> Gist {
         return (answer.status, Vec::new(), None);
     }
     let value = answer.json();
+    if value.str_at("resourceType").is_none() {
+        return (200, vec![answer.text()], None);
+    }
     if value.str_at("resourceType") != Some("Bundle") {
         return (200, vec![value.str_at("id").unwrap_or_default().to_owned()], None);
     }
