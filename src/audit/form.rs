@@ -123,6 +123,7 @@ fn administration(kind: Kind) -> &'static Form {
     match kind {
         Kind::ManageClient => &const { security("110100", "manage-registration") },
         Kind::Register => &const { security("110100", "register") },
+        Kind::Erase => &const { security("110100", "erase") },
         Kind::Retain => &const { security("110100", "audit-retain") },
         _ => &const { security("110100", "admin") },
     }
@@ -160,7 +161,7 @@ impl Form {
             Kind::Begin => &const { activity("110120") },
             Kind::End => &const { activity("110121") },
             Kind::BreakGlass => &const { dicom("110113", "110127") },
-            Kind::Admin | Kind::ManageClient | Kind::Register | Kind::Retain => {
+            Kind::Admin | Kind::Erase | Kind::ManageClient | Kind::Register | Kind::Retain => {
                 administration(kind)
             }
             Kind::Authorize => &const { security("110114", "authorize") },

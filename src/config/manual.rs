@@ -1,5 +1,4 @@
-//! The settings themselves, section by section. The doc comments are the reference manual:
-//! `examples/kiln.toml` is made of them.
+//! The settings themselves, section by section. The doc comments are the reference manual: `examples/kiln.toml` is made of them.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -12,7 +11,7 @@ use super::named::{CheckpointPlace, TenantSettings, Trusted};
 use super::outward::{Otel, Subscriptions};
 use super::setting::configuration;
 use super::{
-    AckWhen, AuthMode, ClientSource, Ids, LogFormat, MessageReading, Network, OnFailure,
+    AckWhen, AuthMode, ClientSource, Erasure, Ids, LogFormat, MessageReading, Network, OnFailure,
     ProfilePolicy, ReadAudit, References, Registration, Section, Setting, TenancyMode,
     ValidationLevel,
 };
@@ -485,6 +484,7 @@ configuration! {
     }
 
     beside {
+        erasure: Erasure,
         otel: Otel,
         subscriptions: Subscriptions,
     }

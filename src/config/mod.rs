@@ -12,6 +12,7 @@ mod derived;
 mod error;
 mod hl7v2;
 mod hours;
+mod keeping;
 mod manual;
 mod named;
 mod network;
@@ -26,6 +27,7 @@ pub use choice::{ClientSource, Ids, LogFormat, ReadAudit, References, TenancyMod
 pub use error::ConfigError;
 pub use hl7v2::{AckWhen, MessageReading, OnFailure};
 pub use hours::WorkingHours;
+pub use keeping::Erasure;
 pub use manual::{
     Admin, Administration, Alerts, Atna, Audit, Auth, Brand, Config, Database, Definitions, Export,
     FullText, Hl7v2, Http, IntegrityRules, Limits, Log, Search, Tenancy, Tls, Upstream, Validation,
