@@ -4,11 +4,13 @@
 //!
 //! Layer: 0. Imports `fhir`.
 
+use std::fmt;
+
 use thiserror::Error;
 
 use crate::fhir::outcome::Finding;
 use crate::fhir::query::InvalidQuery;
-use crate::fhir::{Identity, Issue, IssueCode, VersionId};
+use crate::fhir::{Identity, Issue, IssueCode, Version, VersionId};
 
 /// Why an interaction did not happen.
 #[derive(Debug, Error)]
@@ -28,13 +30,15 @@ pub enum Error {
     /// The database found two interactions in each other's way; trying again may help.
     #[error("{0}")]
     Conflict(String),
-    /// The current version is a deletion.
-    #[error("{identity} was deleted")]
+    /// The current version is a deletion, or what an erasure left (410).
+    #[error("{identity} was {how}")]
     Deleted {
         /// What was asked for.
         identity: Identity,
         /// The version that is the deletion.
         version: VersionId,
+        /// How it went.
+        how: Gone,
     },
     /// Another resource has what only one may have (409).
     #[error("{0}")]
@@ -108,7 +112,31 @@ pub enum Error {
     Unprocessable(Vec<Issue>),
 }
 
+/// How a resource went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Gone {
+    /// By a deletion, behind which older versions are.
+    Deleted,
+    /// By an erasure, behind which nothing is.
+    Erased,
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deleted => "deleted",
+            Self::Erased => "erased: no version of it is kept here, and its id is not used again",
+        })
+    }
+}
+
 impl Error {
+    /// What there is to say of a version without content.
+    pub fn gone(version: &Version) -> Self {
+        let how = if version.is_erased() { Gone::Erased } else { Gone::Deleted };
+        Self::Deleted { identity: version.identity.clone(), version: version.version, how }
+    }
+
     /// A malformed request with one finding.
     pub fn invalid(code: IssueCode, diagnostics: impl Into<String>) -> Self {
         Self::Invalid(vec![Issue::error(code, diagnostics)])

@@ -4,15 +4,19 @@ use crate::harness::process::kiln;
 
 /// Commands that exist by now, each with an example in its help.
 const COMMANDS: &[&str] = &[
+    "backup",
     "bench",
     "client",
     "conformance",
     "demo",
+    "erase",
     "fhirpath",
+    "hold",
     "import",
     "key",
     "migrate",
     "package",
+    "restore",
     "serve",
     "tenant",
     "terminology",

@@ -15,6 +15,7 @@ mod conformance;
 mod database_faults;
 mod documents;
 mod endpoint;
+mod erasure;
 mod everything;
 mod export;
 mod faults;

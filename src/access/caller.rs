@@ -55,6 +55,13 @@ pub struct Actor {
     pub request: Arc<RequestContext>,
 }
 
+impl Actor {
+    /// The same as a caller that may do nothing, for what the ledger has to say of it and of patients.
+    pub fn caller(&self) -> Caller {
+        Caller { principal: Principal::named(&self.name), request: self.request.clone() }
+    }
+}
+
 /// What the ledger keeps of a request.
 #[derive(Clone, Debug)]
 pub struct RequestContext {

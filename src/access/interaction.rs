@@ -60,6 +60,7 @@ kinds! {
     Create 3 "create" 'C',
     Delete 4 "delete" 'D',
     DiscardMessage 64 "v2-discard" 'U',
+    Erase 76 "erase" 'D',
     Everything 31 "$everything" 'R',
     Expand 20 "$expand" 'E',
     Disclosures 75 "$disclosures" 'R',

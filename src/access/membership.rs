@@ -91,6 +91,11 @@ pub fn is_everyones(of: ResourceType) -> bool {
     SHARED.binary_search(&of.as_str()).is_ok()
 }
 
+/// Whether no resource of the type is one patient's alone, whatever it names.
+pub fn is_nobodys_alone(of: ResourceType) -> bool {
+    is_everyones(of) || NOBODYS.contains(&of.as_str())
+}
+
 /// Whether resources of the type are shown in part to who sees one of their patients.
 pub fn is_shown_in_part(of: ResourceType) -> bool {
     IN_PART.binary_search(&of.as_str()).is_ok()

@@ -82,6 +82,9 @@ const KEEPERS: [&str; 2] = ["auditor", "privacy"];
 /// Who has this role may break the glass for a patient; by itself it lets nobody do anything.
 pub const EMERGENCY: &str = "btg";
 
+/// Who has this role may ask for an erasure, or approve one that somebody else asked for.
+pub const ERASURE: &str = "privacy";
+
 /// The roles of a server.
 #[derive(Clone)]
 pub struct Roles {

@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::store::maintenance;
 
 use super::audit;
+use super::backup;
 use super::bench::{self, BenchArgs};
 use super::client;
 use super::conformance::{self, ConformanceCommand};
@@ -23,6 +24,7 @@ use super::database::{Database, Home};
 use super::definitions;
 use super::demo::{self, DemoArgs};
 use super::emergency;
+use super::erasure;
 use super::fhirpath::{self, FhirpathArgs};
 use super::import::{self, ImportArgs};
 use super::key;
@@ -89,6 +91,8 @@ enum Command {
     /// Load Bundles and NDJSON: files, folders, .gz and .tar.gz.
     #[command(after_help = "Example:\n  kiln import patients.ndjson bundles/ archive.tar.gz")]
     Import(ImportArgs),
+    #[command(flatten)]
+    Keep(Keep),
     /// Manage the key that this node signs id_tokens with.
     #[command(subcommand)]
     Key(key::Command),
@@ -99,7 +103,7 @@ enum Command {
     Migrate,
     /// Make, install and list definition packs.
     #[command(subcommand)]
-    Package(PackageCommand),
+    Package(package::Command),
     /// Review who broke the glass in an emergency.
     #[command(subcommand)]
     Emergency(emergency::Command),
@@ -135,6 +139,25 @@ enum Command {
     V2(v2::Command),
 }
 
+/// What keeps all data, and what takes those of a patient away.
+#[derive(Debug, Subcommand)]
+enum Keep {
+    /// Write the whole database into one encrypted file, while it is served.
+    #[command(after_help = "Example:\n  kiln backup --to kiln-2026-11-30.backup")]
+    Backup(backup::BackupArgs),
+    /// Erase a patient's record: asked for by one person, approved by another one.
+    #[command(subcommand)]
+    Erase(erasure::Command),
+    /// Keep patients' records from being erased.
+    #[command(subcommand)]
+    Hold(erasure::HoldCommand),
+    /// Restore a backup into an empty database.
+    #[command(
+        after_help = "Example:\n  kiln restore kiln-2026-11-30.backup --set data_dir=/srv/kiln-new"
+    )]
+    Restore(backup::RestoreArgs),
+}
+
 /// `kiln serve`: how.
 #[derive(Debug, clap::Args)]
 struct ServeArgs {
@@ -145,28 +168,6 @@ struct ServeArgs {
     #[cfg(feature = "bench-without-ledger")]
     #[arg(long)]
     without_ledger: bool,
-}
-
-#[derive(Debug, Subcommand)]
-enum PackageCommand {
-    /// Make a definition pack of a FHIR package (.tgz).
-    #[command(after_help = "Example:\n  kiln package build hl7.fhir.us.core-6.1.0.tgz")]
-    Build {
-        /// The FHIR package.
-        package: PathBuf,
-        /// Where the pack is written.
-        #[arg(long, default_value = ".")]
-        out: PathBuf,
-    },
-    /// Put a FHIR package (.tgz) or a pack of one into the database: all nodes have it at once.
-    #[command(after_help = "Example:\n  kiln package install hl7.fhir.us.core-6.1.0.tgz")]
-    Install {
-        /// The package or the pack.
-        file: PathBuf,
-    },
-    /// Say which packs there are.
-    #[command(after_help = "Example:\n  kiln package list")]
-    List,
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -261,17 +262,15 @@ fn execute(cli: Cli) -> Outcome {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Import(args) => unless_interrupted(load(args, &config)).await,
+            Command::Keep(it) => unless_interrupted(done(keep(it, &config))).await,
             Command::Key(command) => {
                 let mut out = std::io::stdout();
                 unless_interrupted(done(Box::pin(key::run(command, &config, &mut out)))).await
             }
             Command::Migrate => unless_interrupted(bring_up(&config)).await,
-            Command::Package(command) => unless_interrupted(packages(command, &config)).await,
-            Command::Reindex { fulltext: true } => {
-                unless_interrupted(reindex::full_text(&config)).await
-            }
-            Command::Reindex { fulltext: false } => {
-                unless_interrupted(reindex::search(&config)).await
+            Command::Package(it) => unless_interrupted(done(package::run(it, &config))).await,
+            Command::Reindex { fulltext } => {
+                unless_interrupted(reindex::run(fulltext, &config)).await
             }
             Command::Serve(args) => serve(config, &args, telemetry.is_pretty()).await,
             Command::Tenant(it) => unless_interrupted(done(tenants::execute(it, &config))).await,
@@ -290,6 +289,15 @@ fn execute(cli: Cli) -> Outcome {
             Command::V2(command) => unless_interrupted(v2::run(command, &config)).await,
         }
     })
+}
+
+async fn keep(command: Keep, config: &Config) -> Result<(), Box<dyn Error>> {
+    match command {
+        Keep::Backup(args) => Box::pin(backup::run(args, config)).await,
+        Keep::Erase(command) => Box::pin(erasure::run(command, config)).await,
+        Keep::Hold(command) => Box::pin(erasure::hold(command, config)).await,
+        Keep::Restore(args) => Box::pin(backup::restore(args, config)).await,
+    }
 }
 
 /// A command that is done or not, as the process tells it.
@@ -461,18 +469,6 @@ async fn bring_up(config: &Config) -> Outcome {
     home.close().await;
     done?;
     println!("the database has the schema of this version");
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn packages(command: PackageCommand, config: &Config) -> Outcome {
-    let mut out = std::io::stdout();
-    match command {
-        PackageCommand::Build { package, out: folder } => {
-            package::build(&package, &folder, &mut out)?;
-        }
-        PackageCommand::Install { file } => package::install(&file, config, &mut out).await?,
-        PackageCommand::List => package::list(config, &mut out).await?,
-    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -15,7 +15,7 @@ use crate::oauth::keys::KeyError;
 use crate::oauth::login::seal::SealError;
 use crate::store::{
     Address, Directory, Flush, Integrity, MigrateError, Realm, Sizes, Store, Tenant, check_schema,
-    migrate,
+    migrate, migrate_copy,
 };
 
 use super::audit::folder::FolderError;
@@ -68,6 +68,9 @@ pub enum StartError {
     /// Texts of messages of HL7 version 2 cannot be opened, or not be sealed.
     #[error("texts of messages of version 2 are sealed: {0}")]
     SealedMessages(String),
+    /// What only the owner of the tables does.
+    #[error("database.owner_url is not set: only the owner of the tables does this")]
+    NoOwner,
     /// A command that is about one tenant does not say about which.
     #[error("there are tenants: say which one is meant, by `--tenant NAME`")]
     NoTenant,
@@ -159,6 +162,30 @@ impl Home {
     pub async fn migrate(&self, tenant: Tenant) -> Result<(), StartError> {
         let by = self.owner.as_ref().unwrap_or(&self.app);
         Ok(migrate(&by.of(tenant)).await?)
+    }
+
+    /// The same for data that are being restored.
+    ///
+    /// # Errors
+    /// [`StartError::Migrate`].
+    pub async fn migrate_copy(&self, tenant: Tenant) -> Result<(), StartError> {
+        let by = self.owner.as_ref().unwrap_or(&self.app);
+        Ok(migrate_copy(&by.of(tenant)).await?)
+    }
+
+    /// The owner of the tables of a tenant, where it is known.
+    pub fn owner(&self, tenant: Tenant) -> Option<Realm> {
+        self.owner.as_ref().map(|owner| owner.of(tenant))
+    }
+
+    /// Where the whole database is read and written, by whom no tenant is hidden from; the owner of the tables, where
+    /// nobody else is named.
+    pub fn whole(&self, config: &Config) -> Option<Address> {
+        if let Some(private) = &self.private {
+            return Some(Address::new(private.whole_url()));
+        }
+        let named = config.erasure.backup_url.as_ref();
+        named.map(|url| Address::new(url.expose_secret())).or_else(|| self.owner.clone())
     }
 
     /// The list of tenants, to read.
@@ -259,7 +286,7 @@ impl Database {
 
     /// The owner of the tables, where it is known.
     pub fn owner(&self) -> Option<Realm> {
-        self.home.owner.as_ref().map(|owner| owner.of(self.tenant))
+        self.home.owner(self.tenant)
     }
 
     /// The process id of the private PostgreSQL, when there is one and it is ours.

@@ -4,6 +4,7 @@
 
 pub mod audit;
 mod authority;
+mod backup;
 pub mod bench;
 pub mod cli;
 mod client;
@@ -12,6 +13,7 @@ pub mod database;
 pub mod definitions;
 pub mod demo;
 pub mod emergency;
+mod erasure;
 pub mod fhirpath;
 pub mod follow;
 mod hl7v2;

@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use clap::Subcommand;
 use thiserror::Error;
 
 use crate::config::Config;
@@ -62,6 +63,42 @@ pub enum CommandError {
         /// The reason.
         source: PackError,
     },
+}
+
+/// What can be done with packages.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a definition pack of a FHIR package (.tgz).
+    #[command(after_help = "Example:\n  kiln package build hl7.fhir.us.core-6.1.0.tgz")]
+    Build {
+        /// The FHIR package.
+        package: PathBuf,
+        /// Where the pack is written.
+        #[arg(long, default_value = ".")]
+        out: PathBuf,
+    },
+    /// Put a FHIR package (.tgz) or a pack of one into the database: all nodes have it at once.
+    #[command(after_help = "Example:\n  kiln package install hl7.fhir.us.core-6.1.0.tgz")]
+    Install {
+        /// The package or the pack.
+        file: PathBuf,
+    },
+    /// Say which packs there are.
+    #[command(after_help = "Example:\n  kiln package list")]
+    List,
+}
+
+/// Runs a command about packages for who reads the standard output.
+///
+/// # Errors
+/// Why it was not done.
+pub async fn run(command: Command, config: &Config) -> Result<(), Box<dyn Error>> {
+    let mut out = std::io::stdout();
+    match command {
+        Command::Build { package, out: folder } => build(&package, &folder, &mut out),
+        Command::Install { file } => install(&file, config, &mut out).await,
+        Command::List => list(config, &mut out).await,
+    }
 }
 
 /// Makes `<name>-<version>.pack` of a FHIR package (`.tgz`) in `folder` and tells so on `out`.

@@ -13,11 +13,16 @@ use super::follow::{self, About, Follower};
 use super::terminology::Keeper;
 use super::{search_parameters, server};
 
-/// Builds the index of words of this node anew, or has the server do so that has it open.
+/// Builds the index of words anew, or the search index.
 ///
 /// # Errors
 /// What keeps it from being built, as a sentence.
-pub(super) async fn full_text(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
+pub(super) async fn run(is_of_words: bool, config: &Config) -> Result<ExitCode, Box<dyn Error>> {
+    if is_of_words { full_text(config).await } else { search(config).await }
+}
+
+/// Builds the index of words of this node anew, or has the server do so that has it open.
+async fn full_text(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     if !config.fulltext.enabled {
         return Err("this node has no full text index: fulltext.enabled is false".into());
     }
@@ -28,11 +33,8 @@ pub(super) async fn full_text(config: &Config) -> Result<ExitCode, Box<dyn Error
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds the search index anew: each resource's rows are replaced in place.
-///
-/// # Errors
-/// What keeps it from being built, as a sentence; what is done then stays done.
-pub(super) async fn search(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
+/// Builds the search index anew: each resource's rows are replaced in place. What is done stays done.
+async fn search(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     let database = Database::open(config, true).await?;
     let store = &database.store;
     let base = config.base_url(config.http.listen);

@@ -24,6 +24,7 @@ pub mod checkpoint;
 pub mod compare;
 pub mod dicom;
 pub mod disclosure;
+pub mod erasure;
 pub mod form;
 pub mod merkle;
 pub mod proof;
@@ -35,6 +36,7 @@ mod user;
 
 pub use checkpoint::{Checkpoint, PublicKey, Signed, SigningKey};
 pub use compare::{Finding, Sealed, compare, month_text};
+pub use erasure::{Erased, SignedErased, UnfitList, erasures_of};
 pub use merkle::Hash;
 pub use retirement::{Batches, Retirement, SignedRetirement, Sum};
 

@@ -1,5 +1,4 @@
-//! The settings themselves, section by section. The doc comments are the reference manual:
-//! `examples/kiln.toml` is made of them.
+//! The settings themselves, section by section. The doc comments are the reference manual: `examples/kiln.toml` is made of them.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -12,8 +11,8 @@ use super::named::{CheckpointPlace, TenantSettings, Trusted};
 use super::outward::{Otel, Subscriptions};
 use super::setting::configuration;
 use super::{
-    AckWhen, AuthMode, ClientSource, Graphql, Ids, LogFormat, MessageReading, Network, OnFailure,
-    ProfilePolicy, ReadAudit, References, Registration, Section, Setting, TenancyMode,
+    AckWhen, AuthMode, ClientSource, Erasure, Graphql, Ids, LogFormat, MessageReading, Network,
+    OnFailure, ProfilePolicy, ReadAudit, References, Registration, Section, Setting, TenancyMode,
     ValidationLevel,
 };
 
@@ -232,7 +231,7 @@ configuration! {
         session_idle_minutes: NonZeroU32 = Number(15),
         /// After how many hours in any case.
         session_hours: NonZeroU32 = Number(12),
-        /// Shortest password, in characters.
+        /// Shortest password, in characters: 12 at least, or 8 where each role wants a second factor.
         password_min_length: NonZeroU32 = Number(12),
         /// Private networks that the server itself may call, for keys of clients: `10.0.0.0/8`. A
         /// loopback address on this list may be called without TLS.
@@ -352,8 +351,8 @@ configuration! {
         /// Certificates of authorities, PEM: then a sender must show a certificate of one of them.
         client_authorities: Option<PathBuf> = Unset("/etc/kiln/v2/clients.pem"),
         /// Who may send in whose name: `lab.example.org=LAB*|STM` lets the client whose certificate has
-        /// that DNS name (or `sha256:` and the digest of the certificate) send with MSH-3 and MSH-4 of
-        /// those patterns, and nothing else. Without entries certificates are bound to no sender.
+        /// that DNS name (or `sha256:` and its digest) send with MSH-3 and MSH-4, or their first components,
+        /// of those patterns, and nothing else. Without entries certificates are bound to no sender.
         senders: Vec<String> = List,
         /// Addresses or networks that may connect, where there are such: then nobody else may. A port that
         /// other machines can reach wants them, or `client_authorities`.
@@ -484,6 +483,7 @@ configuration! {
     }
 
     beside {
+        erasure: Erasure,
         graphql: Graphql,
         otel: Otel,
         subscriptions: Subscriptions,

@@ -13,6 +13,7 @@ mod error;
 mod graphql;
 mod hl7v2;
 mod hours;
+mod keeping;
 mod manual;
 mod named;
 mod network;
@@ -28,6 +29,7 @@ pub use error::ConfigError;
 pub use graphql::Graphql;
 pub use hl7v2::{AckWhen, MessageReading, OnFailure};
 pub use hours::WorkingHours;
+pub use keeping::Erasure;
 pub use manual::{
     Admin, Administration, Alerts, Atna, Audit, Auth, Brand, Config, Database, Definitions, Export,
     FullText, Hl7v2, Http, IntegrityRules, Limits, Log, Search, Tenancy, Tls, Upstream, Validation,

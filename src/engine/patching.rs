@@ -84,8 +84,7 @@ impl Engine {
         check_condition(condition, current.as_ref(), permit)?;
         let current = current.ok_or_else(|| Error::NotFound(identity.to_string()))?;
         if current.version.is_deleted() {
-            let version = current.version.version;
-            return Err(Error::Deleted { identity: identity.clone(), version });
+            return Err(Error::gone(&current.version));
         }
         // Who may not read it does not learn by a patch what is in it.
         if patch.asks() && !self.is_readable(&current.version, permit)? {

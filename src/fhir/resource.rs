@@ -89,6 +89,11 @@ impl Version {
         self.body.is_none()
     }
 
+    /// Whether it is what an erasure left: nothing is kept of a deletion's `meta`, and of this one a mark.
+    pub fn is_erased(&self) -> bool {
+        self.body.is_none() && self.meta.is_some()
+    }
+
     /// The weak entity tag, `W/"3"`.
     pub fn etag(&self) -> String {
         format!("W/\"{}\"", self.version)

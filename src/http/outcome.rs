@@ -357,6 +357,7 @@ fn chain(cause: &(dyn std::error::Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::error::Gone;
     use crate::fhir::{Identity, ResourceType, VersionId};
 
     use super::*;
@@ -364,7 +365,7 @@ mod tests {
     fn deleted() -> Error {
         let id = "p1".parse().expect("id");
         let identity = Identity { resource_type: ResourceType::PATIENT, id };
-        Error::Deleted { identity, version: VersionId(3) }
+        Error::Deleted { identity, version: VersionId(3), how: Gone::Deleted }
     }
 
     /// Covers: rest 1.97.

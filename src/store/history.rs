@@ -197,8 +197,8 @@ impl<'a, 'gate> Page<'a, 'gate> {
         let missing = || Error::NotFound(identity.to_string());
         // Under a restriction, invisible and unknown look alike.
         if self.permit.is_restricted() {
-            let current = find_current(self.store, self.reader, &identity.id, self.permit).await?;
-            current.ok_or_else(missing)?;
+            let current = self.current(identity).await?;
+            unless_erased(&current.ok_or_else(missing)?)?;
         }
         let reach = frame.bind();
         let shared: [&(dyn ToSql + Sync); 7] = [&TENANT, &code, &id, &reach, &since, &from, &to];
@@ -211,6 +211,12 @@ impl<'a, 'gate> Page<'a, 'gate> {
             let narrowed = self.request.since.is_some() || self.request.at.is_some();
             if exists == 0 || (all == 0 && (reach.is_some() || !narrowed)) {
                 return Err(missing());
+            }
+            // What an erasure left is one version.
+            if all <= 1
+                && let Some(current) = self.current(identity).await?
+            {
+                unless_erased(&current)?;
             }
             total = Some(all);
         }
@@ -230,6 +236,11 @@ impl<'a, 'gate> Page<'a, 'gate> {
             rows = self.admitted(rows).await?;
         }
         self.page(rows, from, total, |row| Ok((i64::from(row.try_get::<_, i32>(0)?), 0)))
+    }
+
+    async fn current(&self, identity: &Identity) -> Result<Option<Version>, Error> {
+        let found = find_current(self.store, self.reader, &identity.id, self.permit).await?;
+        Ok(found.map(|found| found.version))
     }
 
     async fn across(
@@ -379,6 +390,11 @@ impl<'a, 'gate> Page<'a, 'gate> {
 /// Where a version of a type or the system stands.
 fn place(row: &Row) -> Result<(i64, i64), tokio_postgres::Error> {
     Ok((row.try_get::<_, Timestamptz>(1)?.0.as_micros(), row.try_get(6)?))
+}
+
+/// What was erased has no history.
+fn unless_erased(current: &Version) -> Result<(), Error> {
+    if current.is_erased() { Err(Error::gone(current)) } else { Ok(()) }
 }
 
 fn is_back(from: Option<Position>) -> bool {

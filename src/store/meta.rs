@@ -299,8 +299,7 @@ impl WriteTx {
             self.current(id, permit).await?.ok_or_else(missing)?
         };
         if found.version.is_deleted() {
-            let identity = found.version.identity;
-            return Err(Error::Deleted { identity, version: found.version.version });
+            return Err(Error::gone(&found.version));
         }
         Ok(found)
     }

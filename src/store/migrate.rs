@@ -13,7 +13,7 @@ const LOCK: &str = "SELECT pg_advisory_lock(hashtext('kiln_migrate'), $1)";
 const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtext('kiln_migrate'), $1)";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[LOCK, UNLOCK];
+pub(super) const STATEMENTS: &[&str] = &[IS_RESTORING, LOCK, UNLOCK];
 
 /// Why a database could not be brought to this version.
 #[derive(Debug, Error)]
@@ -24,6 +24,11 @@ pub enum MigrateError {
     /// It cannot be reached, or a statement failed.
     #[error("the database cannot be migrated: {0}")]
     Database(String),
+    /// It is being filled from a backup, or that was not finished.
+    #[error(
+        "the database is being restored, or was not restored to the end: `kiln restore` into an empty one"
+    )]
+    Restoring,
     /// A newer Kiln has migrated it.
     #[error("the database is newer than this program (it has migration {0}): use a newer kiln")]
     Newer(i64),
@@ -35,11 +40,36 @@ pub enum MigrateError {
     Older,
 }
 
+/// Whether a database is not whole yet (`store::backup`).
+const IS_RESTORING: &str = "SELECT to_regclass('kiln_restoring') IS NOT NULL";
+
 /// Brings the database at `owner` to this version; waits while another node does.
 ///
 /// # Errors
-/// [`MigrateError::Newer`] when a newer program migrated it already.
+/// [`MigrateError::Newer`] when a newer program migrated it already, [`MigrateError::Restoring`] where it is not whole.
 pub async fn migrate(owner: &Realm) -> Result<(), MigrateError> {
+    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(owner.sqlx_options()?);
+    let whole = is_whole(&pool).await;
+    pool.close().await;
+    whole?;
+    migrate_copy(owner).await
+}
+
+/// Refuses a database that is not whole.
+async fn is_whole(pool: &PgPool) -> Result<(), MigrateError> {
+    let found: Result<bool, _> = sqlx::query_scalar(IS_RESTORING).fetch_one(pool).await;
+    match found {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(MigrateError::Restoring),
+        Err(error) => Err(MigrateError::Database(error.to_string())),
+    }
+}
+
+/// The same for what is being restored.
+///
+/// # Errors
+/// As [`migrate`].
+pub async fn migrate_copy(owner: &Realm) -> Result<(), MigrateError> {
     // "already exists, skipping" at every start is no news.
     let options = owner.sqlx_options()?.options([("client_min_messages", "warning")]);
     let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
@@ -75,10 +105,11 @@ async fn run(owner: &Realm, pool: &PgPool) -> Result<(), SqlxError> {
 /// Checks, as a role that may not migrate, that the database has this version.
 ///
 /// # Errors
-/// [`MigrateError::Older`] or [`MigrateError::Newer`] when it has not.
+/// [`MigrateError::Older`] or [`MigrateError::Newer`] when it has not, [`MigrateError::Restoring`].
 pub async fn check(realm: &Realm) -> Result<(), MigrateError> {
     let fault = |error: sqlx::Error| MigrateError::Database(error.to_string());
     let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(realm.sqlx_options()?);
+    is_whole(&pool).await?;
     let exists: (bool,) = sqlx::query_as("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
         .fetch_one(&pool)
         .await

@@ -8,6 +8,7 @@
 //!
 //! Layout: `migrations/`, ARCHITECTURE.md section Storage.
 
+pub mod backup;
 mod closure;
 mod connection;
 pub mod cursor;
@@ -68,7 +69,7 @@ pub use judge::Tripwire;
 #[cfg(feature = "bench-without-ledger")]
 pub use ledger::keep_none;
 pub use meta::{MetaList, MetaScope, MetaUse};
-pub use migrate::{MigrateError, check as check_schema, migrate};
+pub use migrate::{MigrateError, check as check_schema, migrate, migrate_copy};
 pub use reindex::{Build, BuildScope};
 pub use resource::Current;
 pub use subscription::{
@@ -101,6 +102,7 @@ const EXPORT_TIMEOUT_MS: u32 = 600_000;
 /// Every static statement, so that a test can have the database prepare each.
 pub fn statements() -> impl Iterator<Item = &'static str> {
     [
+        backup::STATEMENTS,
         closure::STATEMENTS,
         codes::STATEMENTS,
         connection::STATEMENTS,

@@ -447,8 +447,12 @@ async fn find_version(
     let Some(row) = rows.first() else {
         if !frame.is_exact() {
             search::looked_in_vain(store, reader, permit).await?;
+            return Err(missing());
         }
-        return Err(missing());
+        // Of what was erased no version is left, and it is told so.
+        let current = find_current(store, reader, id, permit).await?.map(|found| found.version);
+        let erased = current.filter(|it| it.is_erased() && version.0 < it.version.0);
+        return Err(erased.map_or_else(missing, |it| Error::gone(&it)));
     };
     let found = cut(store, current(row, identity.clone())?, permit)?;
     if !frame.is_exact() {
@@ -477,7 +481,7 @@ pub(super) fn live(found: Current) -> Result<Unaudited<Version>, Error> {
 fn disclose(found: Current) -> Result<(Version, Disclosed), Error> {
     let Current { version, patients, .. } = found;
     if version.is_deleted() {
-        return Err(Error::Deleted { identity: version.identity, version: version.version });
+        return Err(Error::gone(&version));
     }
     let Identity { resource_type, id } = version.identity.clone();
     let subject = Some((resource_type, id, Some(version.version)));

@@ -104,6 +104,20 @@ impl Tls {
         Self { mode: Mode::Disable, ..self }
     }
 
+    /// What programs of PostgreSQL are told of it, by their environment.
+    pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
+        let mode = match self.mode {
+            Mode::Disable => "disable",
+            Mode::Prefer => "prefer",
+            Mode::Require => "require",
+            Mode::Verify => "verify-full",
+        };
+        let named = self.root.as_ref().map(|root| root.display().to_string());
+        let root = named.or_else(|| (self.mode == Mode::Verify).then(|| SYSTEM.to_owned()));
+        let root = root.map(|root| ("PGSSLROOTCERT", root));
+        [("PGSSLMODE", mode.to_owned())].into_iter().chain(root).collect()
+    }
+
     /// What tokio-postgres is told of it.
     pub(super) fn mode(&self) -> SslMode {
         match self.mode {

@@ -118,10 +118,14 @@ impl WriteTx {
     /// Adds a version under the permit for its type.
     ///
     /// # Errors
-    /// [`Error::Internal`] when the permit is for another type.
+    /// [`Error::Internal`] when the permit is for another type, [`Error::Deleted`] where it would follow an erasure.
     pub fn stage(&mut self, staged: Staged, permit: &Permit<'_>) -> Result<(), Error> {
         if permit.resource_type()? != staged.identity.resource_type {
             return Err(Error::internal("a version was staged under a permit for another type"));
+        }
+        // The id of what was erased is nobody's any more.
+        if let Some(erased) = staged.prior.as_ref().filter(|prior| prior.version.is_erased()) {
+            return Err(Error::gone(&erased.version));
         }
         self.note_named(&staged)?;
         self.note_collected(&staged, permit)?;

@@ -167,6 +167,19 @@ pub(super) async fn note_command(
     note(store, Kind::Admin, ("service:operator", command), text).await
 }
 
+/// The same for an act of another kind.
+///
+/// # Errors
+/// As [`note_command`]: then it is not to be done.
+pub(super) async fn note_act(
+    store: &Store,
+    kind: Kind,
+    command: &str,
+    text: &str,
+) -> Result<(), Unrecorded> {
+    note(store, kind, ("service:operator", command), text).await
+}
+
 /// Puts what a command does on record.
 async fn note(
     store: &Store,

@@ -34,7 +34,7 @@ impl Binaries {
     /// with exactly `wanted` for a folder that exists already.
     pub(super) fn find(
         configured: Option<&Path>,
-        folder: &Folder,
+        folder: Option<&Folder>,
         wanted: Option<u32>,
     ) -> Result<Self, PostgresError> {
         let places: Box<dyn Iterator<Item = PathBuf>> = match configured {
@@ -59,7 +59,8 @@ impl Binaries {
         found.dedup();
         match wanted {
             Some(cluster) if !found.is_empty() || !SUPPORTED.contains(&cluster) => {
-                Err(PostgresError::OtherMajor { folder: folder.cluster.clone(), cluster, found })
+                let folder = folder.map(|folder| folder.cluster.clone()).unwrap_or_default();
+                Err(PostgresError::OtherMajor { folder, cluster, found })
             }
             _ => Err(PostgresError::NoBinaries { looked_in }),
         }
@@ -90,8 +91,8 @@ pub(super) fn advice(looked_in: &[String]) -> String {
 }
 
 /// Candidates, best first; lazily, because asking costs processes.
-fn usual_places(folder: &Folder) -> impl Iterator<Item = PathBuf> {
-    let last = folder.last_program();
+fn usual_places(folder: Option<&Folder>) -> impl Iterator<Item = PathBuf> + use<> {
+    let last = folder.and_then(Folder::last_program);
     std::iter::once_with(move || last)
         .flatten()
         .chain(std::iter::once_with(|| said_by("pg_config", &["--bindir"])).flatten())

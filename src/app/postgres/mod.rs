@@ -154,7 +154,8 @@ impl Private {
         let lock = Lock::take(&config.data_dir)?;
         let folder = Folder::open(&config.data_dir)?;
         let version = folder.version()?;
-        let binaries = Binaries::find(config.database.postgres_bin.as_deref(), &folder, version)?;
+        let binaries =
+            Binaries::find(config.database.postgres_bin.as_deref(), Some(&folder), version)?;
         if version.is_none() {
             cluster::initialise(&folder, &binaries)?;
             tracing::info!(
@@ -240,6 +241,11 @@ impl Private {
         format!("postgres://{role}@{host}:{}/{database}", self.port)
     }
 
+    /// Where the superuser connects to our database: row level security hides no tenant from it.
+    pub fn whole_url(&self) -> String {
+        self.url("postgres", "kiln")
+    }
+
     /// The process id of the server, when it is ours and alive.
     pub fn pid(&self) -> Option<u32> {
         self.supervisor.as_ref().and_then(Supervisor::pid)
@@ -260,6 +266,24 @@ impl Private {
         if let Some(supervisor) = self.supervisor.take() {
             supervisor.stop();
         }
+    }
+}
+
+/// A program of the PostgreSQL that `config` means, such as `pg_dump`: beside the server that is private or could be,
+/// else whichever the system finds.
+///
+/// # Errors
+/// [`PostgresError`] without programs of the version of a private server.
+pub fn program(config: &Config, name: &str) -> Result<PathBuf, PostgresError> {
+    let folder = match config.database.url {
+        Some(_) => None,
+        None => Some(Folder::open(&config.data_dir)?),
+    };
+    let version = folder.as_ref().map(Folder::version).transpose()?.flatten();
+    match Binaries::find(config.database.postgres_bin.as_deref(), folder.as_ref(), version) {
+        Ok(found) => Ok(found.program(name)),
+        Err(_) if folder.is_none() => Ok(PathBuf::from(name)),
+        Err(error) => Err(error),
     }
 }
 

@@ -166,7 +166,7 @@ fn a_folder_in_use_is_refused_by_its_owners_id_and_can_be_attached_to() {
 /// A server on the folder of `scratch` that no Kiln looks after.
 fn orphan(scratch: &Scratch) -> Child {
     let folder = scratch.folder();
-    let binaries = Binaries::find(None, &folder, folder.version().unwrap()).unwrap();
+    let binaries = Binaries::find(None, Some(&folder), folder.version().unwrap()).unwrap();
     Private::start(&scratch.config()).unwrap().stop(); // for the settings
     let orphan = folder
         .command(&binaries.program("postgres"))

@@ -4,6 +4,7 @@ mod alerts;
 mod code_systems;
 mod contents;
 mod encoding;
+mod erasure;
 mod feed;
 mod index;
 mod labelling;
@@ -29,6 +30,7 @@ pub use code_systems::{
 };
 pub use contents::{Contents, definitions, definitions_mark, of_keys, sizes, sizes_after};
 pub use encoding::KnownParties;
+pub use erasure::{Eraser, ErasureRequest, Hold, PatientRecord, Whose};
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
 pub use index::{ROOM_OF_BODIES, build_index};
 pub use labelling::{OtherLabels, is_labelled, labelled, labelled_by_others, labels_by};
@@ -78,6 +80,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
     .into_iter()
     .flatten()
     .copied()
+    .chain(erasure::statements())
 }
 
 /// Makes the partitions of the next months; a second call finds nothing to do.

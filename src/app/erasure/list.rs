@@ -1,0 +1,142 @@
+//! `erasures.jsonl`: what was erased, in a file beside the checkpoints, which no backup of the database brings back to what it
+//! was before.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::app::audit::folder::{Folder, FolderError};
+use crate::audit::SignedErased;
+
+/// The name of the file.
+const FILE: &str = "erasures.jsonl";
+
+/// Where the list is, beside the checkpoints.
+pub(in crate::app) fn path(folder: &Folder) -> PathBuf {
+    folder.path().join(FILE)
+}
+
+/// The erasures in a file; `None` where there is no file. The rest of a line at its end is none: a write was cut off there.
+///
+/// # Errors
+/// [`FolderError`]
+pub(in crate::app) fn read(path: &Path) -> Result<Option<Vec<SignedErased>>, FolderError> {
+    let fault = |cause| FolderError::File { path: path.to_owned(), cause };
+    match File::open(path) {
+        Ok(mut file) => in_file(&mut file, path).map(Some),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(fault(cause)),
+    }
+}
+
+fn in_file(file: &mut File, path: &Path) -> Result<Vec<SignedErased>, FolderError> {
+    let mut text = String::new();
+    let read = file.read_to_string(&mut text);
+    read.map_err(|cause| FolderError::File { path: path.to_owned(), cause })?;
+    let mut all = Vec::new();
+    for (at, line) in text.split_inclusive('\n').enumerate() {
+        let value = serde_json::from_str(line).ok();
+        match value.as_ref().and_then(SignedErased::from_json) {
+            Some(signed) => all.push(signed),
+            None if line.ends_with('\n') => {
+                return Err(FolderError::Unreadable { path: path.to_owned(), line: at + 1 });
+            }
+            None => {}
+        }
+    }
+    Ok(all)
+}
+
+/// Has the file have all of `lines`, on the disk, behind what it has; it is made where there is none. Only its owner may
+/// read it.
+///
+/// # Errors
+/// [`FolderError`]
+pub(in crate::app) fn complete(folder: &Folder, lines: &[String]) -> Result<(), FolderError> {
+    let path = path(folder);
+    let fault = |cause| FolderError::File { path: path.clone(), cause };
+    std::fs::create_dir_all(folder.path()).map_err(fault)?;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).append(true).create(true).mode(0o600).open(&path);
+    let mut file = file.map_err(fault)?;
+    // Another command may write there too.
+    file.lock().map_err(fault)?;
+    let known = in_file(&mut file, &path)?;
+    let is_known = |line: &String| {
+        let value = serde_json::from_str(line).ok();
+        value.as_ref().and_then(SignedErased::from_json).is_some_and(|it| known.contains(&it))
+    };
+    let is_cut_off = {
+        let text = std::fs::read(&path).map_err(fault)?;
+        !text.is_empty() && !text.ends_with(b"\n")
+    };
+    let mut more = String::new();
+    if is_cut_off {
+        // As good as a line, or nothing: the next one is not to be a part of it.
+        let whole: String = known.iter().map(|it| format!("{}\n", it.to_json())).collect();
+        file.set_len(0).map_err(fault)?;
+        more.push_str(&whole);
+    }
+    for line in lines.iter().filter(|line| !is_known(line)) {
+        more.push_str(line);
+        more.push('\n');
+    }
+    file.write_all(more.as_bytes()).and_then(|()| file.sync_all()).map_err(fault)?;
+    File::open(folder.path()).and_then(|it| it.sync_all()).map_err(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::audit::{Erased, SigningKey};
+    use crate::config::Config;
+    use crate::fhir::Instant;
+
+    fn folder(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("kiln-list-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        let flags = [("audit.folder".to_owned(), path.display().to_string())];
+        Folder::of(&Config::load(None, &flags).unwrap())
+    }
+
+    fn line(ordinal: i64) -> SignedErased {
+        let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
+        let erased = Erased {
+            log: "l".to_owned(),
+            number: ordinal,
+            ordinal,
+            patient: "p".parse().unwrap(),
+            at: Instant::from_micros(0),
+        };
+        SignedErased::new(erased, &key)
+    }
+
+    #[test]
+    fn lines_are_added_once_and_one_that_is_none_is_named() {
+        let folder = folder("once");
+        let path = path(&folder);
+        assert_eq!(read(&path).unwrap(), None);
+        complete(&folder, &[]).unwrap();
+        assert_eq!(read(&path).unwrap(), Some(vec![]));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let (one, two) = (line(1), line(2));
+        let text = |signed: &SignedErased| signed.to_json().to_string();
+        complete(&folder, &[text(&one)]).unwrap();
+        complete(&folder, &[text(&one), text(&two)]).unwrap();
+        complete(&folder, &[text(&one), text(&two)]).unwrap();
+        assert_eq!(read(&path).unwrap(), Some(vec![one.clone(), two.clone()]));
+        // A write that was cut off.
+        let whole = std::fs::read_to_string(&path).unwrap();
+        for cut in [whole.len() - 5, whole.len() - 1] {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            complete(&folder, &[text(&one), text(&two)]).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), whole, "{cut}");
+        }
+        std::fs::write(&path, "{}\n").unwrap();
+        assert!(matches!(read(&path), Err(FolderError::Unreadable { line: 1, .. })));
+        std::fs::remove_dir_all(folder.path()).unwrap();
+    }
+}

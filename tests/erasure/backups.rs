@@ -1,0 +1,222 @@
+//! Backups are encrypted, and what is restored from one does not have what was erased since.
+//!
+//! Covers: security K9.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use kiln::store::backup::{BackupKey, Opening};
+
+use crate::harness::database::{Database, temporary};
+use crate::harness::server::TestServer;
+
+use super::{CANARY, Place, World, observation, patient};
+
+/// What a data folder is brought back with: the key of checkpoints, the checkpoints up to the backup, and the newest list.
+fn brought_back(world: &World, checkpoints: &[u8], database: &Database) -> Place {
+    let place = Place::of(database, &temporary("restored"));
+    for name in ["checkpoints.key", "checkpoints.pub", "erasures.jsonl"] {
+        std::fs::copy(world.place.folder.join(name), place.folder.join(name)).unwrap();
+    }
+    std::fs::write(place.folder.join("checkpoints.jsonl"), checkpoints).unwrap();
+    place
+}
+
+/// A backup of what the world has by now, and the checkpoints that it has for certain.
+fn back_up(world: &World) -> (String, String, Vec<u8>) {
+    let path = |name: &str| world.place.folder.join(name).display().to_string();
+    let (file, key) = (path("all.backup"), path("backup.key"));
+    let checkpoints = std::fs::read(path("checkpoints.jsonl")).unwrap_or_default();
+    let said = world.place.done(&["backup", "--to", &file, "--key", &key, "--make-key"]);
+    assert!(said.contains("encrypted by"), "{said}");
+    (file, key, checkpoints)
+}
+
+fn mode(path: &str) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_is_erased_again_before_it_is_served() {
+    let world = World::new().await;
+    world.put("/Patient/before", &patient("before", CANARY)).await;
+    world.place.erase("before", "1");
+    world.put("/Patient/p1", &patient("p1", CANARY)).await;
+    world.put("/Observation/o1", &observation("o1", "p1", CANARY)).await;
+    world.put("/Patient/p2", &patient("p2", "Other")).await;
+    world.put("/Patient/p2", &patient("p2", "Another")).await;
+    world.put("/Observation/q1", &observation("q1", "p2", "of p2")).await;
+    let (file, key, checkpoints) = back_up(&world);
+    assert_eq!((mode(&file), mode(&key)), (0o600, 0o600));
+    let bytes = std::fs::read(&file).unwrap();
+    assert!(!bytes.windows(5).any(|part| part == b"PGDMP"), "it is no plain archive");
+    world.place.erase("p1", "2");
+    world.put("/Patient/p3", &patient("p3", "Late")).await;
+
+    let database = Box::pin(Database::empty()).await;
+    let place = brought_back(&world, &checkpoints, &database);
+    let said = place.done(&["restore", &file, "--key", &key]);
+    assert!(said.contains("2 records were erased again"), "{said}");
+    let folder = place.folder.display().to_string();
+    let server = TestServer::on(database.clone(), &[("audit.folder", folder.as_str())]).await;
+    let client = &server.client;
+    for path in ["Patient/p1", "Patient/p1/_history/1", "Observation/o1", "Patient/before"] {
+        let gone = client.get(&format!("/{path}")).await.expect(410);
+        assert!(gone.text().contains("was erased"), "{path}: {}", gone.text());
+    }
+    assert_eq!(client.get("/Patient/p2").await.expect(200).version(), 2);
+    let before = client.get("/Patient/p2/_history/1").await.expect(200);
+    assert!(before.text().contains("Other"), "{}", before.text());
+    client.get("/Observation/q1").await.expect(200);
+    client.get("/Patient/p3").await.expect(404);
+    for (query, total) in [("name=canarystone", "0"), ("name=another", "1")] {
+        let found = client.get(&format!("/Patient?{query}")).await.expect(200);
+        assert_eq!(found.at("total").as_deref(), Some(total), "{query}");
+    }
+    client.put("/Patient/p2", patient("p2", "Third")).await.expect(200);
+    assert_eq!(client.get("/Patient/p2").await.expect(200).version(), 3);
+    let shown = place.done(&["erase", "list"]);
+    assert!(
+        shown.contains("Patient/p1") && shown.contains("again when the data were restored"),
+        "{shown}"
+    );
+    let verified = place.done(&["audit", "verify", "--quiet"]);
+    assert!(verified.contains("are as they were sealed"), "{verified}");
+    let left = format!("SELECT count(*) FROM res WHERE body::text LIKE '%{CANARY}%'");
+    assert_eq!(database.number(&left).await, 0);
+    // There is something in it by now.
+    let refused = place.refused(&["restore", &file, "--key", &key]);
+    assert!(refused.contains("not empty"), "{refused}");
+    server.stop().await;
+    std::fs::remove_dir_all(place.folder).unwrap();
+}
+
+/// Restores that must not be: nothing of them gets into the database.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_not_as_it_was_made_is_refused() {
+    let world = World::new().await;
+    world.put("/Patient/p1", &patient("p1", CANARY)).await;
+    let (file, key, checkpoints) = back_up(&world);
+    let database = Box::pin(Database::empty()).await;
+    let place = brought_back(&world, &checkpoints, &database);
+    let bytes = std::fs::read(&file).unwrap();
+    let bent = place.folder.join("bent.backup").display().to_string();
+    let (middle, last) = (bytes.len() / 2, bytes.len() - 1);
+    let flipped = |at: usize| {
+        let mut bent = bytes.clone();
+        bent[at] ^= 1;
+        bent
+    };
+    for (name, content) in [
+        ("cut off", bytes[..last].to_vec()),
+        ("half", bytes[..middle].to_vec()),
+        ("altered", flipped(middle)),
+        ("altered at its end", flipped(last)),
+        ("altered in its head", flipped(40)),
+        ("longer", [&bytes[..], b"x"].concat()),
+        ("something else", b"PGDMP".to_vec()),
+        ("empty", Vec::new()),
+    ] {
+        std::fs::write(&bent, content).unwrap();
+        let refused = place.refused(&["restore", &bent, "--key", &key]);
+        assert!(refused.contains("backup"), "{name}: {refused}");
+    }
+    let other = place.folder.join("other.key");
+    std::fs::write(&other, [1; 32]).unwrap();
+    std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let other = other.display().to_string();
+    assert!(place.refused(&["restore", &file, "--key", &other]).contains("made with the key"));
+    std::fs::rename(place.folder.join("erasures.jsonl"), place.folder.join("away")).unwrap();
+    let refused = place.refused(&["restore", &file, "--key", &key]);
+    assert!(refused.contains("no list of what was erased"), "{refused}");
+    // Up to here nothing has touched the database.
+    let relations = "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'public'";
+    assert_eq!(database.number(relations).await, 0);
+    // A database that is not whole is nobody's.
+    database.run("CREATE TABLE kiln_restoring (since timestamptz)").await;
+    assert!(place.refused(&["migrate"]).contains("being restored"));
+    database.run("DROP TABLE kiln_restoring").await;
+    place.done(&["restore", &file, "--key", &key, "--without-erasures"]);
+    assert_eq!(database.number("SELECT count(*) FROM res").await, 1);
+    std::fs::remove_dir_all(place.folder).unwrap();
+}
+
+/// A list that lacks what the backup knows of is not the newest, and one that somebody wrote is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_not_whole_is_refused() {
+    let world = World::new().await;
+    for (id, number) in [("p1", "1"), ("p2", "2")] {
+        world.put(&format!("/Patient/{id}"), &patient(id, CANARY)).await;
+        world.place.erase(id, number);
+    }
+    let (file, key, checkpoints) = back_up(&world);
+    let whole = std::fs::read_to_string(world.place.folder.join("erasures.jsonl")).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let [first, second] = lines[..] else { panic!("{whole}") };
+    for (list, why) in [
+        (format!("{first}\n"), "older than the backup"),
+        (format!("{second}\n"), "erasure 1 is missing"),
+        (format!("{first}\n{}\n", second.replace(r#""p2""#, r#""p3""#)), "not signed"),
+        (format!("{first}\nx\n"), "cannot be understood"),
+    ] {
+        let database = Box::pin(Database::empty()).await;
+        let place = brought_back(&world, &checkpoints, &database);
+        std::fs::write(place.folder.join("erasures.jsonl"), list).unwrap();
+        let refused = place.refused(&["restore", &file, "--key", &key]);
+        assert!(refused.contains(why), "{why}: {refused}");
+        std::fs::remove_dir_all(place.folder).unwrap();
+    }
+}
+
+/// A backup while others write is of one moment: of each transaction it has all or nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_while_the_server_writes_is_of_one_moment() {
+    let world = World::new().await;
+    let client = world.server.client.clone();
+    let writing = tokio::spawn(async move {
+        for number in 0..400 {
+            let entry = |id: &str| {
+                format!(
+                    r#"{{"request":{{"method":"PUT","url":"Patient/{id}-{number}"}},"resource":{{"resourceType":"Patient","id":"{id}-{number}"}}}}"#
+                )
+            };
+            let bundle = format!(
+                r#"{{"resourceType":"Bundle","type":"transaction","entry":[{},{}]}}"#,
+                entry("a"),
+                entry("b")
+            );
+            client.post("/", bundle).await.expect(200);
+        }
+    });
+    while world.server.database.number("SELECT count(*) FROM res").await < 20 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let (file, key, checkpoints) = back_up(&world);
+    writing.await.unwrap();
+    let database = Box::pin(Database::empty()).await;
+    let place = brought_back(&world, &checkpoints, &database);
+    place.done(&["restore", &file, "--key", &key]);
+    let count = database.number("SELECT count(*) FROM res").await;
+    assert!((20..=800).contains(&count), "{count}");
+    let lonely = "SELECT count(*) FROM res r WHERE NOT EXISTS (SELECT FROM res o WHERE o.id <> r.id \
+                  AND substr(o.id, 3) = substr(r.id, 3))";
+    assert_eq!(database.number(lonely).await, 0);
+    // Everything that was written has its row, and every row of a write its version.
+    let versions = "SELECT (SELECT count(*) FROM res) - (SELECT count(*) FROM feed)";
+    assert_eq!(database.number(versions).await, 0);
+    let opened = opened(Path::new(&file), Path::new(&key));
+    assert!(opened.starts_with(b"PGDMP"), "an archive of pg_dump is inside");
+    std::fs::remove_dir_all(place.folder).unwrap();
+}
+
+/// What is inside of a backup.
+fn opened(file: &Path, key: &Path) -> Vec<u8> {
+    use std::io::Read as _;
+    let key = BackupKey::new(std::fs::read(key).unwrap().try_into().unwrap());
+    let mut plain = Vec::new();
+    Opening::begin(&std::fs::read(file).unwrap()[..], &key)
+        .unwrap()
+        .read_to_end(&mut plain)
+        .unwrap();
+    plain
+}

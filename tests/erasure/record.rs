@@ -1,0 +1,282 @@
+//! What is taken, what is left, and what is told of it.
+//!
+//! Covers: security G2.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
+
+use super::{CANARY, World, observation, patient};
+
+/// What is the patient's alone, whatever it lies in.
+const OWN: [&str; 9] = [
+    "Patient/p1",
+    "Observation/o1",
+    "Observation/gone",
+    "Task/t1",
+    "Task/t2",
+    "Provenance/pr1",
+    "DocumentReference/d1",
+    "Binary/b1",
+    "Bundle/doc1",
+];
+
+/// What names others too, or is nobody's alone.
+const SHARED: [&str; 5] =
+    ["Account/both", "Bundle/of-both", "Group/g1", "Observation/moved", "Provenance/of-both"];
+
+const PATCH: &str = r#"{"resourceType":"Parameters","parameter":[{"name":"operation","part":[{"name":"type","valueCode":"delete"},{"name":"path","valueString":"Patient.active"}]}]}"#;
+
+/// What is the patient's, or somebody else's, in as many ways.
+const MORE: &[(&str, &str)] = &[
+    (
+        "/Task/t1",
+        r#"{"resourceType":"Task","id":"t1","status":"requested","intent":"order","description":"Canarystone","for":{"reference":"Patient/p1"}}"#,
+    ),
+    (
+        "/Task/t2",
+        r#"{"resourceType":"Task","id":"t2","status":"requested","intent":"order","description":"Canarystone","focus":{"reference":"Task/t1"}}"#,
+    ),
+    (
+        "/Task/t3",
+        r#"{"resourceType":"Task","id":"t3","status":"requested","intent":"order","for":{"reference":"Patient/p2"}}"#,
+    ),
+    (
+        "/Binary/b1",
+        r#"{"resourceType":"Binary","id":"b1","contentType":"text/plain","data":"Q2FuYXJ5c3RvbmU="}"#,
+    ),
+    (
+        "/Binary/b2",
+        r#"{"resourceType":"Binary","id":"b2","contentType":"text/plain","data":"T3RoZXI="}"#,
+    ),
+    (
+        "/DocumentReference/d1",
+        r#"{"resourceType":"DocumentReference","id":"d1","status":"current","subject":{"reference":"Patient/p1"},"content":[{"attachment":{"url":"Binary/b1"}},{"attachment":{"url":"Binary/b2"}}]}"#,
+    ),
+    (
+        "/DocumentReference/d2",
+        r#"{"resourceType":"DocumentReference","id":"d2","status":"current","subject":{"reference":"Patient/p2"},"content":[{"attachment":{"url":"Binary/b2"}}]}"#,
+    ),
+    (
+        "/Bundle/doc1",
+        r#"{"resourceType":"Bundle","id":"doc1","type":"collection","entry":[{"fullUrl":"urn:uuid:5b2f0b3a-2b0e-4b5e-9a55-111111111111","resource":{"resourceType":"Patient","id":"p1","name":[{"family":"Canarystone"}]}}]}"#,
+    ),
+    (
+        "/Bundle/of-both",
+        r#"{"resourceType":"Bundle","id":"of-both","type":"collection","entry":[{"fullUrl":"urn:uuid:5b2f0b3a-2b0e-4b5e-9a55-111111111112","resource":{"resourceType":"Observation","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/p1"}}},{"fullUrl":"urn:uuid:5b2f0b3a-2b0e-4b5e-9a55-111111111113","resource":{"resourceType":"Patient","id":"p2"}}]}"#,
+    ),
+    (
+        "/Group/g1",
+        r#"{"resourceType":"Group","id":"g1","type":"person","actual":true,"member":[{"entity":{"reference":"Patient/p1"}},{"entity":{"reference":"Patient/p2"}}]}"#,
+    ),
+    (
+        "/Account/both",
+        r#"{"resourceType":"Account","id":"both","status":"active","subject":[{"reference":"Patient/p1"},{"reference":"Patient/p2"}]}"#,
+    ),
+];
+
+/// A record with everything that a record can have, beside that of somebody else.
+async fn fill(world: &World) {
+    world.put("/Patient/p1", &patient("p1", CANARY)).await;
+    world.put("/Patient/p1", &patient("p1", &format!("{CANARY}-Smith"))).await;
+    world.put("/Patient/p2", &patient("p2", "Other")).await;
+    let contained = r##","contained":[{"resourceType":"Practitioner","id":"c","name":[{"family":"Canarystone"}]}],"performer":[{"reference":"#c"}]}"##;
+    let with_contained = observation("o1", "p1", CANARY);
+    let with_contained = format!("{}{contained}", &with_contained[..with_contained.len() - 1]);
+    world.put("/Observation/o1", &with_contained).await;
+    world.put("/Observation/gone", &observation("gone", "p1", CANARY)).await;
+    world.server.client.delete("/Observation/gone").await.expect(204);
+    world.put("/Observation/q1", &observation("q1", "p2", "of p2")).await;
+    world.put("/Observation/q1", &observation("q1", "p2", "of p2 still")).await;
+    // It was written into the wrong record first.
+    world.put("/Observation/moved", &observation("moved", "p1", CANARY)).await;
+    world.put("/Observation/moved", &observation("moved", "p2", "of p2")).await;
+    for (path, body) in MORE {
+        world.put(path, body).await;
+    }
+    for (id, targets) in [
+        ("pr1", r#"{"reference":"Observation/o1"}"#),
+        ("of-both", r#"{"reference":"Observation/o1"},{"reference":"Observation/q1"}"#),
+    ] {
+        let body = format!(
+            r#"{{"resourceType":"Provenance","id":"{id}","target":[{targets}],"recorded":"2026-01-01T00:00:00Z","agent":[{{"who":{{"display":"somebody"}}}}]}}"#
+        );
+        world.put(&format!("/Provenance/{id}"), &body).await;
+    }
+}
+
+/// How many a search finds.
+async fn total(world: &World, query: &str) -> String {
+    let found = world.server.client.get(&format!("/{query}")).await.expect(200);
+    found.at("total").unwrap_or_else(|| panic!("{query}: {}", found.text()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_is_erased_whole_and_what_is_others_stays() {
+    let world = World::new().await;
+    fill(&world).await;
+    assert!(world.dumped(CANARY) > 10, "it is there before");
+    let told = world.place.erase("p1", "1");
+    // Nothing of it is left anywhere in the database, be it a version, a row of an index or a text.
+    assert_eq!(world.dumped(CANARY), 0);
+    assert_eq!(world.dumped("Q2FuYXJ5c3RvbmU"), 0);
+    let client = &world.server.client;
+    for path in OWN {
+        for url in [format!("/{path}"), format!("/{path}/_history"), format!("/{path}/_history/1")]
+        {
+            let gone = client.get(&url).await.expect(410);
+            assert!(gone.text().contains("was erased"), "{url}: {}", gone.text());
+        }
+        assert!(!told.contains(&format!("\n  {path}\n")), "{path}: {told}");
+    }
+    client.get("/Patient/p1/$everything").await.expect(410);
+    for path in SHARED {
+        client.get(&format!("/{path}")).await.expect(200);
+        // What no longer names the patient is not told of.
+        let names = !matches!(path, "Observation/moved" | "Provenance/of-both");
+        assert_eq!(told.contains(&format!("\n  {path}\n")), names, "{path}: {told}");
+    }
+    client.get("/Observation/moved/_history/1").await.expect(404);
+    for path in
+        ["Patient/p2", "Observation/q1", "Observation/q1/_history/1", "Task/t3", "Binary/b2"]
+    {
+        client.get(&format!("/{path}")).await.expect(200);
+    }
+    for (query, expected) in [
+        ("Patient?name=canarystone", "0"),
+        ("Patient?identifier=urn:mrn%7CCanarystone-p1", "0"),
+        ("Observation?subject=Patient/p1", "0"),
+        ("Observation?value-string=canarystone", "0"),
+        ("Patient?_id=p1", "0"),
+        ("Observation?subject=Patient/p2", "2"),
+        ("Patient?name=other", "1"),
+        ("Task?_total=accurate", "1"),
+        ("Provenance?_total=accurate", "1"),
+    ] {
+        assert_eq!(total(&world, query).await, expected, "{query}");
+    }
+    no_words(&world).await;
+}
+
+/// Words go by way of the feed.
+async fn no_words(world: &World) {
+    let began = Instant::now();
+    loop {
+        let call = world.server.client.call("GET", &format!("/Patient?_content={CANARY}"));
+        let found = call.header("kiln-fulltext", "wait").send().await.expect(200);
+        if found.at("entry[0].resource.id").is_none() {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_mins(1), "{}", found.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_id_is_used_again_and_the_record_tells_what_was_done() {
+    let world = World::new().await;
+    world.put("/Patient/p1", &patient("p1", CANARY)).await;
+    world.put("/Observation/o1", &observation("o1", "p1", CANARY)).await;
+    let hash = "(SELECT hash FROM patient_name WHERE id = 'p1')";
+    world.place.erase("p1", "1");
+    let client = &world.server.client;
+    for (method, path, body) in [
+        ("PUT", "/Patient/p1", patient("p1", "New")),
+        ("PUT", "/Observation/o1", observation("o1", "p2", "new")),
+        ("PATCH", "/Patient/p1", PATCH.to_owned()),
+    ] {
+        let refused = client.call(method, path).json(body).send().await.expect(410);
+        assert!(refused.text().contains("was erased"), "{method} {path}: {}", refused.text());
+    }
+    let entry = r#"{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"PUT","url":"Patient/p1"},"resource":{"resourceType":"Patient","id":"p1"}}]}"#;
+    client.post("/", entry).await.expect(410);
+    client.delete("/Patient/p1").await.expect(204);
+    client.get("/Patient/p1").await.expect(410);
+    // Who comes by the same number is somebody new.
+    let call = client
+        .call("POST", "/Patient")
+        .header("If-None-Exist", "identifier=urn:mrn|Canarystone-p1");
+    let made = call.json(patient("x", CANARY).replace(r#""id":"x","#, "")).send().await.expect(201);
+    assert_ne!(made.id(), "p1");
+
+    let list = world.place.folder.join("erasures.jsonl");
+    assert_eq!(std::fs::metadata(&list).unwrap().permissions().mode() & 0o777, 0o600);
+    let lines = std::fs::read_to_string(&list).unwrap();
+    assert!(lines.lines().count() == 1 && lines.contains(r#""patient":"p1""#), "{lines}");
+    assert!(!lines.contains("grace") && !lines.contains("request 1"), "no names: {lines}");
+    let shown = world.place.done(&["erase", "show", "1", "--json"]);
+    for needle in [
+        r#""askedBy": "ada""#,
+        r#""approvedBy": "grace""#,
+        r#""patient": "Patient/p1""#,
+        "erasure.backup_days",
+        r#""store": "ledger""#,
+    ] {
+        assert!(shown.contains(needle), "{needle}: {shown}");
+    }
+    let erased = "SELECT count(*) FROM ledger WHERE interaction = 76 AND outcome = 0 AND actor = 'user:grace'";
+    assert_eq!(world.server.database.number(erased).await, 1);
+    let of_patient = format!(
+        "SELECT count(*) FROM ledger WHERE method = 'OTHER' AND {hash} = ANY (pats) AND actor LIKE 'user:%'"
+    );
+    let began = Instant::now();
+    // The sealer keeps names by and by.
+    while world.server.database.number(&of_patient).await < 2 {
+        assert!(began.elapsed() < Duration::from_mins(1), "both acts are about the patient");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let verified = world.place.done(&["audit", "verify", "--quiet"]);
+    assert!(verified.contains("are as they were sealed"), "{verified}");
+}
+
+/// A message of version 2 about somebody.
+fn message(control: &str, event: &str) -> String {
+    format!(
+        "MSH|^~\\&|LAB|STM|K|H|20260101120000||ADT^{event}|{control}|P|2.5\rEVN|{event}|20260101120000\r\
+         PID|1||77^^^STM^MR||{CANARY}^Zebedia||19700101|F\rPV1|1|I\r"
+    )
+}
+
+async fn send(world: &World, message: &str) {
+    let url = format!("{}/v2/messages", world.server.client.root());
+    let call = world.server.client.call("POST", &url).header("Content-Type", "application/hl7-v2");
+    call.body(message.to_owned()).send().await.expect(200);
+}
+
+/// The patient whom a message made, once it has.
+async fn made(world: &World) -> String {
+    let began = Instant::now();
+    loop {
+        let found = world.server.client.get("/Patient?identifier=77").await.expect(200);
+        if let Some(id) = found.at("entry[0].resource.id") {
+            return id;
+        }
+        assert!(began.elapsed() < Duration::from_mins(1), "{}", found.text());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_lose_their_texts_and_later_ones_make_another_record() {
+    let world = World::new().await;
+    send(&world, &message("c1", "A01")).await;
+    let before = made(&world).await;
+    let texts = "SELECT count(*) FROM v2_message WHERE raw IS NOT NULL";
+    assert_eq!(world.server.database.number(texts).await, 1);
+    world.place.erase(&before, "1");
+    assert_eq!(world.server.database.number(texts).await, 0);
+    assert_eq!(
+        world
+            .server
+            .database
+            .number("SELECT count(*) FROM v2_key WHERE resource_type = 'Patient'")
+            .await,
+        0
+    );
+    assert_eq!(world.dumped(CANARY), 0);
+    // The same once more is known, and changes nothing.
+    send(&world, &message("c1", "A01")).await;
+    assert_eq!(total(&world, "Patient?identifier=77").await, "0");
+    send(&world, &message("c2", "A08")).await;
+    let after = made(&world).await;
+    assert_ne!(before, after);
+    world.server.client.get(&format!("/Patient/{before}")).await.expect(410);
+}
