@@ -101,7 +101,7 @@ impl Charset {
     /// # Errors
     /// [`CharsetError`]: nothing is ever replaced.
     pub fn read(bytes: &[u8], default: Self) -> Result<Decoded<'_>, CharsetError> {
-        if let Some((set, mark)) = Encoding::for_bom(bytes) {
+        if let Some((set, mark)) = marked(bytes) {
             return Self(set).decoded(&bytes[mark..]);
         }
         match declared(bytes) {
@@ -128,7 +128,7 @@ impl Charset {
     /// # Errors
     /// [`CharsetError::Unknown`].
     pub fn read_lossy(bytes: &[u8], default: Self) -> Result<Decoded<'_>, CharsetError> {
-        let (set, from) = match (Encoding::for_bom(bytes), declared(bytes)) {
+        let (set, from) = match (marked(bytes), declared(bytes)) {
             (Some((set, mark)), _) => (Self(set), mark),
             (None, Some(name)) => (Self::named(name).ok_or(CharsetError::Unknown)?, 0),
             (None, None) => (default, 0),
@@ -153,20 +153,44 @@ impl Charset {
     }
 }
 
-/// What MSH-18 (its first repetition) says, when it says something beyond ASCII.
+/// How many bytes stand before a message that are none of it: what frames and files leave there, as
+/// [`Message::parse`](super::er7::Message::parse) passes over it, but for a byte order mark.
+fn before(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| matches!(byte, 0x0B | b'\r' | b'\n' | b' ' | b'\t')).count()
+}
+
+/// The set of the byte order mark that a message begins with, and where the mark ends.
+fn marked(bytes: &[u8]) -> Option<(&'static Encoding, usize)> {
+    let start = before(bytes);
+    Encoding::for_bom(&bytes[start..]).map(|(set, mark)| (set, start + mark))
+}
+
+/// What MSH-18 says beyond ASCII: the first of its repetitions that says something, or the one whose characters
+/// are told apart by escape sequences, where there are such. Read in another set, the bytes behind these
+/// would be separators.
 fn declared(bytes: &[u8]) -> Option<&str> {
-    let name = bytes.get(..3)?;
-    if !name.eq(b"MSH") {
+    let message = bytes.get(before(bytes)..)?;
+    if !message.starts_with(b"MSH") {
         return None;
     }
-    let field = *bytes.get(3)?;
-    let header = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
+    let field = *message.get(3)?;
+    let header = message.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
     let mut fields = header.get(4..)?.split(|byte| *byte == field);
     let repetition = fields.next()?.get(1).copied();
     let value = fields.nth(15)?;
-    let first = value.split(|byte| Some(*byte) == repetition).next()?;
-    let text = str::from_utf8(first).ok()?.trim();
-    (!matches!(text, "" | "\"\"" | "ASCII" | "ISO IR6")).then_some(text)
+    let repetitions = value.split(|byte| Some(*byte) == repetition);
+    let mut named = repetitions.filter_map(|name| str::from_utf8(name).ok().and_then(beyond_ascii));
+    let first = named.next()?;
+    let is_switched = |name: &&str| Charset::named(name).is_some_and(|set| set.0 == ISO_2022_JP);
+    let switched = named.find(is_switched).filter(|_| memchr::memchr(0x1B, message).is_some());
+    Some(switched.unwrap_or(first))
+}
+
+/// The name of a set, unless it is the one of ASCII, which all have in them.
+fn beyond_ascii(name: &str) -> Option<&str> {
+    let name = name.trim();
+    let is_ascii = ["", "\"\"", "ASCII", "ISO IR6"].iter().any(|it| it.eq_ignore_ascii_case(name));
+    (!is_ascii).then_some(name)
 }
 
 #[cfg(test)]
@@ -200,6 +224,17 @@ mod tests {
             // The second byte of this character is the one of a field separator.
             ("BIG-5", utf_8, b"\xA4\x7C", Ok("勻")),
             ("ISO IR87", utf_8, b"\x1B$B;3\x1B(B", Ok("山")),
+            // As it is sent in Japan: the first set is the usual one. The bytes behind the escape are `^` and `|`.
+            ("~ISO IR87", western, b"\x1B$B;3\x1B(B", Ok("山")),
+            ("~ISO IR87", western, b"\x1B$B@^\x1B(B^\x1B$B4|\x1B(B", Ok("折^期")),
+            ("ASCII~ISO IR87~ISO IR159", utf_8, b"\x1B$B;3\x1B(B", Ok("山")),
+            ("ISO IR6~ISO IR87", utf_8, b"Yamada", Ok("Yamada")),
+            ("8859/1~ISO IR87", utf_8, b"\x1B$B;3\x1B(B", Ok("山")),
+            ("8859/1~ISO IR87", utf_8, b"M\xFCller", Ok("Müller")),
+            ("~UNICODE UTF-8", western, "€".as_bytes(), Ok("€")),
+            ("ascii~8859/15", utf_8, b"\xA4", Ok("€")),
+            ("~KLINGON", utf_8, b"x", Err(CharsetError::Unknown)),
+            ("~ISO IR87", western, b"M\xFCller", Err(CharsetError::Undecodable("ISO-2022-JP"))),
             ("KS X 1001", utf_8, b"\xB1\xE8", Ok("김")),
             ("KLINGON", utf_8, b"x", Err(CharsetError::Unknown)),
         ] {
@@ -212,6 +247,23 @@ mod tests {
                 assert_eq!(name.as_deref(), expected.as_deref(), "{set}");
             }
         }
+    }
+
+    /// Covers: v2 S52.
+    #[test]
+    fn what_stands_before_the_header_hides_no_set() {
+        let western = Charset::named("windows-1252").unwrap();
+        for before in ["", "\r\n", "\u{B}", " \t\n", "\r\n\u{FEFF}"] {
+            let message = message("UNICODE UTF-8", "Müller".as_bytes());
+            let bytes = [before.as_bytes(), &message[..]].concat();
+            for read in [Charset::read_framed(&bytes, western), Charset::read_lossy(&bytes, western)] {
+                let read = read.unwrap();
+                assert!(read.text.ends_with("||Müller"), "{before:?}: {}", read.text);
+                assert_eq!((read.charset, read.is_lossy), (Charset::UTF_8, false), "{before:?}");
+            }
+        }
+        let bytes = [&b"\r\n"[..], &message("KLINGON", b"x")[..]].concat();
+        assert_eq!(Charset::read(&bytes, western).unwrap_err(), CharsetError::Unknown);
     }
 
     /// Covers: v2 S52.
@@ -247,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_header_without_a_field_says_nothing() {
-        for bytes in [&b"MSH"[..], b"MSH\r", b"MSH\rPID|1", b"MSH|", b"MS"] {
+        for bytes in [&b"MSH"[..], b"MSH\r", b"MSH\rPID|1", b"MSH|", b"MS", b"", b"\r\n"] {
             assert_eq!(declared(bytes), None, "{bytes:?}");
         }
     }

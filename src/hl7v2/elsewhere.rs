@@ -93,8 +93,7 @@ impl Receiver {
         if application == Wanted::Never || heading.is_answer() || !origin.is_framed {
             return Ok(false);
         }
-        let certificate = origin.names.first().map_or("", String::as_str);
-        let maps = self.maps_of(heading, origin.listener, certificate);
+        let maps = self.maps_of(heading, origin.listener, &origin.certificate());
         let Some(name) = maps.as_ref().and_then(|maps| maps.site().answers.as_deref()) else {
             return Ok(false);
         };

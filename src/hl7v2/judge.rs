@@ -22,9 +22,9 @@ const LONGEST_NAME: usize = 200;
 pub struct Binding {
     /// A name of the client's certificate, or `sha256:` and its digest.
     certificate: String,
-    /// Pattern of MSH-3.
+    /// Pattern of MSH-3, as a whole or its first component.
     application: String,
-    /// Pattern of MSH-4.
+    /// Pattern of MSH-4, likewise.
     facility: String,
 }
 
@@ -43,8 +43,8 @@ impl Binding {
     /// Whether one of `names` may send in this name.
     fn allows(&self, names: &[String], application: &str, facility: &str) -> bool {
         names.iter().any(|name| name.to_lowercase() == self.certificate)
-            && fits(&self.application, application)
-            && fits(&self.facility, facility)
+            && fits_name(&self.application, application)
+            && fits_name(&self.facility, facility)
     }
 }
 
@@ -66,6 +66,12 @@ pub fn fits(pattern: &str, text: &str) -> bool {
         rest = &rest[at + part.len()..];
     }
     true
+}
+
+/// Whether a field that names a sender is what `pattern` says: as a whole, or the first of its components.
+pub fn fits_name(pattern: &str, field: &str) -> bool {
+    let first = field.split(['^', '&']).next().filter(|first| !first.is_empty());
+    fits(pattern, field) || first.is_some_and(|first| fits(pattern, first))
 }
 
 /// What messages are read by.
@@ -419,8 +425,17 @@ mod tests {
         assert_eq!(refused(&["Lab.example.org"], HEADER), None);
         assert_eq!(refused(&["x.example.org"], HEADER), Some(Code::AR));
         assert_eq!(refused(&[], HEADER), Some(Code::AR));
-        let other = HEADER.replace("|LAB|", "|ADT|");
-        assert_eq!(refused(&["lab.example.org"], &other), Some(Code::AR));
+        for (sender, expected) in [
+            ("|LAB^1.2.3^ISO|STM|", None),
+            ("|LAB2|STM^lab.example.org^DNS|", None),
+            ("|ADT|STM|", Some(Code::AR)),
+            ("|ADT^LAB^ISO|STM|", Some(Code::AR)),
+            ("|LAB|^STM|", Some(Code::AR)),
+            ("|^LAB|STM|", Some(Code::AR)),
+        ] {
+            let text = HEADER.replace("|LAB|STM|", sender);
+            assert_eq!(refused(&["lab.example.org"], &text), expected, "{sender}");
+        }
         for text in ["", "a", "a=b", "=a|b"] {
             assert_eq!(Binding::parse(text), None, "{text}");
         }

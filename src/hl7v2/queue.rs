@@ -57,6 +57,7 @@ pub(super) struct Job {
     pub(super) raw: Bytes,
     peer: Option<std::net::IpAddr>,
     listener: String,
+    /// All names in it.
     certificate: String,
     mark: i64,
     pub(super) site: String,
@@ -77,7 +78,7 @@ impl Job {
             raw,
             peer: origin.peer,
             listener: origin.listener.to_owned(),
-            certificate: origin.names.first().cloned().unwrap_or_default(),
+            certificate: origin.certificate(),
             mark: 0,
             site: judged.site.clone(),
             charset: judged.charset.to_owned(),

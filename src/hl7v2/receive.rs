@@ -38,6 +38,8 @@ use crate::store::hl7v2::{MessageIssue, MessageState, NewMessage, Received};
 
 /// Most characters of a field of the header that are kept beside the message.
 const LONGEST_TEXT: usize = 200;
+/// Most bytes of the names of a certificate that are kept.
+const LONGEST_NAMES: usize = 2_000;
 
 /// How the receiver is set up.
 #[derive(Clone, Debug)]
@@ -87,6 +89,22 @@ pub struct Origin {
     pub is_framed: bool,
     /// Who is let in; `None`: the feed itself.
     pub caller: Option<Caller>,
+}
+
+impl Origin {
+    /// The names in the client's certificate with a blank between them, as they are kept beside a message; empty
+    /// without one. Of more than have room the last are left out.
+    pub fn certificate(&self) -> String {
+        let mut all = String::new();
+        for name in &self.names {
+            if all.len() + name.len() >= LONGEST_NAMES {
+                break;
+            }
+            let between = if all.is_empty() { "" } else { " " };
+            all.extend([between, name.as_str()]);
+        }
+        all
+    }
 }
 
 /// What goes with a message when it is stored.
@@ -262,8 +280,7 @@ impl Receiver {
         batch: Option<Uuid>,
         origin: &Origin,
     ) -> Result<Answers, Error> {
-        let certificate = origin.names.first().map_or("", String::as_str);
-        let settings = self.settings_for(raw, origin.listener, certificate);
+        let settings = self.settings_for(raw, origin.listener, &origin.certificate());
         let mut judged = Judged::new(raw, &origin.names, origin.is_framed, &settings.rules);
         let note = self.look_at(&mut judged, batch.is_some(), &settings).await?;
         let lacks_room = self.judge_part(&mut judged, raw).await?;
@@ -370,6 +387,7 @@ impl Receiver {
         let notes: Vec<MessageIssue> = note.iter().map(stored).collect();
         let reason = judged.refused.as_ref().map(|(_, issue)| issue.text()).unwrap_or_default();
         let patients = self.refused_about(judged, raw, origin).await?;
+        let certificate = origin.certificate();
         let state = match &judged.refused {
             None if judged.goes_on.is_some() => MessageState::Fragment,
             None => MessageState::Received,
@@ -380,7 +398,7 @@ impl Receiver {
             id,
             listener: origin.listener,
             peer: origin.peer,
-            tls_subject: origin.names.first().map(String::as_str),
+            tls_subject: Some(&*certificate).filter(|names| !names.is_empty()),
             at: now,
             raw,
             digest: judged.digest,
@@ -408,9 +426,8 @@ impl Receiver {
             lease: may_begin.then(|| now.plus_millis(LEASE_MS)),
             flush: self.flush_of(judged, ack),
         };
-        let certificate = origin.names.first().map_or("", String::as_str);
         let caller =
-            origin.caller.clone().unwrap_or_else(|| self.caller(id, origin.peer, certificate));
+            origin.caller.clone().unwrap_or_else(|| self.caller(id, origin.peer, &certificate));
         self.engine.receive_message(&message, &caller).await
     }
 
@@ -422,8 +439,9 @@ impl Receiver {
             path_and_query: format!("/v2/messages/{id}"),
             source,
         };
-        let name: String =
-            certificate.chars().filter(|c| !c.is_control()).take(LONGEST_TEXT).collect();
+        // It goes by its first name.
+        let first = certificate.split(' ').next().unwrap_or_default();
+        let name: String = first.chars().filter(|c| !c.is_control()).take(LONGEST_TEXT).collect();
         let principal = if name.is_empty() {
             self.principal.clone()
         } else {

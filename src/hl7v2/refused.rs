@@ -49,13 +49,13 @@ impl Receiver {
         let Some(heading) = judged.heading.as_ref().filter(|_| judged.refused.is_some()) else {
             return Ok(Vec::new());
         };
-        let certificate = origin.names.first().map_or("", String::as_str);
-        let rules = self.settings_for(raw, origin.listener, certificate).rules;
+        let certificate = origin.certificate();
+        let rules = self.settings_for(raw, origin.listener, &certificate).rules;
         let read = rules.read(raw, origin.is_framed).ok();
         let message = read
             .as_ref()
             .and_then(|read| Message::parse(&read.text, read.charset, rules.reading).ok());
-        let maps = self.maps_of(heading, origin.listener, certificate);
+        let maps = self.maps_of(heading, origin.listener, &certificate);
         let Some((message, maps)) = message.zip(maps) else { return Ok(Vec::new()) };
         let ids = self.work.patients(&message, &maps).await?;
         let ids = ids.iter().filter_map(|id| id.parse().ok());

@@ -15,6 +15,7 @@
 //! Spec: v2 S10, S51, S53
 
 mod escape;
+mod names;
 mod part;
 mod path;
 mod place;

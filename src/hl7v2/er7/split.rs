@@ -5,6 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::escape::Escapes;
+use super::names;
 use super::part::{Level, Part, Rules};
 use super::place::{Place, SegmentName};
 use super::separators::Separators;
@@ -99,9 +100,11 @@ impl<'a> Message<'a> {
         while start < bytes.len() {
             let end = line_end(&bytes[start..], reading).map_or(bytes.len(), |at| start + at);
             match self.name(start, end) {
-                Some(name) => self.begin(name, start, end, &mut counts),
+                Some(name) if !self.is_word(name, end - start, reading) => {
+                    self.begin(name, start, end, &mut counts);
+                }
                 None if start == end => {}
-                None => self.join(start, end, reading)?,
+                _ => self.join(start, end, reading)?,
             }
             start = end + 1;
         }
@@ -114,6 +117,15 @@ impl<'a> Message<'a> {
         let ends = line.get(3).is_none_or(|byte| *byte == self.rules.separators.field);
         let name = str::from_utf8(line.get(..3)?).ok()?;
         if ends { SegmentName::parse(name) } else { None }
+    }
+
+    /// Whether a line that could be a name alone is a word of the text before it: in a note or a value, and no name
+    /// that anybody knows.
+    fn is_word(&self, name: SegmentName, length: usize, reading: Reading) -> bool {
+        let Some(last) = self.lines.last().filter(|_| length == 3) else { return false };
+        let is_text =
+            matches!((last.name.as_str(), last.fields.1 - last.fields.0), ("NTE", 3) | ("OBX", 5));
+        is_text && reading == Reading::Lenient && !names::is_known(name)
     }
 
     fn begin(
@@ -145,14 +157,15 @@ impl<'a> Message<'a> {
     /// Adds a line that is no segment to the one before it.
     fn join(&mut self, start: usize, end: usize, reading: Reading) -> Result<(), Fault> {
         // The first line is the header, so there is one.
-        let Some(last) = self.lines.last_mut() else { return Err(Fault::NoHeader) };
-        let fields = last.fields.1 - last.fields.0;
-        let place = Place::segment(last.name, last.sequence);
+        let Some(last) = self.segments().next_back() else { return Err(Fault::NoHeader) };
+        let (place, field) = (last.place(), last.len());
         if reading == Reading::Strict {
             return Err(Fault::NoSegment(place));
         }
-        last.end = end as u32;
-        self.joined.push(place.with_field(u16::try_from(fields).unwrap_or(u16::MAX)));
+        self.joined.push(place.with_field(field));
+        if let Some(line) = self.lines.last_mut() {
+            line.end = end as u32;
+        }
         self.add_fields(start, end);
         Ok(())
     }

@@ -7,6 +7,7 @@
 //! Spec: v2 M1, M2, M10, B3 to B5, B7, B40
 
 mod peers;
+mod rest;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -368,6 +369,8 @@ impl Connection {
                 let refused = self.receiver.refuse(&beginning, issue, &self.origin).await;
                 if let Ok(answer) = refused {
                     self.write(&answer).await?;
+                    self.buffer = BytesMut::new();
+                    rest::drain(&mut self.stream).await;
                 }
                 Err("a message beyond the limit")
             }

@@ -14,7 +14,7 @@ use super::rules::{Each, MessageRule, ResourceRule, Rule, Work};
 use super::scope::Scope;
 use super::site::Mode;
 use super::value::value;
-use super::writing::{Act, Deed, From, Writing, add_identifier, marked, unmapped};
+use super::writing::{Act, Deed, From, Writing, add_identifier, joined, marked, unmapped};
 
 /// What is wrong with a message, or worth telling about it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -90,7 +90,7 @@ pub struct Draft {
     pub snapshots: Vec<(String, bool)>,
     /// What is wrong, and what is worth telling.
     pub problems: Vec<Problem>,
-    /// Fields with a value, or repetitions of them, of which nothing is made.
+    /// Fields with a value, or repetitions of them, of which nothing is made; and names of segments without fields.
     pub unmapped: Vec<String>,
     /// Codes that no map has another one for.
     pub codes: Vec<LocalCode>,
@@ -160,6 +160,7 @@ impl<'a> Drafting<'a> {
         self.spun_off(draft);
         self.snapshots(draft);
         self.told(draft);
+        draft.problems.extend(joined(self.message));
         draft.unmapped = unmapped(self.message, &used.borrow());
     }
 

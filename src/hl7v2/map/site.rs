@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::hl7v2::charset::Charset;
 use crate::hl7v2::dtm::Zones;
 use crate::hl7v2::er7::{Escapes, Reading};
-use crate::hl7v2::judge::fits;
+use crate::hl7v2::judge::{fits, fits_name};
 use crate::hl7v2::tables::Target;
 use crate::hl7v2::types::id::Authority;
 
@@ -53,7 +53,7 @@ pub struct Sender<'a> {
     pub facility: &'a str,
     /// The listener, or the way.
     pub listener: &'a str,
-    /// The first name in the client's certificate.
+    /// The names in the client's certificate, with a blank between them.
     pub certificate: &'a str,
 }
 
@@ -66,7 +66,7 @@ pub struct Matching {
     pub facility: String,
     /// Of the listener.
     pub listener: String,
-    /// Of the client's certificate, whatever its case.
+    /// Of one of the names in the client's certificate, whatever its case.
     pub certificate: String,
 }
 
@@ -78,16 +78,13 @@ impl Matching {
 
     /// Whether the profile is for this sender.
     pub fn is_for(&self, sender: &Sender<'_>) -> bool {
-        let is = |pattern: &str, text: &str| {
-            let first = text.split(['^', '&']).next().unwrap_or_default();
-            pattern.is_empty() || fits(pattern, text) || fits(pattern, first)
-        };
-        let certificate = sender.certificate.to_lowercase();
+        let is = |pattern: &str, text: &str| pattern.is_empty() || fits_name(pattern, text);
+        let (own, names) = (self.certificate.to_lowercase(), sender.certificate.to_lowercase());
         !self.is_empty()
             && is(&self.application, sender.application)
             && is(&self.facility, sender.facility)
             && is(&self.listener, sender.listener)
-            && (self.certificate.is_empty() || fits(&self.certificate.to_lowercase(), &certificate))
+            && (own.is_empty() || names.split(' ').any(|name| fits(&own, name)))
     }
 
     /// How much it asks for: of several profiles the one that asks for most is used.
@@ -232,7 +229,7 @@ mod tests {
             application: "LABCORE1^1.2^ISO",
             facility: "STM",
             listener: "mllp",
-            certificate: "Lab.example.org",
+            certificate: "Lab.example.org lis.example.org sha256:00ff",
         };
         for (matching, is_for, weight) in [
             (of("", "", ""), false, 0),
@@ -242,6 +239,8 @@ mod tests {
             (of("LABCORE2", "STM", ""), false, 11),
             (of("", "STX", ""), false, 3),
             (of("*", "", "lab.EXAMPLE.org"), true, 15),
+            (of("*", "", "lis.example.*"), true, 12),
+            (of("", "", "sha256:00FF"), true, 11),
             (of("*", "", "other"), false, 5),
         ] {
             assert_eq!(matching.is_for(&sender), is_for, "{matching:?}");

@@ -7,7 +7,7 @@ use crate::hl7v2::effect::part::{Part, Removal, has, mark};
 use crate::hl7v2::er7::{Message, Part as Field};
 use crate::hl7v2::types::{Json, id};
 
-use super::draft::{Drafting, Write};
+use super::draft::{Drafting, Problem, Write};
 use super::element::{Element, Select, Step, Writer};
 use super::eval::{Eval, Read};
 use super::instance::Key;
@@ -277,14 +277,36 @@ pub(super) fn add_identifier(body: &mut Object<'static>, key: &Key) {
     }
 }
 
+/// That lines of a message are no segments, by the fields that have them: each once.
+pub(super) fn joined(message: &Message<'_>) -> impl Iterator<Item = Problem> {
+    let mut places = message.joined().to_vec();
+    places.dedup();
+    places.into_iter().map(|place| {
+        let segment = format!("{}[{}]", place.segment, place.sequence);
+        Problem {
+            is_error: false,
+            code: 100,
+            kind: "no-segment",
+            place: if place.field == 0 { segment } else { format!("{segment}-{}", place.field) },
+            text: "a line that is no segment belongs to what stands before it".to_owned(),
+        }
+    })
+}
+
 /// The fields with a value of which nothing came, and of those of which something came of some repetitions only
-/// the others; numbers of segments among their kind do not count.
+/// the others; numbers of segments among their kind do not count. A segment without fields is a name alone, which
+/// may have been meant as a word.
 pub(super) fn unmapped(message: &Message<'_>, used: &[Read]) -> Vec<String> {
     let used: HashSet<_> = used.iter().copied().collect();
     let mut out = Vec::new();
     for segment in message.segments() {
         let at = segment.position();
         let is_header = segment.is("MSH");
+        if segment.is_empty() {
+            let place = segment.place();
+            out.push(format!("{}[{}]", place.segment, place.sequence));
+            continue;
+        }
         for part in segment.fields().filter(Field::is_valued) {
             let place = part.place();
             let field = place.field;
@@ -314,7 +336,21 @@ fn numbered(field: Field<'_>) -> impl Iterator<Item = (u16, Field<'_>)> {
 
 #[cfg(test)]
 mod tests {
+    use crate::hl7v2::charset::Charset;
+    use crate::hl7v2::er7::Reading;
+
     use super::*;
+
+    /// Covers: v2 S53.
+    #[test]
+    fn what_is_no_segment_and_a_name_alone_are_told_of() {
+        let text = "MSH|^~\\&|A\rPD1\rrest\rNTE|1||Chest:\rNAD\rand\rPV1|1|I\rNAD\r";
+        let message = Message::parse(text, Charset::UTF_8, Reading::Lenient).unwrap();
+        assert_eq!(unmapped(&message, &[]), ["MSH[1]-3", "PD1[1]", "NTE[1]-3", "PV1[1]-2", "NAD[1]"]);
+        let told: Vec<_> = joined(&message).map(|it| (it.place, it.code, it.is_error)).collect();
+        let told: Vec<_> = told.iter().map(|(place, code, error)| (&**place, *code, *error)).collect();
+        assert_eq!(told, [("PD1[1]", 100, false), ("NTE[1]-3", 100, false)]);
+    }
 
     #[test]
     fn codes_of_both_tables_say_what_is_to_be_done() {
