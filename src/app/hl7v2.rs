@@ -89,13 +89,17 @@ fn fault(key: &str, value: &str) -> StartError {
     StartError::Messages(format!("`hl7v2.{key}`: {value:?}"))
 }
 
-fn settings(config: &Hl7v2) -> Result<Settings, StartError> {
+/// What messages are read by where the profile of their sender says nothing else.
+///
+/// # Errors
+/// [`StartError::Messages`] for a setting that names what there is not.
+pub(super) fn rules(config: &Hl7v2) -> Result<Rules, StartError> {
     let charset = Charset::named(&config.charset);
     let bindings = config
         .senders
         .iter()
         .map(|text| Binding::parse(text).ok_or_else(|| fault("senders", text)));
-    let rules = Rules {
+    Ok(Rules {
         charset: charset.ok_or_else(|| fault("charset", &config.charset))?,
         reading: match config.reading {
             MessageReading::Lenient => Reading::Lenient,
@@ -105,13 +109,16 @@ fn settings(config: &Hl7v2) -> Result<Settings, StartError> {
         ignores_sent_time: config.ignore_sent_time,
         bindings: bindings.collect::<Result<_, _>>()?,
         replaces_undecodable: false,
-    };
+    })
+}
+
+fn settings(config: &Hl7v2) -> Result<Settings, StartError> {
     let endpoints = config
         .answer_to
         .iter()
         .map(|text| Endpoint::parse(text).ok_or_else(|| fault("answer_to", text)));
     Ok(Settings {
-        rules,
+        rules: rules(config)?,
         endpoints: endpoints.collect::<Result<_, _>>()?,
         confirms_answers: config.release.get() == 2,
         zones: Zones::named(&config.zone).ok_or_else(|| fault("zone", &config.zone))?,

@@ -96,6 +96,11 @@ impl Charset {
         self.0.name()
     }
 
+    /// Whether a character has two bytes at least, among which may be those of frames.
+    pub fn is_wide(self) -> bool {
+        self.0 == UTF_16BE || self.0 == UTF_16LE
+    }
+
     /// The text of a whole message: by its byte order mark, else by MSH-18, else in `default`.
     ///
     /// # Errors
@@ -115,9 +120,8 @@ impl Charset {
     /// # Errors
     /// [`CharsetError`].
     pub fn read_framed(bytes: &[u8], default: Self) -> Result<Decoded<'_>, CharsetError> {
-        let is_wide = |set: Self| set.0 == UTF_16BE || set.0 == UTF_16LE;
         let read = Self::read(bytes, default)?;
-        if is_wide(read.charset) {
+        if read.charset.is_wide() {
             return Err(CharsetError::Unframed(read.charset.name()));
         }
         Ok(read)
@@ -249,14 +253,15 @@ mod tests {
         }
     }
 
-    /// Covers: v2 S52.
     #[test]
     fn what_stands_before_the_header_hides_no_set() {
         let western = Charset::named("windows-1252").unwrap();
         for before in ["", "\r\n", "\u{B}", " \t\n", "\r\n\u{FEFF}"] {
             let message = message("UNICODE UTF-8", "Müller".as_bytes());
             let bytes = [before.as_bytes(), &message[..]].concat();
-            for read in [Charset::read_framed(&bytes, western), Charset::read_lossy(&bytes, western)] {
+            for read in
+                [Charset::read_framed(&bytes, western), Charset::read_lossy(&bytes, western)]
+            {
                 let read = read.unwrap();
                 assert!(read.text.ends_with("||Müller"), "{before:?}: {}", read.text);
                 assert_eq!((read.charset, read.is_lossy), (Charset::UTF_8, false), "{before:?}");

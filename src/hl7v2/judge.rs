@@ -10,6 +10,7 @@ use super::charset::{Charset, CharsetError, Decoded};
 use super::er7::{Fault, Message, Part, Place, Reading, SegmentName};
 use super::fragment;
 use super::heading::Heading;
+use super::map::site::Wishes;
 
 /// Most lines that a message stands in.
 const MOST_LINES: usize = 32;
@@ -92,6 +93,18 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// The same as the profile of a sender wants it.
+    #[must_use]
+    pub fn wished(self, wishes: &Wishes) -> Self {
+        Self {
+            charset: wishes.charset.unwrap_or(self.charset),
+            reading: wishes.reading.unwrap_or(self.reading),
+            ignores_sent_time: wishes.ignores_sent_time.unwrap_or(self.ignores_sent_time),
+            replaces_undecodable: wishes.replaces_undecodable.unwrap_or(self.replaces_undecodable),
+            ..self
+        }
+    }
+
     /// The text of a message.
     ///
     /// # Errors

@@ -198,12 +198,7 @@ impl Receiver {
         let mut settings = self.settings.clone();
         let Some(heading) = Heading::salvaged(raw) else { return settings };
         let wishes = self.sites.wishes(&sender(&heading, listener, certificate));
-        let rules = &mut settings.rules;
-        rules.charset = wishes.charset.unwrap_or(rules.charset);
-        rules.reading = wishes.reading.unwrap_or(rules.reading);
-        rules.ignores_sent_time = wishes.ignores_sent_time.unwrap_or(rules.ignores_sent_time);
-        rules.replaces_undecodable =
-            wishes.replaces_undecodable.unwrap_or(rules.replaces_undecodable);
+        settings.rules = settings.rules.wished(&wishes);
         settings.refuses_reuse = wishes.refuses_reuse.unwrap_or(settings.refuses_reuse);
         let seconds = wishes.gap_seconds.filter(|seconds| *seconds > 0);
         settings.gap = seconds.map(|seconds| Duration::from_secs(seconds.into())).or(settings.gap);

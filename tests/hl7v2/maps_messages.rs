@@ -13,7 +13,7 @@ use kiln::fhir::Severity;
 use kiln::hl7v2::batch;
 use kiln::hl7v2::charset::Charset;
 use kiln::hl7v2::er7::{Index, Message, Path, Reading};
-use kiln::hl7v2::map::coverage::{Judge, Standing, counted, rows};
+use kiln::hl7v2::map::coverage::{Judge, counted, rows};
 use kiln::hl7v2::map::{Draft, Maps, bundle};
 use kiln::spec::structure::Library;
 use kiln::spec::{R4_PACK, Spec};
@@ -249,9 +249,12 @@ fn most_rows_of_the_guide_are_done_or_different_on_purpose() {
     }
     assert_eq!(all.len(), 1672);
     let judged = all.iter().map(|row| (row, judge.standing(row)));
-    let missing = counted(judged).values().map(|[.., missing]| missing).sum::<usize>();
-    let percent = (all.len() - missing) * 100 / all.len();
+    let counts = counted(judged);
+    let sum = |at: usize| counts.values().map(|of_map| of_map[at]).sum::<usize>();
+    let (done, purpose, applying) = (sum(0), sum(1), all.len() - sum(2));
+    // What does not apply is not counted as covered, and is little.
+    assert!(applying * 100 >= all.len() * 95, "{applying} of {} apply", all.len());
+    let percent = (done + purpose) * 100 / applying;
     assert!(percent >= 85, "{percent} %");
-    let done = all.iter().filter(|row| judge.standing(row) == Standing::Done).count();
     assert!(done * 2 > all.len(), "{done} are done as they stand");
 }

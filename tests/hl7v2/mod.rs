@@ -21,6 +21,7 @@ mod page;
 mod partial;
 mod parts;
 mod people;
+mod program;
 mod secure;
 mod sites;
 mod stay;

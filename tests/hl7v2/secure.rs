@@ -1,6 +1,7 @@
 //! Feeds over TLS: certificates bound to senders.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,17 +24,19 @@ use crate::harness::process::kiln;
 
 use super::feed::{Feed, Sender, Setup, adt, value};
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(super) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Authority {
+pub(super) fn authority() -> Authority {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-fn certificate(authority: &Authority, name: &str) -> (String, String) {
+/// A certificate for these names, with a blank between them, and its key.
+fn certificate(authority: &Authority, names: &str) -> (String, String) {
     let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let names: Vec<_> = names.split(' ').map(str::to_owned).collect();
+    let params = CertificateParams::new(names).unwrap();
     (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
 }
 
@@ -50,14 +53,15 @@ impl Handshake for Encrypted {
 }
 
 /// Puts another certificate of the server in its place; it.
-fn renew(authority: &Authority, folder: &Path) -> String {
+pub(super) fn renew(authority: &Authority, folder: &Path) -> String {
     let (certificate, key) = certificate(authority, "localhost");
     std::fs::write(folder.join("certificate.pem"), &certificate).unwrap();
     std::fs::write(folder.join("key.pem"), key).unwrap();
     certificate
 }
 
-fn tls(authority: &Authority) -> (Tls, PathBuf) {
+/// A folder with what a server needs whose clients this authority vouches for.
+pub(super) fn files(authority: &Authority) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = temporary("v2-tls");
     let path = |name: &str| folder.join(name);
@@ -65,6 +69,12 @@ fn tls(authority: &Authority) -> (Tls, PathBuf) {
     renew(authority, &folder);
     std::fs::write(path("clients.pem"), authority.pem()).unwrap();
     std::fs::set_permissions(path("key.pem"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    folder
+}
+
+fn tls(authority: &Authority) -> (Tls, PathBuf) {
+    let folder = files(authority);
+    let path = |name: &str| folder.join(name);
     let files = TlsFiles {
         certificate: path("certificate.pem"),
         key: path("key.pem"),
@@ -78,22 +88,31 @@ async fn connected(
     authority: &Authority,
     name: Option<&str>,
 ) -> io::Result<Sender<TlsStream<TcpStream>>> {
+    connected_to(feed.address, authority, name.map(|name| (authority, name))).await
+}
+
+/// Connects to a server that the authority vouches for, with a certificate of another one.
+pub(super) async fn connected_to(
+    address: SocketAddr,
+    authority: &Authority,
+    client: Option<(&Authority, &str)>,
+) -> io::Result<Sender<TlsStream<TcpStream>>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots);
-    let config = match name {
+    let config = match client {
         None => builder.with_no_client_auth(),
-        Some(name) => {
-            let (certificate, key) = certificate(authority, name);
+        Some((authority, names)) => {
+            let (certificate, key) = certificate(authority, names);
             let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
             let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
             builder.with_client_auth_cert(chain, key).unwrap()
         }
     };
-    let stream = TcpStream::connect(feed.address).await?;
+    let stream = TcpStream::connect(address).await?;
     let server = ServerName::try_from("localhost").unwrap();
     let stream = TlsConnector::from(Arc::new(config)).connect(server, stream).await?;
     Ok(Sender::new(stream))
@@ -113,6 +132,11 @@ async fn a_certificate_is_bound_to_its_sender() {
     assert_eq!(value(&own.send(&adt("A01", "1", "1")).await, "MSA-1"), "AA");
     let foreign = adt("A01", "2", "1").replace("|LAB|", "|ADT|");
     assert_eq!(value(&own.send(&foreign).await, "MSA-1"), "AR");
+    // The same sender by its whole name, and by another name of its certificate.
+    let whole = adt("A01", "5", "1").replace("|LAB|", "|LAB^1.2.3^ISO|");
+    let mut second =
+        connected(&feed, &authority, Some("lis.example.org lab.example.org")).await.unwrap();
+    assert_eq!(value(&second.send(&whole).await, "MSA-1"), "AA");
     let mut other = connected(&feed, &authority, Some("adt.example.org")).await.unwrap();
     assert_eq!(value(&other.send(&adt("A01", "3", "1")).await, "MSA-1"), "AR");
     match connected(&feed, &authority, None).await {
@@ -124,7 +148,7 @@ async fn a_certificate_is_bound_to_its_sender() {
             assert_eq!(nobody.read().await, None);
         }
     }
-    assert_eq!(feed.states().await, ["processed", "rejected", "rejected"]);
+    assert_eq!(feed.states().await, ["processed", "rejected", "processed", "rejected"]);
     let refused = "SELECT count(*) FROM ledger WHERE interaction = 65 AND outcome = 4";
     assert_eq!(feed.server.database.number(refused).await, 2, "refusals are on record as such");
     for (name, count) in [("lab.example.org", 2), ("adt.example.org", 1)] {

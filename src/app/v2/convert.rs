@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::fhir::Severity;
 use crate::hl7v2::charset::Charset;
-use crate::hl7v2::er7::{Message, Reading};
+use crate::hl7v2::er7::Message;
 use crate::hl7v2::map::{Draft, DraftResource, bundle};
 use crate::spec::structure::Library;
 use crate::spec::{GUIDE_PACKS, R4_PACK, Spec};
@@ -31,9 +31,9 @@ pub(in crate::app) struct ConvertArgs {
     /// Judge the resources and say what is wrong with them, instead of showing them.
     #[arg(long)]
     check: bool,
-    /// The character set where MSH-18 names none.
-    #[arg(long, default_value = "UNICODE UTF-8")]
-    charset: String,
+    /// The character set where MSH-18 names none, in the place of the one of the profile or of `hl7v2.charset`.
+    #[arg(long)]
+    charset: Option<String>,
 }
 
 /// Writes the transaction Bundle of each message, and to `told` what is to be said about it.
@@ -48,12 +48,15 @@ pub(super) async fn run(
 ) -> Result<ExitCode, Box<dyn Error>> {
     let loaded = args.maps.load(config).await?;
     let judge = Judge::new(&loaded)?;
-    let charset = Charset::named(&args.charset).ok_or("no such character set")?;
+    let mut rules = loaded.rules.clone();
+    if let Some(name) = &args.charset {
+        rules.charset = Charset::named(name).ok_or("no such character set")?;
+    }
     let mut is_sound = true;
     for file in &args.files {
         for raw in messages(file)? {
-            let read = Charset::read(&raw, charset)?;
-            let message = Message::parse(&read.text, read.charset, Reading::Lenient)?;
+            let read = rules.read(&raw, false)?;
+            let message = Message::parse(&read.text, read.charset, rules.reading)?;
             let message = message.with_escapes(&loaded.maps.site().escapes);
             let Some(mut draft) = loaded.maps.draft(&message) else {
                 writeln!(told, "{}: no map for its type and event", file.display())?;

@@ -58,10 +58,12 @@ pub(super) async fn run(
     }
     let [done, purpose, none, missing] = all;
     let total = done + purpose + none + missing;
-    let percent = (done + purpose + none) * 100 / total.max(1);
+    let applying = total - none;
+    let percent = (done + purpose) * 100 / applying.max(1);
     writeln!(
         out,
-        "{total} rows: {done} done, {purpose} on purpose, {none} n/a, {missing} missing: {percent} %"
+        "{total} rows: {done} done, {purpose} on purpose, {none} n/a, {missing} missing: {percent} % of the {applying} \
+         that apply are done or on purpose"
     )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
+use crate::app::hl7v2;
 use crate::config::Config;
-use crate::hl7v2::charset::Charset;
-use crate::hl7v2::er7::{Message, Reading};
+use crate::hl7v2::er7::Message;
+use crate::hl7v2::judge::Rules;
 use crate::hl7v2::map::{Draft, MapError, Maps, bundle};
 use crate::spec::Spec;
 
@@ -32,6 +33,8 @@ pub(in crate::app) struct MapArgs {
 pub(super) struct Loaded {
     pub(super) spec: Arc<Spec>,
     pub(super) maps: Arc<Maps>,
+    /// How messages are read: as a server with these settings and this profile reads them.
+    pub(super) rules: Rules,
     /// What in the profile can have no effect.
     idle: Vec<MapError>,
 }
@@ -55,7 +58,8 @@ impl MapArgs {
                 base.with_installed(name, &text, &spec.schema).map_err(faults)?
             }
         };
-        Ok(Loaded { spec, maps, idle })
+        let rules = hl7v2::rules(&config.hl7v2)?.wished(&maps.site().wishes);
+        Ok(Loaded { spec, maps, rules, idle })
     }
 }
 
@@ -210,16 +214,19 @@ async fn one_of(name: &str, config: &Config) -> Result<Loaded, Box<dyn Error>> {
     MapArgs { site, maps: None }.load(config).await
 }
 
-fn draft_of(raw: &[u8], maps: &Maps) -> Result<Option<Draft>, Box<dyn Error>> {
-    let utf8 = Charset::named("UNICODE UTF-8").ok_or("no UTF-8")?;
-    let read = Charset::read(raw, utf8)?;
-    let message = Message::parse(&read.text, read.charset, Reading::Lenient)?;
-    let message = message.with_escapes(&maps.site().escapes);
-    Ok(maps.draft(&message))
+fn draft_of(raw: &[u8], loaded: &Loaded) -> Result<Option<Draft>, Box<dyn Error>> {
+    let read = loaded.rules.read(raw, false)?;
+    let message = Message::parse(&read.text, read.charset, loaded.rules.reading)?;
+    let message = message.with_escapes(&loaded.maps.site().escapes);
+    Ok(loaded.maps.draft(&message))
 }
 
-/// A resource of a draft a block, with its name and elements, to be compared.
-fn shown(draft: Option<&Draft>) -> Vec<String> {
+/// A resource of a draft a block, with its name and elements, to be compared; or why there is none.
+fn shown(draft: &Result<Option<Draft>, Box<dyn Error>>) -> Vec<String> {
+    let draft = match draft {
+        Ok(draft) => draft.as_ref(),
+        Err(error) => return vec![format!("refused: {error}")],
+    };
     let resources = draft.map(|draft| draft.resources.as_slice()).unwrap_or_default();
     let mut lines = Vec::new();
     for resource in resources {
@@ -244,8 +251,11 @@ fn diff(
     let mut changed = 0;
     for file in &files {
         for raw in messages(file)? {
-            let one = shown(draft_of(&raw, &before.maps)?.as_ref());
-            let other = shown(draft_of(&raw, &after.maps)?.as_ref());
+            let (one, other) = (draft_of(&raw, before), draft_of(&raw, after));
+            if let (Err(error), Err(_)) = (&one, &other) {
+                return Err(format!("{}: {error}", file.display()).into());
+            }
+            let (one, other) = (shown(&one), shown(&other));
             let gone =
                 one.iter().filter(|line| !other.contains(line)).map(|line| format!("- {line}"));
             let come =
@@ -282,7 +292,7 @@ fn explain(
         return Ok(ExitCode::SUCCESS);
     };
     for raw in messages(file)? {
-        let draft = draft_of(&raw, &loaded.maps)?.ok_or("no map for its type and event")?;
+        let draft = draft_of(&raw, loaded)?.ok_or("no map for its type and event")?;
         for resource in &draft.resources {
             for write in &resource.writes {
                 let sources: Vec<_> = write.sources.iter().map(String::as_str).collect();

@@ -1,12 +1,15 @@
-//! `kiln v2 send`: messages over MLLP, plain or over TLS, and how they are answered.
+//! `kiln v2 send`: messages over MLLP, plain or over TLS, and how they are answered: once, or as MSH-15 and MSH-16 ask
+//! for it.
+//!
+//! Spec: v2 M4
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures_util::future::join_all;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -16,12 +19,15 @@ use crate::app::progress::Progress;
 use crate::hl7v2::charset::Charset;
 use crate::hl7v2::er7::{Message, Reading};
 use crate::hl7v2::frame::{Frame, Frames, framed};
+use crate::hl7v2::heading::{Heading, Mode, Wanted};
 use crate::outbound::{Trust, secured};
 
 use super::{SendArgs, messages};
 
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_mins(1);
+/// Longest silence after which no answer comes that may come or not.
+const LAST: Duration = Duration::from_secs(5);
 /// Largest answer.
 const LARGEST: usize = 16 * 1024 * 1024;
 /// Most complaints that are shown.
@@ -38,6 +44,8 @@ struct State {
     next: usize,
     /// By the code of the answer.
     answers: BTreeMap<String, u64>,
+    /// Messages without an answer: none was asked for.
+    unanswered: u64,
     longest: Duration,
     complaints: Vec<String>,
     progress: Progress,
@@ -58,6 +66,7 @@ pub(super) async fn run(args: &SendArgs) -> Result<ExitCode, Box<dyn Error>> {
     let state = State {
         next: 0,
         answers: BTreeMap::new(),
+        unanswered: 0,
         longest: Duration::ZERO,
         complaints: Vec::new(),
         progress: Progress::new("v2 send", total, args.quiet),
@@ -74,8 +83,11 @@ pub(super) async fn run(args: &SendArgs) -> Result<ExitCode, Box<dyn Error>> {
     for complaint in &state.complaints {
         eprintln!("{complaint}");
     }
-    let answers: Vec<_> =
+    let mut answers: Vec<_> =
         state.answers.iter().map(|(code, count)| format!("{count} {code}")).collect();
+    if state.unanswered > 0 {
+        answers.push(format!("{} unanswered", state.unanswered));
+    }
     println!(
         "{} messages in {:.1} s ({rate:.0}/s), slowest {} ms: {}",
         state.sent,
@@ -114,42 +126,198 @@ async fn lane(
     exchange(sending, args, stream, began).await
 }
 
-/// A message, its answer, the next message.
-async fn exchange(
+/// A message, its answers, the next message.
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     sending: &Sending,
     args: &SendArgs,
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: S,
     began: Instant,
 ) -> Result<(), Box<dyn Error>> {
-    let (mut frames, mut buffer) = (Frames::new(LARGEST), BytesMut::new());
+    let mut line = Line::new(stream);
     while let Some((at, message)) = sending.next() {
         if let Some(rate) = args.rate.filter(|rate| *rate > 0) {
             let due = Duration::from_secs_f64(at as f64 / f64::from(rate));
             tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
         }
         let sent = Instant::now();
-        stream.write_all(&framed(&message)).await?;
-        stream.flush().await?;
-        let answer = tokio::time::timeout(ANSWER, answer(&mut stream, &mut frames, &mut buffer));
-        let answer = answer.await.map_err(|_| "no answer within a minute")??;
-        sending.note(at, &answer, sent.elapsed());
+        line.stream.write_all(&framed(&message)).await?;
+        line.stream.flush().await?;
+        let mut open = Open::new(&message);
+        while open.is_waiting() {
+            let answer = tokio::time::timeout(ANSWER, line.answer()).await;
+            let answer = answer.map_err(|_| open.missing())??.ok_or(CLOSED)?;
+            if !line.is_late(&answer, sending, &open.control_id) {
+                open.take(&answer.code);
+                sending.answered(at, &answer);
+            }
+        }
+        sending.sent(open.is_answered, sent.elapsed());
+        line.is_unanswered |= !open.is_answered || open.may_go_on();
+        if open.may_go_on() {
+            line.late.insert(open.control_id, (at, open.is_answered));
+            while let Ok(Ok(Some(answer))) =
+                tokio::time::timeout(Duration::ZERO, line.answer()).await
+            {
+                line.late_or_stray(&answer, sending);
+            }
+        }
     }
+    line.end(sending).await;
     Ok(())
 }
 
-async fn answer(
-    stream: &mut (impl AsyncRead + Unpin),
-    frames: &mut Frames,
-    buffer: &mut BytesMut,
-) -> Result<Bytes, Box<dyn Error>> {
-    loop {
-        match frames.decode(buffer)? {
-            Some(Frame::Whole(answer)) => return Ok(answer),
-            Some(_) => return Err("an answer that is no frame".into()),
-            None => {}
+/// What is said where the other side closes and owes an answer.
+const CLOSED: &str = "the connection was closed without an answer";
+
+/// What an answer says.
+struct Answer {
+    /// MSA-1.
+    code: String,
+    /// The control id of the message that it answers, MSA-2.
+    of: String,
+    /// What is wrong with that.
+    why: String,
+}
+
+impl Answer {
+    fn read(answer: &[u8]) -> Self {
+        let read = Charset::read(answer, Charset::UTF_8).ok();
+        let message = read
+            .as_ref()
+            .and_then(|read| Message::parse(&read.text, read.charset, Reading::Lenient).ok());
+        let first = |name: &str, field: u16| {
+            let segment = message.as_ref().and_then(|message| message.named(name).next());
+            segment.map(|segment| segment.field(field).text().into_owned()).unwrap_or_default()
+        };
+        let why = [first("ERR", 8), first("MSA", 3)].into_iter().find(|text| !text.is_empty());
+        let of = first("MSA", 2).trim().to_owned();
+        Self { code: first("MSA", 1), of, why: why.unwrap_or_default() }
+    }
+}
+
+/// A message that was sent, and which answers to it must come: by MSH-15 and MSH-16.
+struct Open {
+    control_id: String,
+    is_enhanced: bool,
+    awaits_receipt: bool,
+    awaits_outcome: bool,
+    /// Whether an answer comes by how it goes: only where it fails, or only where it does not.
+    may_be_answered: bool,
+    is_answered: bool,
+}
+
+impl Open {
+    fn new(message: &[u8]) -> Self {
+        let heading = Heading::salvaged(message);
+        let (accept, application, is_enhanced) = match &heading {
+            Some(heading) if heading.is_answer() => (Wanted::Never, Wanted::Never, true),
+            Some(Heading { mode: Mode::Enhanced { accept, application }, .. }) => {
+                (*accept, *application, true)
+            }
+            _ => (Wanted::Never, Wanted::Always, false),
+        };
+        let by_outcome = |wanted| matches!(wanted, Wanted::OnFailure | Wanted::OnSuccess);
+        Self {
+            control_id: heading.map(|heading| heading.control_id).unwrap_or_default(),
+            is_enhanced,
+            awaits_receipt: accept == Wanted::Always,
+            awaits_outcome: application == Wanted::Always,
+            may_be_answered: by_outcome(accept) || by_outcome(application),
+            is_answered: false,
         }
-        if stream.read_buf(buffer).await? == 0 {
-            return Err("the connection was closed without an answer".into());
+    }
+
+    /// Notes an answer by its code. What is refused, and what was worked on, is told once.
+    fn take(&mut self, code: &str) {
+        self.is_answered = true;
+        self.awaits_receipt = false;
+        if !self.is_enhanced || code != "CA" {
+            (self.awaits_outcome, self.may_be_answered) = (false, false);
+        }
+    }
+
+    /// Whether an answer must still come.
+    fn is_waiting(&self) -> bool {
+        self.awaits_receipt || self.awaits_outcome
+    }
+
+    /// Whether an answer may still come.
+    fn may_go_on(&self) -> bool {
+        self.may_be_answered
+    }
+
+    /// What is said when no answer has come.
+    fn missing(&self) -> &'static str {
+        if self.is_answered {
+            "a receipt, but no answer to the work within a minute: it may go elsewhere"
+        } else {
+            "no answer within a minute"
+        }
+    }
+}
+
+/// A connection, and which messages on it may still be answered.
+struct Line<S> {
+    stream: S,
+    frames: Frames,
+    buffer: BytesMut,
+    /// By their control ids: which message it is, and whether it was answered before.
+    late: HashMap<String, (usize, bool)>,
+    /// Whether something may not have been read by the other side when all is sent.
+    is_unanswered: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
+    fn new(stream: S) -> Self {
+        let (frames, buffer) = (Frames::new(LARGEST), BytesMut::new());
+        Self { stream, frames, buffer, late: HashMap::new(), is_unanswered: false }
+    }
+
+    /// The next answer; `None` when the connection was closed. It can be given up and asked for again.
+    async fn answer(&mut self) -> Result<Option<Answer>, Box<dyn Error>> {
+        loop {
+            match self.frames.decode(&mut self.buffer)? {
+                Some(Frame::Whole(answer)) => return Ok(Some(Answer::read(&answer))),
+                Some(_) => return Err("an answer that is no frame".into()),
+                None => {}
+            }
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether an answer is one to a message before the one of `control_id`; that is counted.
+    fn is_late(&mut self, answer: &Answer, sending: &Sending, control_id: &str) -> bool {
+        if answer.of == control_id {
+            return false;
+        }
+        let Some((at, was_answered)) = self.late.remove(&answer.of) else { return false };
+        sending.answered(at, answer);
+        if !was_answered {
+            sending.answered_after_all();
+        }
+        if answer.code == "CA" {
+            self.late.insert(answer.of.clone(), (at, true));
+        }
+        true
+    }
+
+    /// Counts an answer that was not waited for.
+    fn late_or_stray(&mut self, answer: &Answer, sending: &Sending) {
+        if !self.is_late(answer, sending, "") {
+            sending.stray(answer);
+        }
+    }
+
+    /// Ends the connection: what the other side has not read or answered by now it does, while nothing else is sent.
+    async fn end(&mut self, sending: &Sending) {
+        if !self.is_unanswered {
+            return;
+        }
+        let _ = self.stream.shutdown().await;
+        while let Ok(Ok(Some(answer))) = tokio::time::timeout(LAST, self.answer()).await {
+            self.late_or_stray(&answer, sending);
         }
     }
 }
@@ -168,28 +336,41 @@ impl Sending {
         Some((at, if round == 0 { message.clone() } else { renumbered(message, round) }))
     }
 
-    fn note(&self, at: usize, answer: &[u8], taken: Duration) {
-        let read = Charset::read(answer, Charset::UTF_8).ok();
-        let message = read
-            .as_ref()
-            .and_then(|read| Message::parse(&read.text, read.charset, Reading::Lenient).ok());
-        let first = |name: &str, field: u16| {
-            let segment = message.as_ref().and_then(|message| message.named(name).next());
-            segment.map(|segment| segment.field(field).text().into_owned()).unwrap_or_default()
-        };
-        let code = first("MSA", 1);
+    /// Counts an answer to a message.
+    fn answered(&self, at: usize, answer: &Answer) {
+        self.count(&format!("message {}", at + 1), answer);
+    }
+
+    /// Counts an answer to nothing that was sent.
+    fn stray(&self, answer: &Answer) {
+        self.count("no message that was sent", answer);
+    }
+
+    fn count(&self, what: &str, Answer { code, why, .. }: &Answer) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !matches!(code.as_str(), "AA" | "CA") && state.complaints.len() < SHOWN {
-            let why = [first("ERR", 8), first("MSA", 3)].into_iter().find(|text| !text.is_empty());
-            let why = why.unwrap_or_default();
-            state.complaints.push(format!("message {}: {code} {why}", at + 1));
+            state.complaints.push(format!("{what}: {code} {why}"));
         }
-        *state.answers.entry(code).or_default() += 1;
-        state.longest = state.longest.max(taken);
+        *state.answers.entry(code.clone()).or_default() += 1;
+    }
+
+    /// Counts a message all of whose answers have come that must.
+    fn sent(&self, is_answered: bool, taken: Duration) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_answered {
+            state.longest = state.longest.max(taken);
+        } else {
+            state.unanswered += 1;
+        }
         state.sent += 1;
         let sent = state.sent;
         let rate = sent as f64 / state.progress.elapsed().as_secs_f64().max(0.001);
         state.progress.show(sent, &format!("{sent} messages, {rate:.0}/s"));
+    }
+
+    /// Counts a message as answered that was not by then.
+    fn answered_after_all(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).unanswered -= 1;
     }
 }
 
@@ -207,6 +388,36 @@ fn renumbered(message: &[u8], round: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_answers_are_waited_for_as_the_header_asks_for() {
+        for (fields, codes, is_waiting, may_go_on) in [
+            ("", &[][..], true, false),
+            ("", &["AA"], false, false),
+            ("", &["CA"], false, false),
+            ("|||AL|AL", &["CA"], true, false),
+            ("|||AL|AL", &["CA", "AE"], false, false),
+            ("|||AL|AL", &["CR"], false, false),
+            ("|||AL|AL", &["AA"], false, false),
+            ("|||AL|NE", &["CA"], false, false),
+            ("|||NE|AL", &[], true, false),
+            ("|||NE|NE", &[], false, false),
+            ("|||ER|AL", &[], true, true),
+            ("|||ER|AL", &["CE"], false, false),
+            ("|||AL|ER", &["CA"], false, true),
+            ("|||NE|SU", &[], false, true),
+        ] {
+            let text = format!("MSH|^~\\&|A|B|C|D|2026||ADT^A01|7|P|2.5{fields}\rPID|1");
+            let mut open = Open::new(text.as_bytes());
+            assert_eq!(open.control_id, "7");
+            codes.iter().for_each(|code| open.take(code));
+            let found = (open.is_waiting(), open.may_go_on(), open.is_answered);
+            assert_eq!(found, (is_waiting, may_go_on, !codes.is_empty()), "{fields} {codes:?}");
+        }
+        let answer = Open::new(b"MSH|^~\\&|A|B|C|D|2026||ACK^A01|7|P|2.5");
+        assert!(!answer.is_waiting(), "nobody answers an answer");
+        assert!(Open::new(b"PID|1").is_waiting());
+    }
 
     #[test]
     fn a_later_round_has_control_ids_of_its_own() {

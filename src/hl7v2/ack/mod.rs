@@ -180,7 +180,11 @@ fn header(
     line.value(stamp.control_id);
     line.raw(heading.map_or("P", |heading| &heading.processing));
     line.raw(heading.map_or("2.5", |heading| &heading.version));
-    let charset = raw(|heading| &heading.declared_charset);
+    let charset = match heading {
+        // What comes in UTF-16 is answered in UTF-8.
+        Some(heading) if heading.charset.is_wide() => "UNICODE UTF-8",
+        _ => raw(|heading| &heading.declared_charset),
+    };
     if !charset.is_empty() {
         (0..5).for_each(|_| line.raw(""));
         line.raw(charset);

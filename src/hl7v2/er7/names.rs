@@ -23,7 +23,6 @@ mod tests {
     use crate::hl7v2::charset::Charset;
     use crate::hl7v2::er7::{Message, Reading};
 
-    /// Covers: v2 S53.
     #[test]
     fn a_word_of_three_capitals_in_a_text_is_no_segment() {
         for (rest, names, path, expected) in [

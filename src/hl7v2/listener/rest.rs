@@ -43,7 +43,6 @@ async fn drain_within<S: AsyncRead + AsyncWrite + Unpin>(
 mod tests {
     use super::*;
 
-    /// Covers: v2 M1.
     #[tokio::test]
     async fn the_rest_is_read_until_it_ends_or_there_is_too_much_of_it() {
         for (sent, is_all) in [(400_000, true), (4_000_000, false)] {
@@ -60,7 +59,6 @@ mod tests {
         }
     }
 
-    /// Covers: v2 M1.
     #[tokio::test]
     async fn who_says_nothing_and_stays_is_waited_for_so_long() {
         let (mut own, _other) = tokio::io::duplex(16);

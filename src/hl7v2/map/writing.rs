@@ -341,14 +341,17 @@ mod tests {
 
     use super::*;
 
-    /// Covers: v2 S53.
     #[test]
     fn what_is_no_segment_and_a_name_alone_are_told_of() {
         let text = "MSH|^~\\&|A\rPD1\rrest\rNTE|1||Chest:\rNAD\rand\rPV1|1|I\rNAD\r";
         let message = Message::parse(text, Charset::UTF_8, Reading::Lenient).unwrap();
-        assert_eq!(unmapped(&message, &[]), ["MSH[1]-3", "PD1[1]", "NTE[1]-3", "PV1[1]-2", "NAD[1]"]);
+        assert_eq!(
+            unmapped(&message, &[]),
+            ["MSH[1]-3", "PD1[1]", "NTE[1]-3", "PV1[1]-2", "NAD[1]"]
+        );
         let told: Vec<_> = joined(&message).map(|it| (it.place, it.code, it.is_error)).collect();
-        let told: Vec<_> = told.iter().map(|(place, code, error)| (&**place, *code, *error)).collect();
+        let told: Vec<_> =
+            told.iter().map(|(place, code, error)| (&**place, *code, *error)).collect();
         assert_eq!(told, [("PD1[1]", 100, false), ("NTE[1]-3", 100, false)]);
     }
 

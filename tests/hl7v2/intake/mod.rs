@@ -7,6 +7,7 @@ mod lines;
 mod months;
 mod sealed;
 mod values;
+mod versions;
 
 use std::time::Duration;
 

@@ -1,0 +1,6 @@
+//! Feeds and messages by the settings and commands of the program.
+
+mod commands;
+mod door;
+mod meters;
+mod send;
