@@ -410,7 +410,9 @@ mod tests {
             let text = format!("MSH|^~\\&|A|B|C|D|2026||ADT^A01|7|P|2.5{fields}\rPID|1");
             let mut open = Open::new(text.as_bytes());
             assert_eq!(open.control_id, "7");
-            codes.iter().for_each(|code| open.take(code));
+            for code in codes {
+                open.take(code);
+            }
             let found = (open.is_waiting(), open.may_go_on(), open.is_answered);
             assert_eq!(found, (is_waiting, may_go_on, !codes.is_empty()), "{fields} {codes:?}");
         }

@@ -5,6 +5,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::server::TestServer;
 use crate::hl7v2::feed::{Sender, adt, value};
+use crate::hl7v2::sites::install;
 
 /// Each version with the form of its answers: whether they say which event they answer, and whether what is wrong has
 /// a segment of its own for each issue.
@@ -57,6 +58,29 @@ async fn every_version_is_taken_in_and_answered_in_its_form() {
             [at("ERR-1.1"), at("ERR-1.2"), at("ERR-1.3"), at("ERR-1.4.1")]
         };
         assert_eq!(told, ["PID", "1", "3", "101"], "{version}");
+    }
+}
+
+/// v2 S52: what stands before the header, and before the name of a set, hides it nowhere: the site has another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_is_found_behind_what_stands_before_it() {
+    let server = TestServer::start_with(&[("hl7v2.listen", "127.0.0.1:0")]).await;
+    let profile = "[site]\nid = \"lab\"\nmatch = { app = \"LAB\" }\ncharset = \"windows-1252\"\n";
+    install(&server, "lab", Some(profile)).await;
+    let mut sender = Sender::new(TcpStream::connect(server.feed()).await.unwrap());
+    for (id, before, set) in [
+        ("1", "", "UNICODE UTF-8"),
+        ("2", "\r\n", "UNICODE UTF-8"),
+        ("3", " \n\t", "~UNICODE UTF-8"),
+        ("4", "\r\n", "ASCII~UNICODE UTF-8"),
+    ] {
+        let text = adt("A28", id, id).replace("Muster", "M\u{FC}ller");
+        let text = text.replace("|2.5.1\r", &format!("|2.5.1||||||{set}\r"));
+        let answer = sender.send(&format!("{before}{text}")).await;
+        assert_eq!((value(&answer, "MSA-1"), value(&answer, "MSA-2")), ("AA".into(), id.into()));
+        let found = server.client.get(&format!("/Patient?identifier={id}")).await.expect(200);
+        let family = found.at("entry[0].resource.name[0].family");
+        assert_eq!(family.as_deref(), Some("M\u{FC}ller"), "{before:?} {set}");
     }
 }
 
