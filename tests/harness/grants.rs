@@ -66,11 +66,21 @@ impl<'s> Token<'s> {
 
     /// Whose care team has these patients.
     pub(crate) fn care_team(mut self, patients: &[&str]) -> Self {
-        let hasher = self.server.store().hasher();
-        let hash = |id: &&str| hasher.patient(&id.parse().expect("an id"));
-        let user = self.user.as_mut().expect("a user");
-        user.panels.care_team = patients.iter().map(hash).collect();
+        let hashes = self.hashes(patients);
+        self.user.as_mut().expect("a user").panels.care_team = hashes;
         self
+    }
+
+    /// Whose organizations care for these patients.
+    pub(crate) fn organization(mut self, patients: &[&str]) -> Self {
+        let hashes = self.hashes(patients);
+        self.user.as_mut().expect("a user").panels.organization = hashes;
+        self
+    }
+
+    fn hashes(&self, patients: &[&str]) -> Vec<i64> {
+        let hasher = self.server.store().hasher();
+        patients.iter().map(|id| hasher.patient(&id.parse().expect("an id"))).collect()
     }
 
     /// Under roles of this file, not the built-in ones.

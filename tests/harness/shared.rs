@@ -45,6 +45,16 @@ pub(crate) fn long() -> bool {
     std::env::var_os("KILN_TEST_LONG").is_some_and(|value| value == "1")
 }
 
+/// The seed of the random data that a test is to use alone (`KILN_TEST_SEED`): that which failed.
+///
+/// # Panics
+/// When it is no number.
+pub(crate) fn seed() -> Option<u64> {
+    std::env::var("KILN_TEST_SEED")
+        .ok()
+        .map(|text| text.parse().expect("KILN_TEST_SEED is a number"))
+}
+
 /// Whether a file's name ends in `.ending`.
 pub(crate) fn has_ending(path: &str, ending: &str) -> bool {
     std::path::Path::new(path).extension().is_some_and(|found| found == ending)

@@ -1,12 +1,15 @@
 //! The strongest test of enforcement: what a token shows of all data is what an open server shows of
 //! the data that the token reaches, whatever is asked; and what it does not reach changes nothing.
 //!
-//! The world is random: three patients, what is theirs, and references across. Which of it a patient
-//! reaches is worked out here, from the documents alone, and stored on a server of its own. The same
-//! question then goes to both. In the other test all that is hidden from somebody is changed, deleted
-//! and brought back, and the answers must be the same to the byte: for patients, for an app that sees
-//! laboratory results alone, and for clinicians to whom a patient denies everything, or one class.
+//! The worlds are random, several of them: three patients, what is theirs, and references across. Which of one
+//! somebody reaches is worked out by an oracle of this test, from the documents alone, and stored on a
+//! server of its own. The same question then goes to both. In the other test all that is hidden from somebody
+//! is changed, deleted and brought back, and the answers must be the same to the byte.
+//!
+//! In a usual run each of those who ask does so in one of the worlds, in a long one in each.
+//! `KILN_TEST_SEED` names one world for all.
 
+mod oracle;
 mod questions;
 mod world;
 
@@ -19,78 +22,257 @@ use tokio::sync::watch::Sender;
 use crate::harness::client::Client;
 use crate::harness::grants::Token;
 use crate::harness::server::TestServer;
+use crate::harness::shared::{long, seed};
 
 use super::super::world::body;
+use oracle::{Oracle, Sight};
 use questions::{Gist, pages, question, question_beside, texts};
-use world::{Chance, Made, PATIENTS, changed, world};
+use world::{Chance, Made, changed, world};
 
-async fn store(server: &TestServer, all: &[&Made]) {
+async fn store(server: &TestServer, all: &[Made]) {
     for made in all {
         let url = format!("/{}", made.path);
         server.client.put(&url, body(&made.path, &made.content)).await.expect(201);
     }
 }
 
-/// How many questions: few in a usual run.
+/// How many questions in all: few in a usual run.
 fn cases() -> usize {
-    if crate::harness::shared::long() { 20_000 } else { 500 }
+    if long() { 20_000 } else { 500 }
+}
+
+/// Which of those who ask do so in which world.
+fn rounds(seats: &[Seat]) -> Vec<(u64, Vec<&Seat>)> {
+    let seeds: Vec<u64> = match seed() {
+        Some(seed) => vec![seed],
+        None => (1..=if long() { 12 } else { 3 }).collect(),
+    };
+    let is_in = |seat: usize, place: usize| long() || seat % seeds.len() == place;
+    let of = |place: usize| {
+        let own = seats.iter().enumerate().filter(|(at, _)| is_in(*at, place));
+        own.map(|(_, seat)| seat).collect()
+    };
+    seeds.iter().enumerate().map(|(place, seed)| (*seed, of(place))).collect()
+}
+
+/// How many questions each of them asks, so that all are asked together.
+fn share(rounds: &[(u64, Vec<&Seat>)]) -> usize {
+    cases().div_ceil(rounds.iter().map(|(_, seats)| seats.len()).sum())
+}
+
+/// By what somebody asks.
+#[derive(Clone, Copy)]
+enum Who {
+    /// An app of a patient.
+    Patient(&'static str),
+    /// A clinician in whose care team patients are.
+    Team(&'static [&'static str]),
+    /// A clinician whose organization cares for patients.
+    Ward(&'static [&'static str]),
+    /// Somebody who sees all patients, and nothing that is confidential.
+    Clerk,
+    /// A clinician to whom a patient denies everything.
+    Denied(&'static str),
+    /// A clinician to whom a patient denies Observations.
+    DeniedObservations(&'static str),
+}
+
+/// Who asks, and what of a world that is to show.
+struct Seat {
+    name: &'static str,
+    scopes: &'static str,
+    who: Who,
+    sight: Sight,
+    /// The types of the scopes, where they are not all.
+    types: Option<&'static [&'static str]>,
+}
+
+const ALL: &str = "patient/*.rs";
+
+/// Each type that is asked for or leads somewhere by itself, Observations by a category.
+const GRANULAR: &str = "patient/Observation.rs?category=laboratory patient/Patient.rs \
+    patient/Encounter.rs patient/DiagnosticReport.rs patient/Appointment.rs patient/Device.rs \
+    patient/Provenance.rs patient/Bundle.rs patient/Task.rs patient/Practitioner.rs";
+
+const LABORATORY: &str = "patient/Observation.rs?category=laboratory patient/Patient.rs";
+
+const ROLES: &str = r#"
+[roles.nurse]
+scopes = ["user/*.rs"]
+panel = "care-team"
+clearance = "V"
+second_factor = false
+
+[roles.ward]
+scopes = ["user/*.rs"]
+panel = "organization"
+clearance = "V"
+second_factor = false
+
+[roles.clerk]
+scopes = ["user/*.rs"]
+panel = "all"
+clearance = "N"
+second_factor = false
+
+[roles.doctor]
+scopes = ["user/*.rs"]
+panel = "all"
+clearance = "V"
+second_factor = false
+"#;
+
+impl Seat {
+    const fn patient(
+        name: &'static str,
+        scopes: &'static str,
+        mine: &'static [&'static str; 1],
+    ) -> Self {
+        let sight = Sight::Patients(mine, None);
+        Self { name, scopes, who: Who::Patient(mine[0]), sight, types: None }
+    }
+
+    const fn user(name: &'static str, who: Who, sight: Sight) -> Self {
+        Self { name, scopes: "user/*.rs", who, sight, types: None }
+    }
+
+    /// Whether this is to show of the world.
+    fn sees(&self, oracle: &Oracle, path: &str) -> bool {
+        let of = path.split('/').next().unwrap_or_default();
+        self.types.is_none_or(|types| types.contains(&of)) && oracle.sees(self.sight, path)
+    }
+
+    /// Whether scopes over some types alone do not let ask this: it is about all of them.
+    fn is_refused(&self, url: &str) -> bool {
+        self.scopes == GRANULAR && url.starts_with("/_history")
+    }
+
+    /// Something to ask; what is in no compartment is for who is no patient.
+    fn question(&self, chance: &mut Chance) -> String {
+        let is_beside = !matches!(self.who, Who::Patient(_)) && chance.below(3) == 0;
+        if is_beside { question_beside(chance) } else { question(chance) }
+    }
+
+    /// A client that asks so; the endpoint stops with the second.
+    async fn client(&self, server: &TestServer) -> (Client, Sender<bool>) {
+        let token = Token::new(server, self.scopes);
+        let user = |role: &str| {
+            Token::new(server, self.scopes).roles(ROLES).user("Practitioner/d", &[role])
+        };
+        let denied = |patient: &str, of: Expression| {
+            let id: LogicalId = patient.parse().expect("an id");
+            let patient = server.store().hasher().patient(&id);
+            let denial = Denial { patient, id, act: Act::Read, of, is_binding: false };
+            user("doctor").denials(vec![denial])
+        };
+        let token = match self.who {
+            Who::Patient(patient) => token.patient(patient),
+            Who::Team(patients) => user("nurse").care_team(patients),
+            Who::Ward(patients) => user("ward").organization(patients),
+            Who::Clerk => user("clerk"),
+            Who::Denied(patient) => denied(patient, Expression::All(Vec::new())),
+            Who::DeniedObservations(patient) => {
+                denied(patient, Expression::Types(vec![ResourceType::OBSERVATION]))
+            }
+        };
+        token.client().await
+    }
+}
+
+const P1: &[&str; 1] = &["p1"];
+const LABORATORY_OF_P2: Sight = Sight::Patients(&["p2"], Some("laboratory"));
+
+/// Those for whom it is known to the last resource what they see.
+const KNOWN: &[Seat] = &[
+    Seat::patient("p0", ALL, &["p0"]),
+    Seat::patient("p1", ALL, P1),
+    Seat::patient("p2", ALL, &["p2"]),
+    Seat { sight: LABORATORY_OF_P2, ..Seat::patient("types of p2", GRANULAR, &["p2"]) },
+    Seat::user("care team", Who::Team(&["p0", "p1"]), Sight::Patients(&["p0", "p1"], None)),
+    Seat::user("clerk", Who::Clerk, Sight::Unlabelled),
+    Seat::user("denied p1", Who::Denied("p1"), Sight::AllBut("p1")),
+];
+
+/// Those from whom at least what they are not to see is hidden.
+const LIMITED: &[Seat] = &[
+    Seat::patient("p0", ALL, &["p0"]),
+    Seat::patient("p1", ALL, P1),
+    Seat::patient("p2", ALL, &["p2"]),
+    Seat {
+        sight: LABORATORY_OF_P2,
+        types: Some(&["Observation", "Patient"]),
+        ..Seat::patient("laboratory of p2", LABORATORY, &["p2"])
+    },
+    Seat::user("care team", Who::Team(&["p0", "p1"]), Sight::Patients(&["p0", "p1"], None)),
+    Seat::user("organization", Who::Ward(P1), Sight::Patients(P1, None)),
+    Seat::user("clerk", Who::Clerk, Sight::Unlabelled),
+    Seat::user("denied p1", Who::Denied("p1"), Sight::AllBut("p1")),
+    Seat::user(
+        "denied Observations of p1",
+        Who::DeniedObservations("p1"),
+        Sight::AllButObservations("p1"),
+    ),
+];
+
+/// A total that nobody asked for may be left out by one of two servers, or be an estimate.
+fn without_total(url: &str, pages: Vec<Gist>) -> Vec<Gist> {
+    let is_asked = url.contains("_total=") || url.contains("_summary=");
+    let page =
+        |(status, entries, total)| (status, entries, Option::filter(total, |_: &String| is_asked));
+    pages.into_iter().map(page).collect()
 }
 
 /// Covers: security E6, E11, E12, VP.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_shows_what_an_open_server_shows_of_what_it_reaches() {
-    let mut chance = Chance(0x5eed_0fa1);
-    let all = world(&mut chance);
-    let full = TestServer::start().await;
-    store(&full, &all.iter().collect::<Vec<_>>()).await;
-    let mut seats = Vec::new();
-    for patient in PATIENTS {
-        let own = all.iter().filter(|made| made.is_of(patient, &all));
-        let own: Vec<Made> = own.map(|made| made.part_of(patient)).collect();
-        let part = TestServer::start().await;
-        store(&part, &own.iter().collect::<Vec<_>>()).await;
-        let limited = Token::new(&full, "patient/*.rs").patient(patient).client().await;
-        seats.push((limited, part));
+    let rounds = rounds(KNOWN);
+    let count = share(&rounds);
+    for (seed, seats) in rounds {
+        println!("KILN_TEST_SEED={seed}");
+        let all = world(&mut Chance::new(seed, 0));
+        let oracle = Oracle::new(&all);
+        let full = TestServer::start().await;
+        store(&full, &all).await;
+        for (at, seat) in (1..).zip(seats) {
+            let own = all.iter().filter(|made| seat.sees(&oracle, &made.path));
+            let own: Vec<Made> = own.map(|made| oracle.part(seat.sight, made)).collect();
+            assert!((5..all.len()).contains(&own.len()), "{} sees {}", seat.name, own.len());
+            let part = TestServer::start().await;
+            store(&part, &own).await;
+            let (limited, _stop) = seat.client(&full).await;
+            let mut chance = Chance::new(seed, at);
+            for case in 0..count {
+                let url = seat.question(&mut chance);
+                let shown = without_total(&url, pages(&limited, &url).await);
+                let expected = if seat.is_refused(&url) {
+                    vec![(403, Vec::new(), None)]
+                } else {
+                    without_total(&url, pages(&part.client, &url).await)
+                };
+                assert_eq!(shown, expected, "seed {seed}, {}, case {case}: {url}", seat.name);
+            }
+            part.stop().await;
+        }
+        full.stop().await;
     }
-    for case in 0..cases() {
-        let url = question(&mut chance);
-        let ((limited, _), part) = &seats[case % 3];
-        // An estimate or a total that nobody asked for may be left out by one of them.
-        let without_total = |pages: Vec<Gist>| {
-            let is_asked = url.contains("_total=") || url.contains("_summary=");
-            let page = |(status, entries, total)| {
-                (status, entries, Option::filter(total, |_: &String| is_asked))
-            };
-            pages.into_iter().map(page).collect::<Vec<_>>()
-        };
-        let shown = without_total(pages(limited, &url).await);
-        let expected = without_total(pages(&part.client, &url).await);
-        assert_eq!(shown, expected, "case {case} of {}: {url}", PATIENTS[case % 3]);
-    }
-    for (_, part) in seats {
-        part.stop().await;
-    }
-    full.stop().await;
 }
 
-/// Who asks, and what is hidden from who asks.
-struct Seat {
-    name: &'static str,
+/// Somebody who asks about what may have changed.
+struct Asker {
+    name: String,
     client: Client,
     hidden: Vec<String>,
     _stop: Sender<bool>,
 }
 
-impl Seat {
-    async fn new(
-        (name, token): (&'static str, Token<'_>),
-        all: &[Made],
-        is_hidden: impl Fn(&Made) -> bool,
-    ) -> Self {
-        let (client, stop) = token.client().await;
-        let hidden = all.iter().filter(|made| is_hidden(made));
-        let hidden: Vec<String> = hidden.map(|made| made.path.clone()).collect();
+impl Asker {
+    async fn new(seat: &Seat, full: &TestServer, (seed, all): (u64, &[Made])) -> Self {
+        let oracle = Oracle::new(all);
+        let paths = all.iter().map(|made| made.path.clone());
+        let hidden: Vec<String> = paths.filter(|path| !seat.sees(&oracle, path)).collect();
+        let name = format!("seed {seed}, {}", seat.name);
         assert!(hidden.len() > 10, "{name}: {hidden:?}");
+        let (client, stop) = seat.client(full).await;
         Self { name, client, hidden, _stop: stop }
     }
 
@@ -114,49 +296,6 @@ impl Seat {
         assert!(found * 20 >= questions.len(), "{}: {found} show something", self.name);
         all
     }
-}
-
-/// Three patients, an app of one that sees laboratory results alone, and a clinician to whom one patient
-/// denies everything. Hidden from the last two is at least what is told here.
-async fn seats(full: &TestServer, all: &[Made]) -> Vec<Seat> {
-    let mut seats = Vec::new();
-    for patient in PATIENTS {
-        let token = Token::new(full, "patient/*.rs").patient(patient);
-        seats.push(Seat::new((patient, token), all, |made| !made.is_of(patient, all)).await);
-    }
-    let narrow = "patient/Observation.rs?category=laboratory patient/Patient.rs";
-    let token = Token::new(full, narrow).patient("p2");
-    let is_hidden = |made: &Made| {
-        let is_lab = made.path.starts_with("Observation/") && made.content.contains("laboratory");
-        let is_granted = is_lab || made.path.starts_with("Patient/");
-        !is_granted || !made.is_of("p2", all)
-    };
-    seats.push(Seat::new(("laboratory of p2", token), all, is_hidden).await);
-    let id: LogicalId = "p1".parse().expect("an id");
-    let patient = full.store().hasher().patient(&id);
-    let denied = |of: Expression| {
-        let token = Token::new(full, "user/*.rs").user("Practitioner/d", &["practitioner"]);
-        token.denials(vec![Denial {
-            patient,
-            id: id.clone(),
-            act: Act::Read,
-            of,
-            is_binding: false,
-        }])
-    };
-    let is_hidden = |made: &Made| {
-        let is_theirs = !made.patients.is_empty() && made.patients.iter().all(|it| *it == "p1");
-        is_theirs || made.is_about("p1", all)
-    };
-    let everything = denied(Expression::All(Vec::new()));
-    seats.push(Seat::new(("clinician denied p1", everything), all, is_hidden).await);
-    let is_hidden = |made: &Made| {
-        let is_theirs = made.patients.contains("p1") || made.is_about("p1", all);
-        is_theirs && made.has_some("Observation")
-    };
-    let one = denied(Expression::Types(vec![ResourceType::OBSERVATION]));
-    seats.push(Seat::new(("clinician denied Observations of p1", one), all, is_hidden).await);
-    seats
 }
 
 /// A resource as it is stored at a moment.
@@ -191,35 +330,37 @@ impl Stored {
 /// Covers: security VP.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_hidden_changes_no_byte_of_any_answer() {
-    let mut chance = Chance(0x0dd_ba11);
-    let all = world(&mut chance);
-    let full = TestServer::start().await;
-    store(&full, &all.iter().collect::<Vec<_>>()).await;
-    let first = |made: &Made| {
-        let content = made.content.clone();
-        (made.path.clone(), Stored { content, version: 1, is_gone: false })
-    };
-    let mut stored: BTreeMap<String, Stored> = all.iter().map(first).collect();
-    for seat in seats(&full, &all).await {
-        // Each finds the world whole.
-        for (path, resource) in stored.iter_mut().filter(|(_, resource)| resource.is_gone) {
-            let content = resource.content.clone();
-            resource.put(&full, path, content).await;
+    let rounds = rounds(LIMITED);
+    let count = share(&rounds);
+    for (seed, seats) in rounds {
+        println!("KILN_TEST_SEED={seed}");
+        let all = world(&mut Chance::new(seed, 0));
+        let full = TestServer::start().await;
+        store(&full, &all).await;
+        let first = |made: &Made| {
+            let content = made.content.clone();
+            (made.path.clone(), Stored { content, version: 1, is_gone: false })
+        };
+        let mut stored: BTreeMap<String, Stored> = all.iter().map(first).collect();
+        for (at, seat) in (101..).zip(seats) {
+            // Each finds the world whole.
+            for (path, resource) in stored.iter_mut().filter(|(_, resource)| resource.is_gone) {
+                let content = resource.content.clone();
+                resource.put(&full, path, content).await;
+            }
+            let mut chance = Chance::new(seed, at);
+            let asker = Asker::new(seat, &full, (seed, &all)).await;
+            let questions: Vec<String> = (0..count).map(|_| seat.question(&mut chance)).collect();
+            let before = asker.answers(&questions).await;
+            for path in &asker.hidden {
+                let resource = stored.get_mut(path).expect("it is stored");
+                resource.change(&full, path, &mut chance).await;
+            }
+            let after = asker.answers(&questions).await;
+            for ((url, before), after) in questions.iter().zip(before).zip(after) {
+                assert_eq!(after, before, "{}: {url}", asker.name);
+            }
         }
-        let questions = (0..cases() / 10).map(|_| question(&mut chance));
-        let mut questions: Vec<String> = questions.collect();
-        if seat.name.starts_with("clinician") {
-            questions.extend((0..cases() / 20).map(|_| question_beside(&mut chance)));
-        }
-        let before = seat.answers(&questions).await;
-        for path in &seat.hidden {
-            let resource = stored.get_mut(path).expect("it is stored");
-            resource.change(&full, path, &mut chance).await;
-        }
-        let after = seat.answers(&questions).await;
-        for ((url, before), after) in questions.iter().zip(before).zip(after) {
-            assert_eq!(after, before, "{}: {url}", seat.name);
-        }
+        full.stop().await;
     }
-    full.stop().await;
 }

@@ -51,7 +51,7 @@ pub(super) fn question(chance: &mut Chance) -> String {
         3 => return document(chance),
         _ => {}
     }
-    let filter = match chance.below(25) {
+    let filter = match chance.below(27) {
         0 => of.to_owned(),
         1 => format!("Observation?code={code}"),
         2 => format!("Observation?subject=Patient/{patient}"),
@@ -81,6 +81,8 @@ pub(super) fn question(chance: &mut Chance) -> String {
         21 => format!("Device?patient={patient}"),
         22 => format!("Appointment?actor=Patient/{patient}"),
         23 => format!("Patient/{patient}/Appointment?status=proposed"),
+        24 => format!("{}?_security=R", chance.of(&["Observation", "Encounter"])),
+        25 => format!("Provenance?target:Observation.code={code}"),
         _ => format!("Appointment?_filter=not%20(actor%20eq%20Patient/{patient})"),
     };
     let sign = if filter.contains('?') { '&' } else { '?' };
