@@ -4,12 +4,14 @@
 
 use std::collections::BTreeSet;
 
+use kiln::access::interaction::Kind;
 use kiln::http::table::{Audit, Route};
 use kiln::http::{console, oauth, routes};
 
 use super::client::{SECRET, granted, public, send, server, service, text, tokens};
 use crate::harness::client::Answer;
 use crate::oauth::browser::{location, register, store, user};
+use crate::oauth::world::entries;
 
 /// What needs no credentials. The pages of the authorization server know their callers themselves.
 const OPEN: &[&str] = &[
@@ -91,6 +93,73 @@ async fn no_route_lets_in_who_has_no_token_that_counts() {
     server.stop().await;
 }
 
+/// The query, the kind of body and the body by which a route is asked as it is meant to be, for a resource.
+fn fitting(
+    route: &Route,
+    (of, id): (&str, &str),
+    resource: &str,
+) -> (String, &'static str, String) {
+    let is_post = route.method == "POST";
+    let is_of_one = route.path.contains("{id}");
+    let form = "application/x-www-form-urlencoded";
+    let json = "application/fhir+json";
+    let none = String::new;
+    match route.interaction {
+        Some(Kind::SearchType) if is_post => (none(), form, format!("_id={id}")),
+        Some(Kind::SearchSystem) if is_of_one => (none(), form, none()),
+        Some(Kind::SearchSystem) => {
+            let asked = "_type=Observation,Patient&_id=p1,p2".to_owned();
+            if is_post { (none(), form, asked) } else { (format!("?{asked}"), json, none()) }
+        }
+        Some(Kind::GraphQl) => {
+            let fields = if of == "Patient" { "name { family }" } else { "code { text }" };
+            let one = format!("{{ {fields} }}");
+            let asked = if is_of_one { one } else { format!("{{ {of}(id: \"{id}\") {one} }}") };
+            if is_post {
+                return (none(), "application/graphql", asked);
+            }
+            let encoded: String = asked.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            (format!("?query={encoded}"), json, none())
+        }
+        Some(Kind::Batch) => {
+            let asked = ["Observation/p1", "Patient/p2", "Observation?_id=p1", "Patient?_id=p2"];
+            let entry = |url: &&str| format!(r#"{{"request":{{"method":"GET","url":"{url}"}}}}"#);
+            let entries = asked.iter().map(entry).collect::<Vec<_>>().join(",");
+            let bundle =
+                format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{entries}]}}"#);
+            (none(), json, bundle)
+        }
+        Some(Kind::Patch) => {
+            let change = r#"[{"op":"add","path":"/language","value":"de"}]"#;
+            (none(), "application/json-patch+json", change.to_owned())
+        }
+        Some(Kind::Create | Kind::Update | Kind::Validate) => (none(), json, resource.to_owned()),
+        _ if is_post => (none(), json, r#"{"resourceType":"Parameters"}"#.to_owned()),
+        _ => (none(), json, none()),
+    }
+}
+
+/// Whether a route shows nothing by itself, so that each part of what it is asked is granted or not, or is of
+/// Encounters too. What has come over a feed is answered by a message, whoever sent it.
+fn is_for_all(route: &Route) -> bool {
+    let is_frame = matches!(
+        route.interaction,
+        Some(Kind::Batch | Kind::GraphQl | Kind::ReceiveMessage | Kind::SearchSystem)
+    );
+    is_frame || route.path.contains("/Encounter/") || route.path == "/fhir/$export"
+}
+
+/// Whether nothing can be wrong with a request but that it is not granted: all but operations that need
+/// parameters, and what is looked for by an id or in a compartment that cannot be.
+fn is_plain(route: &Route) -> bool {
+    let (path, is_read) = (route.path, route.method == "GET");
+    let operation = path.split('/').find(|part| part.starts_with('$'));
+    let is_simple = ["$disclosures", "$everything", "$meta", "$reindex"];
+    path.starts_with("/fhir")
+        && !path.contains("{member}")
+        && operation.is_none_or(|it| is_read && is_simple.contains(&it))
+}
+
 /// Pages of messages lead to the login, and do nothing, whatever token comes along: they go by sessions.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_page_of_messages_lets_in_who_has_not_logged_in() {
@@ -150,29 +219,29 @@ async fn no_route_goes_beyond_the_scopes_of_a_token() {
     let answer = send(&server, "/auth/token", &fields).await.expect(200);
     let token = format!("Bearer {}", text(&answer, "access_token"));
     let root = server.client.root();
+    let mut refused = 0;
     for route in routes::all(true).into_iter().filter(|route| route.audit == Audit::Gate) {
         let (method, path) = (route.method.as_str(), route.path);
         // Criteria that choose nothing are a mistake whoever sends them.
         let criteria = if path == "/fhir/{type}" { "?code=x" } else { "" };
-        let url = format!("{}{criteria}", url(root, path, "Observation"));
+        let (query, kind, body) = fitting(&route, ("Observation", "p1"), bodies[0]);
+        let url = format!("{}{criteria}{query}", url(root, path, "Observation"));
         let call = server.client.call(method, &url).header("Authorization", &token);
-        let call = if path.ends_with("/_search") {
-            call.header("Content-Type", "application/x-www-form-urlencoded")
-        } else {
-            call.json(bodies[0])
-        };
-        let answer = call.send().await;
+        let answer = call.header("Content-Type", kind).body(body).send().await;
         assert_ne!(answer.status, 500, "{method} {path}: {answer:?}");
         assert!(!answer.text().contains("canary"), "{method} {path}: {answer:?}");
-        if path.starts_with("/fhir/{type}") && !path.contains('$') && !path.contains('*') {
-            let is_of_member = path.contains("{member}");
-            assert!(answer.status == 403 || is_of_member, "{method} {path}: {answer:?}");
-            if answer.status == 403 {
-                let challenge = answer.header("www-authenticate").unwrap_or_default();
-                assert!(challenge.contains("insufficient_scope"), "{method} {path}: {answer:?}");
-            }
+        if is_for_all(&route) {
+            continue;
+        }
+        assert!((400..500).contains(&answer.status), "{method} {path}: {answer:?}");
+        assert!(answer.status == 403 || !is_plain(&route), "{method} {path}: {answer:?}");
+        if answer.status == 403 {
+            refused += 1;
+            let challenge = answer.header("www-authenticate").unwrap_or_default();
+            assert!(challenge.contains("insufficient_scope"), "{method} {path}: {answer:?}");
         }
     }
+    assert!(refused > 25, "{refused}");
     let unchanged = "SELECT count(*) FROM res WHERE vid > 1";
     assert_eq!(server.database.number(unchanged).await, 0);
     server.stop().await;
@@ -194,16 +263,29 @@ async fn no_route_shows_or_changes_for_a_patient_what_is_anothers() {
     let root = server.client.root();
     let all = "SELECT count(*) FROM res";
     let before = server.database.number(all).await;
+    let mut searched = 0;
     for route in routes::all(true).into_iter().filter(|route| route.audit == Audit::Gate) {
         let (method, path) = (route.method.as_str(), route.path);
         for (of, id, body) in [("Observation", "p1", others[1]), ("Patient", "p2", others[0])] {
             let url = url(root, path, of).replace("/Patient/p1", &format!("/Patient/{id}"));
-            let call = server.client.call(method, &url).header("Authorization", &token);
-            let answer = call.json(body).send().await;
+            let (query, kind, body) = fitting(&route, (of, id), body);
+            let changes = ["DELETE", "PATCH", "PUT"].contains(&method);
+            let is_conditional = changes && path == "/fhir/{type}";
+            let criteria = if is_conditional { format!("?_id={id}") } else { query };
+            let call = server.client.call(method, &format!("{url}{criteria}"));
+            let call = call.header("Authorization", &token).header("Content-Type", kind);
+            let answer = call.body(body).send().await;
             assert_ne!(answer.status, 500, "{method} {url}: {answer:?}");
             assert!(!answer.text().contains("canary"), "{method} {url}: {answer:?}");
+            if path == "/fhir/{type}/_search" {
+                searched += 1;
+                let found = entries(&answer.expect(200));
+                assert!(found.is_empty(), "{method} {url}: {found:?}");
+            }
         }
     }
+    // By GET and by POST: a form that is refused for its kind would find nothing either.
+    assert_eq!(searched, 4);
     assert_eq!(server.database.number(all).await, before);
     assert_eq!(server.database.number("SELECT count(*) FROM res WHERE vid > 1").await, 0);
     server.stop().await;
