@@ -43,7 +43,7 @@ impl Suite {
         let answer = self.token(app, form).await?;
         answer.expect(&[200, 201])?;
         let body = answer.json()?;
-        Ok(Tokens { requested: scope.to_owned(), answer, body })
+        Ok(Tokens { client: app.id.clone(), requested: scope.to_owned(), answer, body })
     }
 
     pub(super) async fn backend(&mut self, app: Option<&App>) {

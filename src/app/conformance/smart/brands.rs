@@ -2,12 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use hyper::Uri;
 use hyper::header::ORIGIN;
 use serde_json::Value;
 
 use super::super::http::Call;
 use super::super::report::{Found, ensure};
+use super::super::valid::Definitions;
 use super::Suite;
+
+/// Of what kind an endpoint of a brand is.
+const REST: &str = "hl7-fhir-rest";
+/// What tells the version of FHIR of an endpoint.
+const VERSION: &str = "http://hl7.org/fhir/StructureDefinition/endpoint-fhir-version";
 
 impl Suite {
     pub(super) async fn brands(&mut self) {
@@ -40,9 +47,36 @@ impl Suite {
         };
         self.report.must("I0.1.15", "a collection", collection(&bundle));
         self.report.must("I0.1.15", "organizations and endpoints belong together", linked(&bundle));
+        self.valid(&bundle);
         for endpoint in resources(&bundle, "Endpoint") {
+            let address = endpoint["address"].as_str().unwrap_or_default();
+            self.report.must("I0.1.15", "an endpoint's address is a URL", is_url(address));
             let found = self.serves(endpoint).await;
             self.report.must("I0.1.15", "an endpoint is a FHIR server", found);
+        }
+    }
+
+    /// The Bundle and what is in it by R4, and by what the profiles of brands say beyond. Their package is not
+    /// among those that come with this program.
+    fn valid(&mut self, bundle: &Value) {
+        let definitions = match Definitions::read(&self.base) {
+            Ok(definitions) => definitions,
+            Err(why) => return self.report.skip("I0.1.15", "the Bundle is valid", why),
+        };
+        let found = definitions.check(&bundle.to_string(), "Bundle").and(placed(bundle));
+        self.report.must("I0.1.15", "the Bundle is valid", found);
+        for organization in resources(bundle, "Organization") {
+            let found = definitions.check(&organization.to_string(), "Organization");
+            self.report.must("I0.1.15", "an organization is valid", found);
+            let found = has_website(organization, "telecom");
+            self.report.should("I0.1.15", "an organization has a website", found);
+        }
+        for endpoint in resources(bundle, "Endpoint") {
+            let found = definitions.check(&endpoint.to_string(), "Endpoint");
+            self.report.must("I0.1.15", "an endpoint is valid", found.and(restful(endpoint)));
+            self.report.should("I0.1.15", "an endpoint tells its version", versioned(endpoint));
+            let found = has_website(endpoint, "contact");
+            self.report.should("I0.1.15", "an endpoint has a website", found);
         }
     }
 
@@ -75,6 +109,45 @@ fn collection(bundle: &Value) -> Found {
         ensure(organization["name"].is_string(), || "an Organization without a name".to_owned())?;
     }
     Ok(())
+}
+
+/// Each entry has an address of its own and a resource.
+fn placed(bundle: &Value) -> Found {
+    for entry in bundle["entry"].as_array().into_iter().flatten() {
+        let is_whole = entry["fullUrl"].is_string() && entry["resource"].is_object();
+        ensure(is_whole, || "an entry without fullUrl or resource".to_owned())?;
+    }
+    Ok(())
+}
+
+fn restful(endpoint: &Value) -> Found {
+    let kind = &endpoint["connectionType"]["code"];
+    ensure(kind == REST, || format!("an Endpoint of the kind {kind}, not {REST}"))?;
+    ensure(endpoint["name"].is_string(), || "an Endpoint without a name".to_owned())
+}
+
+fn versioned(endpoint: &Value) -> Found {
+    let mut extensions = endpoint["extension"].as_array().into_iter().flatten();
+    let is_told = extensions.any(|it| it["url"] == VERSION && it["valueCode"].is_string());
+    ensure(is_told, || format!("{VERSION} is missing"))
+}
+
+/// Whether one of the contact points is an address of the web.
+fn has_website(resource: &Value, member: &str) -> Found {
+    let mut points = resource[member].as_array().into_iter().flatten();
+    let has_one = points.any(|point| {
+        point["system"] == "url" && point["value"].as_str().is_some_and(|it| is_url(it).is_ok())
+    });
+    ensure(has_one, || format!("no {member} of the system url"))
+}
+
+/// Whether a text is an address of the web with a host.
+fn is_url(text: &str) -> Found {
+    let fault = || format!("{text:?} is not a URL of the web");
+    let uri: Uri = text.parse().map_err(|_| fault())?;
+    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+    let has_host = uri.host().is_some_and(|host| !host.is_empty());
+    ensure(is_web && has_host && !text.contains('#'), fault)
 }
 
 /// The last two parts of a reference or of an address.
@@ -146,9 +219,38 @@ mod tests {
         assert_eq!(linked(&whole), Ok(()));
         assert!(linked(&bundle("Endpoint/e2", "Endpoint/e2")).is_err(), "not in the Bundle");
         assert!(linked(&bundle("Endpoint/e1", "Endpoint/e2")).is_err(), "the portal's is another");
-        let mut unnamed = whole;
+        let mut unnamed = whole.clone();
         unnamed["entry"][1]["resource"]["name"] = Value::Null;
         assert!(collection(&unnamed).is_err());
         assert!(collection(&json!({ "resourceType": "Bundle", "type": "searchset" })).is_err());
+        assert!(placed(&whole).is_err(), "no fullUrl");
+    }
+
+    #[test]
+    fn an_endpoint_is_of_rest_at_an_address_of_the_web() {
+        let mut endpoint = json!({
+            "name": "n", "connectionType": { "code": REST },
+            "contact": [{ "system": "url", "value": "https://x.example" }],
+            "extension": [{ "url": VERSION, "valueCode": "4.0.1" }],
+        });
+        assert_eq!(restful(&endpoint), Ok(()));
+        assert_eq!(versioned(&endpoint), Ok(()));
+        assert_eq!(has_website(&endpoint, "contact"), Ok(()));
+        assert!(has_website(&endpoint, "telecom").is_err());
+        endpoint["connectionType"]["code"] = json!("dicom-wado-rs");
+        endpoint["extension"] = json!([]);
+        assert!(restful(&endpoint).is_err() && versioned(&endpoint).is_err());
+        for (text, expected) in [
+            ("https://x.example/fhir", true),
+            ("http://127.0.0.1:8080/fhir", true),
+            ("x.example/fhir", false),
+            ("/fhir", false),
+            ("ftp://x.example", false),
+            ("https:///fhir", false),
+            ("https://x.example/a b", false),
+            ("", false),
+        ] {
+            assert_eq!(is_url(text).is_ok(), expected, "{text}");
+        }
     }
 }

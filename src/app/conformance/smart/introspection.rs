@@ -64,12 +64,18 @@ impl Suite {
 
 fn same(body: &Value, tokens: &Tokens) -> Found {
     ensure(body["active"] == true, || format!("active is {}", body["active"]))?;
-    ensure(body["client_id"].is_string(), || "client_id is missing".to_owned())?;
-    let told: BTreeSet<_> = body["scope"].as_str().unwrap_or_default().split_whitespace().collect();
-    let granted: BTreeSet<_> = tokens.scope().split_whitespace().collect();
-    ensure(told == granted, || {
-        let differ: Vec<_> = told.symmetric_difference(&granted).copied().collect();
+    ensure(body["client_id"] == tokens.client, || {
+        format!("client_id is {}, and {} has asked", body["client_id"], tokens.client)
+    })?;
+    let told: Vec<_> = body["scope"].as_str().unwrap_or_default().split_whitespace().collect();
+    let granted: Vec<_> = tokens.scope().split_whitespace().collect();
+    let sets = [&told, &granted].map(|all| all.iter().copied().collect::<BTreeSet<_>>());
+    ensure(sets[0] == sets[1], || {
+        let differ: Vec<_> = sets[0].symmetric_difference(&sets[1]).copied().collect();
         format!("the scopes differ in {}", differ.join(" "))
+    })?;
+    ensure(told.len() == granted.len(), || {
+        format!("{} scopes, in the token response {}", told.len(), granted.len())
     })?;
     let expires = body["exp"].as_i64().ok_or("exp is no number")?;
     ensure(expires >= now_seconds() - LEEWAY_SECONDS, || "exp is past".to_owned())?;
@@ -86,4 +92,47 @@ fn same(body: &Value, tokens: &Tokens) -> Found {
         })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::HeaderMap;
+    use serde_json::json;
+
+    use super::super::super::http::Answer;
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_a_token_is_what_its_client_was_told() {
+        let answer = Answer {
+            url: String::new(),
+            status: 200,
+            headers: HeaderMap::new(),
+            body: hyper::body::Bytes::new(),
+        };
+        let tokens = Tokens {
+            client: "app".to_owned(),
+            requested: String::new(),
+            answer,
+            body: json!({ "scope": "openid patient/*.rs", "patient": "p1" }),
+        };
+        let whole = json!({
+            "active": true, "client_id": "app", "scope": "patient/*.rs openid",
+            "exp": now_seconds() + 60, "patient": "p1",
+        });
+        assert_eq!(same(&whole, &tokens), Ok(()));
+        for (member, wrong) in [
+            ("active", json!(false)),
+            ("client_id", json!("another")),
+            ("client_id", Value::Null),
+            ("scope", json!("patient/*.rs")),
+            ("scope", json!("patient/*.rs openid openid")),
+            ("exp", json!(0)),
+            ("patient", json!("p2")),
+        ] {
+            let mut body = whole.clone();
+            body[member] = wrong;
+            assert!(same(&body, &tokens).is_err(), "{body}");
+        }
+    }
 }

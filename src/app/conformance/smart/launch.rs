@@ -44,6 +44,8 @@ pub(super) struct Code {
 /// An answer of the token endpoint.
 #[derive(Clone, Debug)]
 pub(super) struct Tokens {
+    /// The client that asked.
+    pub(super) client: String,
     /// What was asked for.
     pub(super) requested: String,
     pub(super) answer: Answer,
@@ -149,7 +151,8 @@ impl Suite {
         let answer = self.exchange(wish.app, &code.code, Some(&code.verifier)).await?;
         answer.expect(&[200])?;
         let body = answer.json()?;
-        Ok(Tokens { requested: wish.scope.clone(), answer, body })
+        let client = wish.app.id.clone();
+        Ok(Tokens { client, requested: wish.scope.clone(), answer, body })
     }
 }
 

@@ -22,22 +22,22 @@ impl Suite {
             ("refresh_token".into(), refresh_token.to_owned()),
         ];
         form.extend(scope.map(|scope| ("scope".into(), scope.to_owned())));
-        refreshed(self.token(app, form).await?, scope.unwrap_or_default())
+        refreshed(app, self.token(app, form).await?, scope.unwrap_or_default())
     }
 
     /// The same by a public app that does not say who it is, which some libraries do not.
-    async fn refresh_unnamed(&self, refresh_token: &str) -> Result<Tokens, String> {
+    async fn refresh_unnamed(&self, app: &App, refresh_token: &str) -> Result<Tokens, String> {
         let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
         let call = Call::post(self.endpoint("token_endpoint")?).form(&form);
         let origin = url::origin(&self.options.redirect_uri);
-        refreshed(self.http.send(call.header(ORIGIN, origin)).await?, "")
+        refreshed(app, self.http.send(call.header(ORIGIN, origin)).await?, "")
     }
 }
 
-fn refreshed(answer: Answer, requested: &str) -> Result<Tokens, String> {
+fn refreshed(app: &App, answer: Answer, requested: &str) -> Result<Tokens, String> {
     answer.expect(&[200])?;
     let body = answer.json()?;
-    Ok(Tokens { requested: requested.to_owned(), answer, body })
+    Ok(Tokens { client: app.id.clone(), requested: requested.to_owned(), answer, body })
 }
 
 impl Tokens {
@@ -45,7 +45,7 @@ impl Tokens {
     pub(super) async fn refreshed(self, suite: &mut Suite, app: &App) -> Self {
         let mut newest = self;
         if let (true, Some(old)) = (app.is_public(), newest.text("refresh_token")) {
-            let fresh = suite.refresh_unnamed(old).await;
+            let fresh = suite.refresh_unnamed(app, old).await;
             let found = fresh.as_ref().map(|_| ()).map_err(Clone::clone);
             suite.report.should("I0.1.12", "by a public app without client_id", found);
             if let Ok(fresh) = fresh {

@@ -101,6 +101,12 @@ impl Suite {
             format!("no patient/ scope is granted for {}", missing.join(", "))
         });
         self.report.must("I0.2.2", "each type of the compartment is granted", found);
+        let is_granted = |name: &str| granted.iter().any(|scope| is_beside(scope, name));
+        let missing: Vec<_> = BESIDE.iter().copied().filter(|name| !is_granted(name)).collect();
+        let found = ensure(missing.is_empty(), || {
+            format!("no scope is granted for {}", missing.join(", "))
+        });
+        self.report.must("I0.2.2", "each type beside the compartment is granted", found);
         self.in_context(tokens).await;
         self.searches(tokens).await;
     }
@@ -165,6 +171,13 @@ impl Suite {
     }
 }
 
+/// Whether the scope lets an app read a type beside the compartment: Location as of the patient, others as of the
+/// user too.
+fn is_beside(scope: &Scope<'_>, resource: &str) -> bool {
+    let is_of_user = resource != "Location" && is_for(scope, "user", resource);
+    is_for(scope, "patient", resource) || is_of_user
+}
+
 /// Whether the scope lets an app of `context` read `resource`.
 fn is_for(scope: &Scope<'_>, context: &str, resource: &str) -> bool {
     scope.context == context && scope.is_readable() && scope.covers(resource)
@@ -173,6 +186,21 @@ fn is_for(scope: &Scope<'_>, context: &str, resource: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_type_beside_the_compartment_may_be_of_the_user_but_for_places() {
+        for (text, name, expected) in [
+            ("patient/Location.rs", "Location", true),
+            ("user/Location.rs", "Location", false),
+            ("user/Practitioner.rs", "Practitioner", true),
+            ("patient/*.rs", "Provenance", true),
+            ("system/Provenance.rs", "Provenance", false),
+            ("patient/Provenance.r", "Provenance", false),
+        ] {
+            let scope = Scope::of(text).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(is_beside(&scope, name), expected, "{text}");
+        }
+    }
 
     #[test]
     fn an_app_asks_for_identity_and_for_each_type_once() {
