@@ -1,5 +1,6 @@
 //! Our own suite (`kiln conformance smart`) against the server that it was written beside.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -210,6 +211,13 @@ async fn every_check_of_the_smart_suite_passes() {
         .collect();
     assert!(told.is_empty(), "{told:#?}");
     assert!(report["passed"].as_u64() > Some(250), "{}", report["passed"]);
+    let checks = report["checks"].as_array().unwrap().iter();
+    let asked: BTreeSet<&str> = checks.filter_map(|check| check["item"].as_str()).collect();
+    // Each sentence of section 0 has an item, and each item has been asked.
+    let items = [("I0.1", 15), ("I0.2", 13), ("I0.3", 1)];
+    let items = items.iter().flat_map(|(of, last)| (1..=*last).map(move |at| format!("{of}.{at}")));
+    let missing: Vec<_> = items.filter(|item| !asked.contains(&**item)).collect();
+    assert!(missing.is_empty(), "nothing was asked of {missing:?}");
     std::fs::remove_dir_all(&folder).unwrap();
     server.stop().await;
 }

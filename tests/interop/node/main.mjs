@@ -88,16 +88,26 @@ function lines(out) {
   return parsed.map(({ step, ok, detail }) => ({ step, ok, detail: typeof detail === "string" ? detail : "" }));
 }
 
-/** What failed or warned in our suite, and a line for the rest. */
+/** What of our suite may be left out or warned of here, and why. */
+const ACCEPTED = [
+  { verdict: "skip", reason: /is plain HTTP$/, why: "this server is on loopback; tests/oauth/suite.rs runs the suite over TLS" },
+  { verdict: "skip", reason: /^no group is given$/, why: "the data has no Group; tests/oauth/suite.rs exports one" },
+];
+
+/** What did not pass in our suite, which fails unless it is accepted above, and a line for the rest. */
 function checks(out) {
   if (!out.startsWith("{")) return [];
   const report = JSON.parse(out);
   const told = report.checks.filter((it) => it.verdict !== "pass");
-  const steps = told.map((it) => ({
-    step: `${it.item} ${it.part ? `${it.part}: ` : ""}${it.check}`, ok: it.verdict !== "fail",
-    detail: `${it.verdict}: ${it.reason}`,
-  }));
-  return [...steps, { step: "all checks", ok: report.failed === 0, detail: `${report.passed} passed, ${report.failed} failed` }];
+  const steps = told.map((it) => {
+    const accepted = ACCEPTED.find((known) => known.verdict === it.verdict && known.reason.test(it.reason));
+    return {
+      step: `${it.item} ${it.part ? `${it.part}: ` : ""}${it.check}`, ok: accepted !== undefined,
+      detail: `${it.verdict}: ${it.reason}${accepted ? `; accepted: ${accepted.why}` : ""}`,
+    };
+  });
+  const isPassed = report.failed === 0 && report.passed > 0;
+  return [...steps, { step: "all checks", ok: isPassed, detail: `${report.passed} passed, ${report.failed} failed` }];
 }
 
 /** The upstream provider, with a page where it sends its users back to. */
