@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::harness::client::Answer;
+use crate::harness::database::connect;
 use crate::harness::server::TestServer;
 
 /// No single attack may take longer, on a machine that does much else.
@@ -55,9 +56,15 @@ async fn a_costly_expression_ends_by_its_budget() {
     let descendants = format!("Patient.{}", ["descendants()"; 12].join("."));
     let squares = format!("Patient.{}.count()", "name.select(%resource.name)")
         + &".select(%resource.name.select(%resource.name.select(%resource.name)))".repeat(2);
+    // Nothing is wrong with these but what they cost.
+    let thrice = "Patient.name.select(%resource.name.select(%resource.name.family)).first()";
+    for path in [squares.as_str(), thrice] {
+        let call = client.call("PATCH", "/Patient/p");
+        let answer = soon(path, call.json(patch(path)).send()).await.expect(400);
+        assert!(answer.text().contains("too many steps"), "{path:.60}: {answer:?}");
+    }
     for path in [
         descendants.as_str(),
-        squares.as_str(),
         "Patient.name.repeat(%resource.name | $this)",
         "Patient.name.where(family.matches('(a+)+$')).family",
         "Patient.name.where(family.matches('(a{1000}){1000}')).family",
@@ -141,6 +148,38 @@ async fn a_costly_search_is_capped_or_refused() {
     assert_eq!(ids.len(), ids.iter().collect::<BTreeSet<_>>().len(), "{ids:?}");
     let contains = soon("contains", client.get("/Patient?name:contains=%25_%25")).await;
     contains.expect(200);
+    server.stop().await;
+}
+
+/// The rows that names are looked for in are kept busy, which stands for a million of them.
+///
+/// Covers: security V26.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_that_takes_too_long_is_ended_and_others_are_answered_meanwhile() {
+    let server = TestServer::start_with(&[("database.search_timeout_ms", "1500")]).await;
+    let client = &server.client;
+    client.put("/Patient/p", PATIENT).await.expect(201);
+    let url = "/Patient?name:contains=%25_%25";
+    client.get(url).await.expect(200);
+    let busy = connect(&server.database.superuser).await;
+    busy.batch_execute("BEGIN; LOCK TABLE str IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let others = async {
+        server.database.until_waiting(1).await;
+        for _ in 0..20 {
+            let began = Instant::now();
+            client.get("/Patient/p").await.expect(200);
+            client.get("/Patient?_id=p").await.expect(200);
+            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        }
+    };
+    let (ended, ()) = tokio::join!(soon("contains", client.get(url)), others);
+    ended.expect(504);
+    // Its statement goes on nowhere.
+    let waiting = "SELECT count(*) FROM pg_stat_activity \
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    assert_eq!(server.database.number(waiting).await, 0);
+    busy.batch_execute("ROLLBACK").await.unwrap();
+    client.get(url).await.expect(200);
     server.stop().await;
 }
 

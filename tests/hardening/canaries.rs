@@ -2,6 +2,8 @@
 //!
 //! Covers: security H22, V35.
 
+mod outside;
+
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
 

@@ -119,29 +119,41 @@ async fn a_clock_that_went_back_makes_nobody_wait_longer() {
     server.stop().await;
 }
 
+/// How much shorter or longer a login may take for whoever is not there: less than what the machine does beside.
+const ALIKE: std::ops::Range<f64> = 0.8..1.25;
+
+/// The shortest of many tries is told, for only that is free of what the machine does beside; a try more of each
+/// as long as they differ, up to what makes one wait.
+///
 /// Covers: security M2, V36.
 #[tokio::test]
 async fn a_login_takes_as_long_for_whoever_is_not_there() {
+    const NAMES: usize = 6;
     let server = server().await;
-    for number in 0..4 {
+    for number in 0..NAMES {
         user(&server, &format!("user{number}"), "patient", None).await;
     }
-    let mut times = [Vec::new(), Vec::new()];
-    for number in 0..4 {
-        for (place, name) in [format!("user{number}"), format!("ghost{number}")].iter().enumerate()
-        {
-            let mut browser = Browser::new(&server);
-            let page = browser.open("/auth/login").await;
-            let fields = [("username", name.as_str()), ("password", "a wrong password")];
-            let began = Instant::now();
-            let answer = browser.submit(&page, "/auth/login", &fields).await.expect(403);
-            times[place].push(began.elapsed());
-            assert!(answer.text().contains("The user name or the password is wrong."));
+    let mut least = [f64::MAX; 2];
+    for round in 1..=attempt::FREE {
+        for number in 0..NAMES {
+            // Who is first in a pair changes.
+            let mut pair = [(0, format!("user{number}")), (1, format!("ghost{number}"))];
+            pair.rotate_left(number % 2);
+            for (place, name) in pair {
+                let mut browser = Browser::new(&server);
+                let page = browser.open("/auth/login").await;
+                let fields = [("username", name.as_str()), ("password", "a wrong password")];
+                let began = Instant::now();
+                let answer = browser.submit(&page, "/auth/login", &fields).await.expect(403);
+                least[place] = least[place].min(began.elapsed().as_secs_f64());
+                assert!(answer.text().contains("The user name or the password is wrong."));
+            }
+        }
+        if round >= 2 && ALIKE.contains(&(least[1] / least[0])) {
+            break;
         }
     }
-    let least = times.map(|all| all.into_iter().min().unwrap().as_secs_f64());
-    // The hash is nearly all of it: without one, the second would be a small part of the first.
-    assert!(least[1] > least[0] * 0.5, "known {} unknown {}", least[0], least[1]);
+    assert!(ALIKE.contains(&(least[1] / least[0])), "known {} unknown {}", least[0], least[1]);
     server.stop().await;
 }
 

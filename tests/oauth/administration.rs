@@ -37,7 +37,7 @@ async fn service_token(server: &TestServer, id: &str, secret: &str, scope: &str)
 }
 
 /// One act: a request with a token, and a body where there is one.
-pub(super) async fn act(
+pub(crate) async fn act(
     client: &Client,
     token: &str,
     method: &str,

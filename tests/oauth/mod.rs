@@ -2,7 +2,7 @@
 //! roles, labels and consents, by every way to a resource.
 
 pub(crate) mod accounts;
-mod administration;
+pub(crate) mod administration;
 mod authorize;
 pub(crate) mod browser;
 mod console;
@@ -24,5 +24,5 @@ mod subscriptions;
 mod suite;
 pub(crate) mod tokens;
 mod trusted;
-mod upstream;
+pub(crate) mod upstream;
 mod world;

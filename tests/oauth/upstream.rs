@@ -9,6 +9,9 @@ use super::browser::{
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;
 
+/// What the login page calls the provider.
+pub(crate) const LABEL: &str = "the <other> one";
+
 /// A provider, and a server that lets its users in.
 async fn world() -> (TestServer, TestServer) {
     let provider = server().await;
@@ -17,7 +20,7 @@ async fn world() -> (TestServer, TestServer) {
     let here = server_with(&[
         ("upstream.issuer", &issuer),
         ("upstream.client_id", "kiln"),
-        ("upstream.label", "the <other> one"),
+        ("upstream.label", LABEL),
         ("auth.outbound_networks", "127.0.0.0/8"),
     ])
     .await;
@@ -28,7 +31,7 @@ async fn world() -> (TestServer, TestServer) {
 }
 
 /// Goes to the provider, logs in there, and gives the address that leads back.
-async fn at_provider(provider: &TestServer, browser: &mut Browser) -> String {
+pub(crate) async fn at_provider(provider: &TestServer, browser: &mut Browser) -> String {
     let login = browser.open("/auth/login").await.expect(200);
     assert!(login.text().contains("Log in with the &lt;other&gt; one"), "{login:?}");
     let policy = login.header("content-security-policy").unwrap();
@@ -66,7 +69,7 @@ async fn answered(provider: &TestServer, outside: &mut Browser, url: &str) -> St
 }
 
 /// An account here that the user of the provider is linked with.
-async fn link(provider: &TestServer, here: &TestServer) {
+pub(crate) async fn link(provider: &TestServer, here: &TestServer) {
     let subject = kiln::store::oauth::account::all(provider.store()).await.unwrap()[0].id;
     let account = user(here, "pat", "patient", None).await;
     let issuer = format!("{}/auth", provider.client.root());

@@ -2,14 +2,18 @@
 //!
 //! Covers: rest 1.43, security H11.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::client::{granted, public, read, refused, send, text, tokens};
 use crate::harness::database::connect;
-use crate::oauth::browser::{register, server_with, store, user};
+use crate::oauth::browser::{noted, register, server_with, store, user};
+
+/// What the record calls that somebody is alerted.
+const ALERT: i16 = 51;
 
 #[tokio::test]
 async fn who_asks_too_often_hears_when_to_ask_again() {
@@ -83,6 +87,53 @@ async fn who_asks_for_much_at_once_has_fewer_left() {
     let refused = read(&server, &all[0]).await.expect(429);
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
     read(&server, &all[1]).await.expect(200);
+    server.stop().await;
+}
+
+/// One answer for all that is another patient's or nobody's, a limit to how often, and a word to whoever watches.
+///
+/// Covers: security V1.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_tries_many_ids_is_held_off_and_noticed() {
+    let server = server_with(&[("limits.requests_per_minute", "600")]).await;
+    let scopes = "patient/Patient.rs patient/Observation.rs";
+    register(&server, &public("app", scopes)).await;
+    store(
+        &server,
+        &[
+            r#"{"resourceType":"Patient","id":"p2"}"#,
+            r#"{"resourceType":"Observation","id":"o2","status":"final","code":{"text":"c"},"subject":{"reference":"Patient/p2"}}"#,
+        ],
+    )
+    .await;
+    let account = user(&server, "pat", "patient", Some("Patient/p1")).await;
+    let answer = tokens(&server, &granted("app", scopes, Some(account))).await;
+    let token = format!("Bearer {}", text(&answer, "access_token"));
+    let (mut told, mut missed, mut held_off) = (BTreeSet::new(), 0, 0);
+    let began = Instant::now();
+    for number in 0.. {
+        let guess = format!("Observation/n{number}");
+        let path = ["Patient/p2", "Observation/o2", &guess][number % 3];
+        let call = server.client.call("GET", &format!("/{path}"));
+        let answer = call.header("Authorization", &token).send().await;
+        if answer.status == 429 {
+            assert!(answer.header("retry-after").is_some(), "{answer:?}");
+            held_off += 1;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        } else {
+            let answer = answer.expect(404);
+            let (of, _) = path.split_once('/').unwrap();
+            told.insert(answer.text().replace(path, "?").replace(of, "?"));
+            missed += 1;
+        }
+        if missed >= 130 && held_off > 0 {
+            break;
+        }
+        let soon = Duration::from_secs(50);
+        assert!(began.elapsed() < soon, "{missed} missed, {held_off} held off");
+    }
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(noted(&server, ALERT, 8, "many reads").await, 1);
     server.stop().await;
 }
 

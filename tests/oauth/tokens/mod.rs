@@ -15,5 +15,5 @@ mod opaque;
 mod proxies;
 mod refresh;
 mod registration;
-pub(super) mod signed;
+pub(crate) mod signed;
 mod weak_keys;
