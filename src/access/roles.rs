@@ -32,6 +32,10 @@ use crate::search::extract::Extractor;
 use super::consent::purpose;
 use super::scope::{Actions, Context, ResourceScope, ScopeSet, SmartScope};
 
+/// The fewest characters of a password that opens something by itself, and of one that does not.
+const WHOLE_PROOF: usize = 12;
+const HALF_A_PROOF: usize = 8;
+
 /// The roles of a server without a file of its own.
 const BUILT_IN: &str = r#"
 [roles.administrator]
@@ -291,6 +295,12 @@ impl Roles {
         names.into_iter().filter_map(|name| self.get(name)).any(|role| role.needs_second_factor)
     }
 
+    /// How many characters a password has at least: fewer where none opens anything by itself.
+    pub fn shortest_password(&self) -> usize {
+        let is_half = self.all.values().all(|role| role.needs_second_factor);
+        if is_half && !self.all.is_empty() { HALF_A_PROOF } else { WHOLE_PROOF }
+    }
+
     /// Whether somebody with these roles may administer the server.
     pub fn administer<'r>(&self, names: impl IntoIterator<Item = &'r str>) -> bool {
         names.into_iter().filter_map(|name| self.get(name)).any(|role| role.administers)
@@ -375,6 +385,21 @@ mod tests {
         for name in built_in.names() {
             assert!(readme.contains(&format!("`{name}`")), "{name}");
         }
+    }
+
+    #[test]
+    fn a_password_is_shorter_where_each_role_wants_a_second_factor() {
+        let role = |name: &str, second: bool| {
+            format!(
+                "[roles.{name}]\nscopes = []\npanel = \"all\"\nclearance = \"N\"\n\
+                 second_factor = {second}\n"
+            )
+        };
+        let shortest =
+            |text: Option<&str>| Roles::load(text, extractor()).expect("roles").shortest_password();
+        assert_eq!(shortest(None), 12);
+        assert_eq!(shortest(Some(&role("one", true))), 8);
+        assert_eq!(shortest(Some(&(role("one", true) + &role("two", false)))), 12);
     }
 
     #[test]

@@ -61,14 +61,15 @@ async fn of(
     });
     let (keys, seal) = opened.await.map_err(|error| StartError::Store(error.to_string()))??;
     let auth = &config.auth;
+    let roles = roles(config, extractor)?;
     let persons = Persons {
         seal,
         idle: Duration::from_mins(u64::from(auth.session_idle_minutes.get())),
         absolute: Duration::from_hours(u64::from(auth.session_hours.get())),
-        shortest_password: auth.password_min_length.get() as usize,
+        shortest_password: shortest_password(config, &roles)?,
         hashing: Semaphore::new(HASHED_AT_ONCE),
         first_role: FIRST_ROLE.to_owned(),
-        roles: roles(config, extractor)?,
+        roles,
     };
     check_purposes(config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -98,6 +99,19 @@ fn roles(config: &Config, extractor: &Arc<Extractor>) -> Result<Roles, StartErro
     let by_name: Vec<ResourceType> =
         config.auth.by_name.iter().map(of).collect::<Result<_, ConfigError>>()?;
     Ok(roles.with_by_name(by_name))
+}
+
+/// The shortest password, which is as long as the roles want it at least.
+fn shortest_password(config: &Config, roles: &Roles) -> Result<usize, ConfigError> {
+    let (asked, least) =
+        (config.auth.password_min_length.get() as usize, roles.shortest_password());
+    if asked >= least {
+        return Ok(asked);
+    }
+    let reason = format!(
+        "{asked} is too short: {least} at least, or 8 where each role wants a second factor"
+    );
+    Err(ConfigError::Rule { key: "auth.password_min_length", reason })
 }
 
 /// What tokens of outside servers are used for is what an operator can say.

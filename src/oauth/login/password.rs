@@ -24,6 +24,11 @@ const LONGEST: usize = 256;
 /// The most that a stored hash may cost.
 const DEAREST: Cost = Cost { memory: 1 << 20, passes: 16, lanes: 16 };
 
+/// So many characters of a name are in no text by chance.
+const CERTAIN: usize = 4;
+/// The letters of a keyboard.
+const ROWS: [&str; 3] = ["qwertyuiop", "asdfghjkl", "zxcvbnm"];
+
 /// Passwords that are tried first.
 const COMMON: &str = include_str!("common-passwords.txt");
 
@@ -40,8 +45,8 @@ pub enum Weakness {
     /// It is on the list, or hardly differs from what is on it.
     #[error("this password is one of those that are tried first; choose another")]
     Common,
-    /// It is made of the account's name.
-    #[error("the password must not be made of the user name")]
+    /// It has the account's name in it.
+    #[error("the password must not have the user name in it")]
     Name,
     /// It has fewer characters than are asked for.
     #[error("the password needs at least {0} characters")]
@@ -69,17 +74,74 @@ pub fn check(password: &SecretString, name: &str, shortest: usize) -> Result<(),
         return Err(Weakness::Short(shortest));
     }
     let plain: String = text.nfkc().flat_map(char::to_lowercase).collect();
-    let core = plain.trim_matches(|it: char| !it.is_alphabetic());
-    let name = name.to_lowercase();
-    let rest = plain.replace(&name, "");
-    if !name.is_empty() && rest.len() < plain.len() && rest.chars().count() < 6 {
+    if has_name(&plain, &name.to_lowercase()) {
         return Err(Weakness::Name);
     }
-    let is_listed = |text: &str| COMMON.lines().any(|line| line == text);
-    if is_listed(&plain) || is_listed(core) || is_monotonous(&plain) || is_repeated(&plain) {
+    let core = plain.trim_matches(|it: char| !it.is_alphabetic());
+    let is_known = is_listed(&plain) || is_listed(core) || is_of_listed(core);
+    if is_known || is_monotonous(&plain) || is_repeated(&plain) || is_sequence(&plain) {
         return Err(Weakness::Common);
     }
     Ok(())
+}
+
+fn is_listed(text: &str) -> bool {
+    COMMON.lines().any(|line| line == text)
+}
+
+/// Whether the name is in the text, whatever stands between its parts. A name so short that words have it in them
+/// by chance counts where there is hardly anything else.
+fn has_name(text: &str, name: &str) -> bool {
+    let plain = |text: &str| text.chars().filter(|it| it.is_alphanumeric()).collect::<String>();
+    let (text, name) = (plain(text), plain(name));
+    let rest = text.replace(&name, "");
+    let is_there = !name.is_empty() && rest.len() < text.len();
+    is_there && (name.chars().count() >= CERTAIN || rest.chars().count() < 6)
+}
+
+/// Whether the text is one word of the list or two, with digits and signs between, and in place of letters.
+fn is_of_listed(text: &str) -> bool {
+    let letter = |it: char| match it {
+        '0' => 'o',
+        '1' | '!' => 'i',
+        '3' => 'e',
+        '4' | '@' => 'a',
+        '5' | '$' => 's',
+        '7' => 't',
+        other => other,
+    };
+    let only = |text: &mut dyn Iterator<Item = char>| {
+        text.filter(|it| it.is_alphabetic()).collect::<Vec<char>>()
+    };
+    let is_one = |letters: &[char]| is_listed(&letters.iter().collect::<String>());
+    let read = [only(&mut text.chars()), only(&mut text.chars().map(letter))];
+    read.iter().any(|letters| {
+        let mut splits = (1..letters.len()).map(|at| letters.split_at(at));
+        is_one(letters) || splits.any(|(one, other)| is_one(one) && is_one(other))
+    })
+}
+
+/// Whether the text does little else than to stay, to count up or down, or to go along a row of keys.
+fn is_sequence(text: &str) -> bool {
+    let all: Vec<char> = text.chars().filter(|it| it.is_alphanumeric()).collect();
+    let (mut runs, mut going) = (1, None);
+    for pair in all.windows(2) {
+        match (going, step(pair[0], pair[1])) {
+            (None, found @ Some(_)) => going = found,
+            (Some(way), Some(found)) if way == found => {}
+            _ => (runs, going) = (runs + 1, None),
+        }
+    }
+    runs * 3 <= all.len()
+}
+
+/// Which way it goes from a character to the next one: up, down or nowhere. `None`: to somewhere else.
+fn step(from: char, to: char) -> Option<i64> {
+    let row = ROWS.iter().find(|row| row.contains(from) && row.contains(to));
+    let along = row.and_then(|row| Some((row.find(from)? as i64, row.find(to)? as i64)));
+    let codes = (i64::from(u32::from(from)), i64::from(u32::from(to)));
+    let ways = [Some(codes), along].into_iter().flatten().map(|(from, to)| to - from);
+    ways.filter(|way| way.abs() <= 1).last()
 }
 
 /// Whether the text has hardly any different characters, only digits, or only goes up or down by one.
@@ -181,13 +243,27 @@ mod tests {
             ("aaaaaaaaaaaab", Err(Weakness::Common)),
             ("monkeymonkeymonkey", Err(Weakness::Common)),
             ("abcabcabcabcabc", Err(Weakness::Common)),
+            ("abcdefgh12345678", Err(Weakness::Common)),
+            ("qwertyasdfgh", Err(Weakness::Common)),
+            ("4321 poiuytrewq", Err(Weakness::Common)),
+            ("P@ssw0rd2026!!", Err(Weakness::Common)),
+            ("2026-dragon-2026", Err(Weakness::Common)),
+            ("dragon2026monkey", Err(Weakness::Common)),
+            ("dragon monkey kettle", Ok(())),
             ("Ada.Miller-1234", Err(Weakness::Name)),
+            ("the cat of Ada Miller", Err(Weakness::Name)),
+            ("AdaMiller in winter", Err(Weakness::Name)),
+            ("miller without a name", Ok(())),
             ("", Err(Weakness::Short(12))),
         ] {
             assert_eq!(check(&secret(text), "ada.miller", 12), expected, "{text:?}");
         }
         assert_eq!(check(&secret(&"x1y2".repeat(65)), "a", 12), Err(Weakness::Long));
-        assert_eq!(check(&secret("p4ss phrase"), "a", 8), Ok(()));
+        assert_eq!(check(&secret("p4ss phrase"), "a", 8), Err(Weakness::Common));
+        assert_eq!(check(&secret("blue kettle"), "a", 8), Ok(()));
+        // A short name is in many words.
+        assert_eq!(check(&secret("a pathway in patagonia"), "pat", 12), Ok(()));
+        assert_eq!(check(&secret("pat pat pat 1234"), "pat", 12), Err(Weakness::Name));
     }
 
     #[test]
