@@ -140,8 +140,8 @@ fn step(from: char, to: char) -> Option<i64> {
     let row = ROWS.iter().find(|row| row.contains(from) && row.contains(to));
     let along = row.and_then(|row| Some((row.find(from)? as i64, row.find(to)? as i64)));
     let codes = (i64::from(u32::from(from)), i64::from(u32::from(to)));
-    let ways = [Some(codes), along].into_iter().flatten().map(|(from, to)| to - from);
-    ways.filter(|way| way.abs() <= 1).last()
+    let mut ways = [along, Some(codes)].into_iter().flatten().map(|(from, to)| to - from);
+    ways.find(|way| way.abs() <= 1)
 }
 
 /// Whether the text has hardly any different characters, only digits, or only goes up or down by one.
