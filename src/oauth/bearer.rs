@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::access::Principal;
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::fhir;
 use crate::store::oauth::notice::{Notice, Notices};
@@ -76,6 +77,20 @@ impl Tokens {
         (at.elapsed() < KEPT).then(|| found.clone())
     }
 
+    /// What is remembered of a token by its text, and whether it counts now; else the hash to look it up by.
+    ///
+    /// # Errors
+    /// The hash; within, [`Rejected::Expired`].
+    pub fn remembered(
+        &self,
+        text: &str,
+        clock: &dyn Clock,
+    ) -> Result<Result<Arc<Known>, Rejected>, secret::Hash> {
+        let hash = secret::hash(text);
+        let known = self.get(&hash).ok_or(hash)?;
+        Ok(if known.expires > clock.now() { Ok(known) } else { Err(Rejected::Expired) })
+    }
+
     /// Remembers what was looked up at `at`.
     pub fn keep(&self, hash: secret::Hash, at: Instant, found: Arc<Known>) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
@@ -109,10 +124,10 @@ impl Authority {
         if !is_like_ours && self.trusted.is_none() {
             return Err(Rejected::Unknown);
         }
-        let (hash, now) = (secret::hash(text), self.clock.now());
-        if let Some(known) = self.tokens.get(&hash) {
-            return if known.expires > now { Ok(known) } else { Err(Rejected::Expired) };
-        }
+        let hash = match self.tokens.remembered(text, &*self.clock) {
+            Ok(known) => return known,
+            Err(hash) => hash,
+        };
         // What is told while the database answers may not be in its answer.
         let at = Instant::now();
         let turn = self.turn();
