@@ -306,7 +306,7 @@ impl Authority {
         issuer: &str,
         visitor: &Visitor,
     ) -> Result<Returned, NotKnown> {
-        let heard = self.heard(browser, state, code, issuer, visitor).await;
+        let heard = Box::pin(self.heard(browser, state, code, issuer, visitor)).await;
         if let Err(error) = &heard
             && !matches!(error, NotKnown::Failed(_))
         {

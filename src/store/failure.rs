@@ -42,12 +42,17 @@ pub(super) fn pool_error(cause: deadpool_postgres::PoolError) -> Error {
 
 /// An interaction error for what sqlx says.
 pub(super) fn sqlx_error(cause: sqlx::Error) -> Error {
-    match cause {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
-            Error::Unavailable(cause.into())
-        }
-        other => Error::internal(other),
-    }
+    let is_away = match &cause {
+        // A connection that ends in the middle of an answer is read as one that breaks the protocol.
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| is_away(&code)),
+        _ => false,
+    };
+    if is_away { Error::Unavailable(cause.into()) } else { Error::internal(cause) }
 }
 
 /// The same for a statement that is a transaction of its own, or ends one: without an answer, it
@@ -115,7 +120,37 @@ fn is_unavailable(cause: &tokio_postgres::Error) -> bool {
         // Not an answer of the server: the connection broke or could not be made.
         return cause.is_closed() || std::error::Error::source(cause).is_some();
     };
-    // 08 connection, 53 resources, 57 operator (shutdown, start, timeout), 58 system.
-    let class = &database.code().code()[..2];
-    matches!(class, "08" | "53" | "57" | "58")
+    is_away(database.code().code())
+}
+
+/// Whether a code is of one of these classes: 08 connection, 53 resources, 57 operator (shutdown, start, timeout),
+/// 58 system.
+fn is_away(code: &str) -> bool {
+    matches!(code.get(..2), Some("08" | "53" | "57" | "58"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cut that is noticed in the middle of an answer is no fault of ours.
+    #[test]
+    fn a_database_that_goes_away_is_unavailable_however_it_is_noticed() {
+        let cut = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        for (cause, is_away) in [
+            (sqlx::Error::Io(cut), true),
+            (sqlx::Error::PoolTimedOut, true),
+            (sqlx::Error::Protocol("0 bytes at the end".to_owned()), true),
+            (sqlx::Error::WorkerCrashed, true),
+            (sqlx::Error::RowNotFound, false),
+            (sqlx::Error::ColumnNotFound("x".to_owned()), false),
+        ] {
+            let text = cause.to_string();
+            assert_eq!(matches!(sqlx_error(cause), Error::Unavailable(_)), is_away, "{text}");
+        }
+        for (code, is_one) in [("57P01", true), ("08006", true), ("53300", true), ("23505", false)]
+        {
+            assert_eq!(is_away(code), is_one, "{code}");
+        }
+    }
 }

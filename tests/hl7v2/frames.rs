@@ -46,8 +46,7 @@ async fn what_was_rejected_is_taken_in_when_it_comes_again_after_a_mend() {
         setup
     };
     let message = adt("A01", "1", "12").replace("|P|2.5.1", "|T|2.5.1");
-    let cases: [(fn() -> Setup, &str); 2] = [(Setup::default, "202"), (bound, "207")];
-    for (before, number) in cases {
+    for (before, number) in [(Setup::default as fn() -> Setup, "202"), (bound, "207")] {
         let feed = Feed::start_with(before()).await;
         let mut sender = feed.sender().await;
         let refused = sender.send(&message).await;

@@ -63,11 +63,8 @@ const PEOPLE: &[(&str, &str)] = &[
     ),
 ];
 
-#[tokio::test(flavor = "multi_thread")]
-async fn parts_may_be_of_any_type_in_any_order() {
-    let server = TestServer::start().await;
-    let client = &server.client;
-    put_all(client, &PEOPLE[..4]).await;
+/// Composites with parts of each type.
+async fn define_composites(client: &Client) {
     let gender = ("individual-gender", "gender");
     let birth = ("individual-birthdate", "birthDate");
     for body in [
@@ -97,6 +94,14 @@ async fn parts_may_be_of_any_type_in_any_order() {
     ] {
         client.post("/SearchParameter", body).await.expect(201);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_may_be_of_any_type_in_any_order() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    put_all(client, &PEOPLE[..4]).await;
+    define_composites(client).await;
     when_active(client, "/Patient?born-as=1980$male").await;
     when_active(client, "/Patient?named-as=smi$official$jo").await;
     when_active(client, "/Patient?seen-at=Organization/o$1980$male").await;

@@ -277,7 +277,7 @@ impl<'c> Run<'c> {
         let language = self.bundles;
         bundle.0.push(format!(
             r#"{{"resource":{{"resourceType":"{of}","id":"{id}","meta":{{"tag":[{{"code":"t"}}]}},
-                "language":"l{language}"{base}{value}}},"request":{{"method":"PUT","url":"{of}/{id}"}}}}"#
+                "language":"en-x-v{language}"{base}{value}}},"request":{{"method":"PUT","url":"{of}/{id}"}}}}"#
         ));
         self.there.insert(id.to_owned(), Resource { role, rank });
         rank

@@ -4,6 +4,7 @@
 //! Covers: rest 4.177.
 
 use super::grouped::{ids, link, walk};
+use crate::harness::client::Client;
 use crate::harness::server::TestServer;
 
 /// Rows of the index without resources, quickly made: more with a value than are sorted, and as many without one
@@ -61,12 +62,8 @@ async fn more_than_are_sorted_have_pages_to_the_last_by_their_values() {
     server.stop().await;
 }
 
-/// A resource that has one value in several ways takes the place of no other: neither on a page nor in the total.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_has_one_value_in_several_ways_hides_nothing() {
-    let settings = [("validation.level", "off"), ("definitions.readable", "false")];
-    let server = TestServer::start_with(&settings).await;
-    let client = &server.client;
+/// Five of three types each, of which the first and the last have their value in several ways, and one without.
+async fn put_alike(client: &Client) {
     let quantity = |value: &str, unit: &str| {
         let value = format!(r#"{{"value":{value},"unit":"{unit}"}}"#);
         format!(r#"{{"code":{{"text":"x"}},"valueQuantity":{value}}}"#)
@@ -120,6 +117,15 @@ async fn what_has_one_value_in_several_ways_hides_nothing() {
             client.put(&format!("/{of}/{id}"), body).await.expect(201);
         }
     }
+}
+
+/// A resource that has one value in several ways takes the place of no other: neither on a page nor in the total.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_one_value_in_several_ways_hides_nothing() {
+    let settings = [("validation.level", "off"), ("definitions.readable", "false")];
+    let server = TestServer::start_with(&settings).await;
+    let client = &server.client;
+    put_alike(client).await;
     for (of, by) in
         [("Patient", "given"), ("Observation", "component-value-quantity"), ("Goal", "target-date")]
     {

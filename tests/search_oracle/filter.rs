@@ -59,7 +59,12 @@ fn comparison(world: &World, random: &mut Random, of: ResourceType) -> Option<Ex
         |text: &str| text.chars().all(|it| it.is_ascii_alphanumeric() || "-_.:/".contains(it));
     let modifier = match (kind, modifier, &mut asked) {
         (_, Modifier::Missing | Modifier::In | Modifier::NotIn, _)
-        | (SearchType::String, Modifier::Contains, _) => modifier,
+        | (SearchType::String, Modifier::Contains, _)
+        | (
+            SearchType::Number | SearchType::Quantity,
+            Modifier::None,
+            Asked::Number { .. } | Asked::Quantity { .. },
+        ) => modifier,
         (SearchType::String, Modifier::None, _) => {
             *random.pick(&[Modifier::None, Modifier::End, Modifier::Whole, Modifier::NotWhole])
         }
@@ -84,11 +89,6 @@ fn comparison(world: &World, random: &mut Random, of: ResourceType) -> Option<Ex
             }
             modifier
         }
-        (
-            SearchType::Number | SearchType::Quantity,
-            Modifier::None,
-            Asked::Number { .. } | Asked::Quantity { .. },
-        ) => modifier,
         _ => return None,
     };
     Some(Expression::Test { code, modifier, asked })

@@ -205,10 +205,10 @@ async fn erased_again(part: &Part, lists: &Lists, home: &Home) -> Result<u64, Bo
         note_act(&store, Kind::Admin, "kiln restore", "without a list of what was erased").await?;
         return Ok(0);
     }
-    let erased = lists.of(part, &store)?;
+    let gone = lists.of(part, &store)?;
     let known = eraser.requests().await?;
     for request in known.iter().filter(|it| it.executed_at.is_some()) {
-        if !erased.iter().any(|(it, _)| it.number == request.number) {
+        if !gone.iter().any(|(it, _)| it.number == request.number) {
             let number = request.number;
             return Err(format!(
                 "the list of what was erased is older than the backup: it lacks request {number}"
@@ -217,16 +217,16 @@ async fn erased_again(part: &Part, lists: &Lists, home: &Home) -> Result<u64, Bo
         }
     }
     let base = part.config.base_url(part.config.http.listen);
-    for (it, line) in &erased {
+    for (it, line) in &gone {
         let text = format!("erasure {} of Patient/{} done again", it.number, it.patient);
         note_act(&store, Kind::Erase, "kiln restore", &text).await?;
         let whose = eraser.whose(&it.patient, &base).await?;
         eraser.execute_in_copy(it, line, &whose).await?;
     }
-    if !erased.is_empty() {
+    if !gone.is_empty() {
         eraser.vacuum().await?;
     }
-    Ok(erased.len() as u64)
+    Ok(gone.len() as u64)
 }
 
 /// The words that this node knows are of other data.

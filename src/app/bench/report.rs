@@ -413,12 +413,14 @@ mod tests {
         assert_eq!(refused, expected);
     }
 
+    type Bind = fn(&mut Report);
+
     #[test]
     fn what_a_search_may_be_counts_and_what_it_keeps_does_not() {
         let report = || {
             Report::new(Work::Search, "http://x", None, &Meter { server: None, postmaster: None })
         };
-        let cases: [(fn(&mut Report), &str); 6] = [
+        let cases: [(Bind, &str); 6] = [
             (|it| it.bind(Figure::new("room", 1.5, "times", Bound::AtMost(1.5))), ""),
             (
                 |it| it.bind(Figure::new("room", 2.5, "times", Bound::AtMost(1.5))),

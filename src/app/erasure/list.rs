@@ -74,9 +74,11 @@ pub(in crate::app) fn complete(folder: &Folder, lines: &[String]) -> Result<(), 
     let mut more = String::new();
     if is_cut_off {
         // As good as a line, or nothing: the next one is not to be a part of it.
-        let whole: String = known.iter().map(|it| format!("{}\n", it.to_json())).collect();
         file.set_len(0).map_err(fault)?;
-        more.push_str(&whole);
+        for line in &known {
+            more.push_str(&line.to_json().to_string());
+            more.push('\n');
+        }
     }
     for line in lines.iter().filter(|line| !is_known(line)) {
         more.push_str(line);

@@ -231,7 +231,7 @@ fn without_indent(raw: &str) -> String {
     let lines: Vec<&str> = raw.split('\n').collect();
     let is_empty = |line: &&str| line.chars().all(is_space);
     let indent = |line: &&str| line.len() - line.trim_start_matches(is_space).len();
-    let later = lines.iter().skip(1).filter(|line| !is_empty(*line));
+    let later = lines.iter().skip(1).filter(|line| !is_empty(line));
     let common = later.map(indent).min().unwrap_or(0);
     let first = lines.iter().position(|line| !is_empty(line)).unwrap_or(lines.len());
     let last = lines.iter().rposition(|line| !is_empty(line)).map_or(first, |at| at + 1);

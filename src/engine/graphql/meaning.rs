@@ -229,13 +229,13 @@ impl<'p, 'd> Planner<'p, 'd> {
         match field.name {
             "resourceType" if has_resource => self.value(field, What::ResourceType),
             "resource" if has_reference => self.target(field),
-            name => match many(name).filter(|_| has_resource) {
-                Some(many) => self.many(field, many, true),
-                None => {
-                    let of = self.named(types);
-                    self.unknown(field, &of)
+            name => {
+                if let Some(many) = many(name).filter(|_| has_resource) {
+                    return self.many(field, many, true);
                 }
-            },
+                let of = self.named(types);
+                self.unknown(field, &of)
+            }
         }
     }
 

@@ -167,12 +167,11 @@ impl Engine {
                 };
             }
         };
-        let version = match of {
-            Some(identity) => Some(source.root(identity).await?),
-            None => {
-                self.noted(interaction, caller).await?;
-                None
-            }
+        let version = if let Some(identity) = of {
+            Some(source.root(identity).await?)
+        } else {
+            self.noted(interaction, caller).await?;
+            None
         };
         let (base, now, page) =
             (&*self.settings.base, self.clock.now(), self.settings.page.default);

@@ -235,7 +235,7 @@ impl<'w> Run<'w> {
             for fetch in fetches {
                 let entries = match &known {
                     Some(Ok(version)) => self.shown(version, fetch)?,
-                    Some(Err(error)) => self.failed(fetch, error.clone()),
+                    Some(Err(error)) => self.failed(fetch, error),
                     None => null(fetch),
                 };
                 self.keep(fetch.slot, entries);
@@ -266,7 +266,7 @@ impl<'w> Run<'w> {
                 self.left = self.left.saturating_sub(found.page.matches.len().saturating_sub(1));
                 self.found(&found, of, fetch)?
             }
-            Err(error) => self.failed(fetch, error),
+            Err(error) => self.failed(fetch, &error),
         };
         self.keep(fetch.slot, entries);
         Ok(())
@@ -328,13 +328,13 @@ impl<'w> Run<'w> {
     }
 
     /// What could not be read.
-    fn failed(&mut self, fetch: &Fetch<'w>, error: Arc<Error>) -> Vec<Entry> {
+    fn failed(&mut self, fetch: &Fetch<'w>, error: &Arc<Error>) -> Vec<Entry> {
         if fetch.is_optional {
             return Vec::new();
         }
         self.walk.faults.add(Fault {
             path: fetch.path.clone(),
-            cause: Some(error.clone()),
+            cause: Some(Arc::clone(error)),
             ..Fault::at(error.to_string(), fetch.node.place)
         });
         null(fetch)

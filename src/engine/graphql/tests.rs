@@ -118,7 +118,7 @@ async fn ask(of: Option<&str>, document: &str, variables: Option<&str>) -> (Stri
         None => Scope::Query,
     };
     let told = |faults: &[Fault]| {
-        faults.iter().map(|fault| format!(" ! {}", fault.message)).collect::<String>()
+        faults.iter().flat_map(|fault| [" ! ", &*fault.message]).collect::<String>()
     };
     let nodes = match planned(&asked, &root, (&spec.schema, LIMITS)) {
         Ok(nodes) => nodes,
@@ -432,7 +432,7 @@ async fn what_means_nothing_is_told_before_anything_is_read() {
 async fn what_a_document_may_cost_is_bounded() {
     let patient = |inner: &str| format!("{{ Patient(id: \"p\") {{ {inner} }} }}");
     let deep = format!("{}id{}", "partOf { resource { ".repeat(4), " } }".repeat(4));
-    let many: String = (0..60).map(|at| format!("a{at}: id ")).collect();
+    let many = (0..60).map(|at| format!("a{at}: id ")).collect::<Vec<_>>().concat();
     // Each fragment stands ten times in the one before: of a field or of nothing.
     let laughs = |last: &str| {
         let spread = |at: usize| format!("...f{at} ").repeat(10);
@@ -440,9 +440,11 @@ async fn what_a_document_may_cost_is_bounded() {
         let all: String = (0..5).map(fragment).collect();
         format!("{}{all}{last}", patient("...f0"))
     };
-    let reads: String =
-        (0..25).map(|at| format!("a{at}: Patient(id: \"x{at}\") {{ id }} ")).collect();
-    let wide: String = (0..25).map(|at| format!("a{at}: name {{ given }} ")).collect();
+    let reads = (0..25)
+        .map(|at| format!("a{at}: Patient(id: \"x{at}\") {{ id }} "))
+        .collect::<Vec<_>>()
+        .concat();
+    let wide = (0..25).map(|at| format!("a{at}: name {{ given }} ")).collect::<Vec<_>>().concat();
     for (document, setting) in [
         (format!("{{ OrganizationList {{ {deep} }} }}"), "graphql.max_depth"),
         (patient(&many), "graphql.max_fields"),

@@ -353,11 +353,11 @@ impl<'w> Walk<'w> {
         match Target::parse(text, self.base) {
             Target::Contained(id) => {
                 let container = at.within.container;
-                let contained = container.items_at("contained").iter();
+                let mut inside = container.items_at("contained").iter();
                 let found = if id.is_empty() {
                     Some(container)
                 } else {
-                    contained.into_iter().find(|it| it.str_at("id") == Some(id))
+                    inside.find(|it| it.str_at("id") == Some(id))
                 };
                 let name = found.and_then(|it| it.str_at("resourceType"));
                 let type_id = name.and_then(|name| self.schema.by_name(name));

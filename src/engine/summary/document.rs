@@ -47,7 +47,7 @@ struct Made {
 /// What the sections come to.
 #[derive(Default)]
 struct Sections {
-    all: Vec<Value<'static>>,
+    shown: Vec<Value<'static>>,
     made: Vec<Made>,
     /// Names of types that are not granted.
     withheld: BTreeSet<&'static str>,
@@ -140,7 +140,7 @@ impl Document {
             .with("author", vec![reference(urn(device_id))])
             .with("title", TITLE)
             .with("confidentiality", confidentiality.as_str())
-            .with("section", told.all.clone())
+            .with("section", told.shown.clone())
     }
 
     fn sections(&self, resources: &[(&Identity, Value<'_>)], base: &str) -> Sections {
@@ -177,7 +177,7 @@ impl Document {
                 told.made.push(made);
             }
             let extension = is_withheld.then(masked);
-            told.all.push(shown(section, extension, narrative(&paragraphs, &lines), entries));
+            told.shown.push(shown(section, extension, narrative(&paragraphs, &lines), entries));
         }
         told
     }

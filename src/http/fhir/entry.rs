@@ -133,7 +133,7 @@ impl ResultEntries {
             }
             EntryResult::CapabilityStatement(text) => answered(|out| out.extend(text), out),
             EntryResult::Deleted(deletion) => self.deleted(&deletion, out),
-            EntryResult::Document(it) => everything::entry(&it, &self.base, &self.spec.schema, out)?,
+            EntryResult::Document(it) => everything::entry(&it, &self.base, &self.spec, out)?,
             EntryResult::Failed(error) => self.failed(error, out),
             EntryResult::History(page, scope, query) => {
                 self.history(page, &scope, &query, shape, out)?;

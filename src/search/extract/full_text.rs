@@ -29,8 +29,9 @@ pub fn full_text<'v>(resource: &'v Value<'v>) -> FullText<'v> {
         match value {
             // The narrative of the resource itself has a place of its own.
             Value::String(text) if name == "div" => {
-                let further =
-                    own.is_none_or(|own| !std::ptr::eq(own, &**text)).then(|| words(text));
+                let further = own
+                    .is_none_or(|own| !std::ptr::eq(own, &raw const **text))
+                    .then(|| words(text));
                 content.extend(further.filter(|text| !text.is_empty()).map(Cow::Owned));
             }
             Value::String(text) if !is_opaque(name) => content.push(Cow::Borrowed(&**text)),

@@ -152,7 +152,7 @@ impl Eraser {
 
     /// How a record of this patient is found, of a server whose base this is.
     pub async fn whose<'a>(&self, patient: &'a LogicalId, base: &str) -> Result<Whose<'a>, Error> {
-        let bare = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
+        let schemeless = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
         let sites = self.rows(SITES, &[]).await?;
         let line = |row: &Row| -> Result<i64, Error> {
             let site: &str = get(row, 0)?;
@@ -162,7 +162,7 @@ impl Eraser {
         Ok(Whose {
             patient,
             hash: self.hasher.patient(patient),
-            base: format!("{}/", bare.unwrap_or(base).trim_end_matches('/')),
+            base: format!("{}/", schemeless.unwrap_or(base).trim_end_matches('/')),
             types: ResourceType::all().map(ResourceType::as_str).collect(),
             kept: kept.map(ResourceType::code).collect(),
             senders: sites.iter().map(line).collect::<Result<_, Error>>()?,

@@ -17,15 +17,15 @@ async fn gauge(process: &Process, name: &str) -> Option<f64> {
 
 /// Waits until a metric is at least this; its value then.
 async fn until(process: &Process, name: &str, least: f64) -> f64 {
-    let mut last = None;
+    let mut seen = None;
     for _ in 0..300 {
-        last = gauge(process, name).await;
-        if let Some(value) = last.filter(|value| *value >= least) {
+        seen = gauge(process, name).await;
+        if let Some(value) = seen.filter(|value| *value >= least) {
             return value;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("{name} is {last:?}");
+    panic!("{name} is {seen:?}");
 }
 
 /// v2 M12: how much waits and has failed is told, with whose it is and how old the oldest is. Servers of one process

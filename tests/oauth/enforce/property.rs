@@ -235,7 +235,7 @@ async fn a_token_shows_what_an_open_server_shows_of_what_it_reaches() {
         store(&full, &all).await;
         for (at, seat) in (1..).zip(seats) {
             let own = all.iter().filter(|made| seat.sees(&oracle, &made.path));
-            let own: Vec<Made> = own.map(|made| oracle.part(seat.sight, made)).collect();
+            let own: Vec<Made> = own.map(|made| Oracle::part(seat.sight, made)).collect();
             assert!((5..all.len()).contains(&own.len()), "{} sees {}", seat.name, own.len());
             let part = TestServer::start().await;
             store(&part, &own).await;

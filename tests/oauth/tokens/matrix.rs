@@ -118,7 +118,8 @@ fn fitting(
             if is_post {
                 return (none(), "application/graphql", asked);
             }
-            let encoded: String = asked.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let encode = |byte| format!("%{byte:02X}");
+            let encoded = asked.bytes().map(encode).collect::<Vec<_>>().concat();
             (format!("?query={encoded}"), json, none())
         }
         Some(Kind::Batch) => {

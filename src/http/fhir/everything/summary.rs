@@ -17,6 +17,7 @@ use crate::http::fhir::{labels, tripwire};
 use crate::http::outcome::Failure;
 use crate::http::prefer::PREFERENCE_APPLIED;
 use crate::http::{headers, parameters};
+use crate::spec::Spec;
 
 /// `GET` and `POST` of `Patient/[id]/$summary` and of `Patient/$summary`
 pub(in crate::http) async fn summary(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -50,10 +51,10 @@ pub(in crate::http) async fn summary(mut exchange: Exchange) -> Result<Response<
 pub(in crate::http::fhir) fn entry(
     document: &Document,
     base: &str,
-    schema: &Schema,
+    spec: &Spec,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    let text = text(document, base, schema)?;
+    let text = text(document, base, &spec.schema)?;
     answered(|out| out.extend(text), out);
     Ok(())
 }

@@ -45,9 +45,9 @@ pub(in crate::http) async fn graphql(mut exchange: Exchange) -> Result<Response<
     let answer = answer(answered.map_err(Failure::Interaction)?);
     let mut text = Vec::new();
     if is_pretty {
-        answer.write_pretty(&mut text)
+        answer.write_pretty(&mut text);
     } else {
-        answer.write(&mut text)
+        answer.write(&mut text);
     }
     let mut response = Response::new(Body::from(text));
     let headers = response.headers_mut();

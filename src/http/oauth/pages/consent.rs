@@ -88,28 +88,19 @@ async fn page(
 ) -> Result<Response<Body>, Failure> {
     let asked = visit.authority.grantable(&ticket.pending);
     let patient = match ticket.pending.patient.as_deref().and_then(|id| id.parse().ok()) {
-        Some(id) => match picker::find(visit, browser, account, &id).await? {
-            Some(patient) => Some(patient),
+        Some(id) => {
+            let found = picker::find(visit, browser, account, &id).await?;
             // Nobody agrees to what is not shown.
-            None => {
+            if found.is_none() {
                 let refusal = ticket.pending.refuse(Code::AccessDenied, NOT_THEIRS);
                 return visit.end(ticket, &refusal).await;
             }
-        },
+            found
+        }
         None => None,
     };
     let html = Html::new().raw("<p><strong>").text(&ticket.client.name).raw("</strong>");
-    let html = html.raw(" asks for access");
-    let html = match &patient {
-        Some(patient) => html
-            .raw(" to the record of <strong>")
-            .text(&patient.name)
-            .raw("</strong> (")
-            .text(&patient.details)
-            .raw(")"),
-        None => html,
-    };
-    let html = html
+    let html = to_whom(html.raw(" asks for access"), patient.as_ref())
         .raw(". Take away what it should not have.</p>\n")
         .when(ticket.client.is_registered, |html| {
             html.raw("<div class=\"notice\"><p>This app has registered itself: nobody here has ")
@@ -121,7 +112,9 @@ async fn page(
     let mut choices = consent::choices(&asked, visit.authority.parameters());
     // Parts of a scope can be said in version 2 alone.
     if !visit.authority.settings.offers(V2) {
-        choices.iter_mut().for_each(|choice| choice.parts.clear());
+        for choice in &mut choices {
+            choice.parts.clear();
+        }
     }
     let is_about_data = |choice: &&(usize, &Choice)| choice.1.scope.contains('/');
     let numbered: Vec<(usize, &Choice)> = choices.iter().enumerate().collect();
@@ -145,6 +138,16 @@ async fn page(
     let leads_to = Some(ticket.pending.redirect_uri.as_str());
     let status = if unfit.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     Ok(Page::new("Allow access?", html).leading_to(leads_to).answer(status))
+}
+
+/// Whose record is asked for, where it is one patient's.
+fn to_whom(html: Html, patient: Option<&picker::Shown>) -> Html {
+    let Some(patient) = patient else { return html };
+    html.raw(" to the record of <strong>")
+        .text(&patient.name)
+        .raw("</strong> (")
+        .text(&patient.details)
+        .raw(")")
 }
 
 /// Asks whoever may do everything why they want to.

@@ -40,7 +40,8 @@ pub(super) async fn hear(
     let visit = Visit::read(server, parts, body).await?;
     let Some(browser) = &visit.browser else { return refused(NotKnown::Foreign) };
     let (state, code, issuer) = (visit.value("state"), visit.value("code"), visit.value("iss"));
-    let heard = visit.authority.hear_provider(browser, state, code, issuer, &visit.visitor).await;
+    let heard =
+        Box::pin(visit.authority.hear_provider(browser, state, code, issuer, &visit.visitor)).await;
     match heard {
         Ok(back) => {
             let next = match &back.request {

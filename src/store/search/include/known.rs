@@ -44,7 +44,7 @@ impl Known {
     /// a newer one was written meanwhile.
     pub(super) fn lacks(&self, version: &Version, is_current: bool) -> bool {
         let identity = &version.identity;
-        !self.has(identity, Some(version.version)) && !(is_current && self.has(identity, None))
+        !(self.has(identity, Some(version.version)) || is_current && self.has(identity, None))
     }
 
     /// Takes note of a version that is there.

@@ -80,7 +80,7 @@ impl Compiler<'_, '_> {
         (limit, filters): (u32, &[&Filter]),
     ) -> Result<Option<(String, String)>, Error> {
         let Some(ways) = self.ways((source, rest), filters)? else { return Ok(None) };
-        let place = at.and_then(|at| self.place(at));
+        let place = at.and_then(|at| self.place_in_group(at));
         if at.is_some() && place.is_none() {
             return Ok(None);
         }
@@ -109,7 +109,7 @@ impl Compiler<'_, '_> {
     }
 
     /// Where a page begins, bound.
-    fn place(&mut self, at: &Position) -> Option<Place> {
+    fn place_in_group(&mut self, at: &Position) -> Option<Place> {
         let [code, date] = &*at.keys else { return None };
         let date = self.binds.text(date.as_deref().unwrap_or("-infinity"));
         let of_row = format!("(({date})::timestamptz, {})", self.binds.long(at.rid));

@@ -116,9 +116,9 @@ impl Compiler<'_, '_> {
         asked: &AskedToken,
     ) -> Option<String> {
         let Parts { text, system } = parts(&coded.form);
-        let (codes, wanted) = match asked {
-            AskedToken::Code(codes) => (&codes[..], None),
-            AskedToken::WithoutSystem(codes) => (&codes[..], Some(None)),
+        let (texts, wanted) = match asked {
+            AskedToken::Code(texts) => (&texts[..], None),
+            AskedToken::WithoutSystem(texts) => (&texts[..], Some(None)),
             AskedToken::Coded { system, code } => (std::slice::from_ref(code), Some(Some(system))),
             AskedToken::Begins { .. } | AskedToken::OfType { .. } | AskedToken::System(_) => {
                 return None;
@@ -137,7 +137,7 @@ impl Compiler<'_, '_> {
         let is_one = |code: &Code<'_>| {
             format!("{} = {}", cased(text, code.case), self.binds.text(&*code.text))
         };
-        let any: Vec<String> = codes.iter().map(is_one).collect();
+        let any: Vec<String> = texts.iter().map(is_one).collect();
         (!any.is_empty()).then(|| format!("({}){of_system}", any.join(" OR ")))
     }
 

@@ -50,7 +50,7 @@ impl Oracle {
     }
 
     /// What of a resource is shown to who sees it: others have no part in an Appointment.
-    pub(super) fn part(&self, sight: Sight, made: &Made) -> Made {
+    pub(super) fn part(sight: Sight, made: &Made) -> Made {
         let mut part = made.clone();
         let Sight::Patients(mine, _) = sight else { return part };
         for other in PATIENTS.iter().filter(|other| !mine.contains(*other)) {
