@@ -281,7 +281,9 @@ async fn no_route_shows_or_changes_for_a_patient_what_is_anothers() {
             if path == "/fhir/{type}/_search" {
                 searched += 1;
                 let found = entries(&answer.expect(200));
-                assert!(found.is_empty(), "{method} {url}: {found:?}");
+                // Whoever asks for nothing in particular finds the own record.
+                let foreign = found.iter().filter(|it| *it != "Patient/p1");
+                assert_eq!(foreign.count(), 0, "{method} {url}: {found:?}");
             }
         }
     }
