@@ -32,6 +32,19 @@ fn back_up(world: &World) -> (String, String, Vec<u8>) {
     (file, key, checkpoints)
 }
 
+/// Without the key that the list is signed with nothing is restored, so that it can be tried again.
+fn is_refused_without_keys(place: &Place, command: &[&str]) {
+    let list = place.folder.join("erasures.jsonl").display().to_string();
+    let (known, away) =
+        (place.folder.join("checkpoints.pub"), place.folder.join("checkpoints.away"));
+    std::fs::rename(&known, &away).unwrap();
+    for how in [&[][..], &["--erasures", &list]] {
+        let refused = place.refused(&[command, how].concat());
+        assert!(refused.contains("with its *.pub"), "{refused}");
+    }
+    std::fs::rename(&away, &known).unwrap();
+}
+
 fn mode(path: &str) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
@@ -55,6 +68,7 @@ async fn what_was_erased_is_erased_again_before_it_is_served() {
 
     let database = Box::pin(Database::empty()).await;
     let place = brought_back(&world, &checkpoints, &database);
+    is_refused_without_keys(&place, &["restore", &file, "--key", &key]);
     let said = place.done(&["restore", &file, "--key", &key]);
     assert!(said.contains("2 records were erased again"), "{said}");
     let folder = place.folder.display().to_string();

@@ -85,17 +85,20 @@ enum Lists {
 }
 
 impl Lists {
-    /// The list that is named has to be there, before anything is restored; so has that of the folder of checkpoints.
+    /// The list that is named has to be there, before anything is restored; so has that of the folder of checkpoints, and
+    /// whom a list is believed. (The folders of tenants are known once their names are restored.)
     fn read(args: &RestoreArgs, config: &Config) -> Result<Self, Box<dyn Error>> {
         if args.without_erasures {
             return Ok(Self::None);
         }
         if let Some(path) = &args.erasures {
-            let found = list::read(path)?;
-            return Ok(Self::Named(found.ok_or_else(|| missing(path))?));
+            let found = list::read(path)?.ok_or_else(|| missing(path))?;
+            has_keys(config, &found)?;
+            return Ok(Self::Named(found));
         }
         let path = list::path(&Folder::of(config));
-        list::read(&path)?.ok_or_else(|| missing(&path))?;
+        let found = list::read(&path)?.ok_or_else(|| missing(&path))?;
+        has_keys(config, &found)?;
         Ok(Self::Own)
     }
 
@@ -119,6 +122,22 @@ impl Lists {
         };
         Ok(erased.iter().map(|it| (it.clone(), line(it))).collect())
     }
+}
+
+/// Fails where no key says that a list is true.
+fn has_keys(config: &Config, lines: &[SignedErased]) -> Result<(), Box<dyn Error>> {
+    let folder = Folder::of(config);
+    if lines.is_empty() || config.has_tenants() {
+        return Ok(());
+    }
+    if folder.path().is_dir() && !folder.trusted()?.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "no key in {} says that the list of what was erased is true: bring the folder of the checkpoints back, with its *.pub",
+        folder.path().display()
+    );
+    Err(text.into())
 }
 
 fn missing(path: &Path) -> String {
