@@ -36,24 +36,9 @@ impl Roles {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use crate::fhir::datetime::Zone;
-    use crate::search::extract::{Extractor, Settings};
-    use crate::search::values::quantity::Ucum;
-    use crate::spec::codes::Codes;
-    use crate::spec::package::Pack;
-    use crate::spec::{R4_PACK, Spec};
-
     use super::super::grant::Panels;
+    use super::super::roles::tests::extractor;
     use super::*;
-
-    fn extractor() -> Arc<Extractor> {
-        let spec = Arc::new(Spec::r4().expect("the embedded pack"));
-        let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("its codes");
-        let settings = Settings { base: "".into(), units: Box::new(Ucum), zone: Zone::UTC };
-        Arc::new(Extractor::new(spec, codes, settings).expect("all of R4 compiles"))
-    }
 
     /// Covers: security L12.
     #[test]

@@ -357,7 +357,7 @@ impl fmt::Debug for Roles {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use crate::fhir::datetime::Zone;
     use crate::search::extract::Settings;
     use crate::search::values::quantity::Ucum;
@@ -367,7 +367,7 @@ mod tests {
 
     use super::*;
 
-    fn extractor() -> Arc<Extractor> {
+    pub(in crate::access) fn extractor() -> Arc<Extractor> {
         let spec = Arc::new(Spec::r4().expect("the embedded pack"));
         let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("its codes");
         let settings = Settings { base: "".into(), units: Box::new(Ucum), zone: Zone::UTC };

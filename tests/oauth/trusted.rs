@@ -149,15 +149,15 @@ fn job(key: &Key, kid: &str, issuer: &str) -> String {
     key.sign(&json!({ "alg": key.algorithm(), "kid": kid, "typ": "at+jwt" }), &claims)
 }
 
-/// A server that trusts another for tokens of patients, and the key that signs these.
-async fn of_patients() -> (TestServer, Key) {
+/// A server that trusts another for tokens of patients with these scopes, and the key that signs them.
+async fn of_patients(scopes: &str) -> (TestServer, Key) {
     let key = Key::ec();
     let published = Published::start(&json!({ "keys": [key.jwk("k")] })).await;
     let here = trusting(&[
         ("trusted.other.issuer", ISSUER),
         ("trusted.other.jwks_uri", &published.url),
         ("trusted.other.audience", AUDIENCE),
-        ("trusted.other.scopes", "patient/Patient.rs"),
+        ("trusted.other.scopes", scopes),
     ])
     .await;
     (here, key)
@@ -184,7 +184,7 @@ fn with_claims(key: &Key, claims: &Value) -> String {
 /// Covers: security H6.
 #[tokio::test]
 async fn no_name_in_an_outside_token_has_a_nul() {
-    let (here, key) = of_patients().await;
+    let (here, key) = of_patients("patient/Patient.rs").await;
     read(&here, &with_claims(&key, &json!({}))).await.expect(200);
     for (claim, value, status) in [
         ("client_id", "app\0", 401),
@@ -202,7 +202,7 @@ async fn no_name_in_an_outside_token_has_a_nul() {
 /// Covers: security S10.
 #[tokio::test]
 async fn what_consents_come_down_to_for_an_outside_token_is_on_record() {
-    let (here, key) = of_patients().await;
+    let (here, key) = of_patients("patient/Patient.rs").await;
     let consent = r#"{"resourceType":"Consent","id":"yes","status":"active","scope":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"patient-privacy"}]},"category":[{"text":"privacy"}],"patient":{"reference":"Patient/p1"},"policyRule":{"text":"ours"},"provision":{"type":"permit"}}"#;
     store(&here, &[consent]).await;
     let token = of_patient(&key, "p1");
@@ -227,7 +227,7 @@ async fn reads(auditor: &Client, query: &str) -> Answer {
 /// By the names that the issuer has for the token and its user, as BALP has it.
 #[tokio::test]
 async fn an_event_names_an_outside_user_and_token_as_their_issuer_does() {
-    let (here, key) = of_patients().await;
+    let (here, key) = of_patients("patient/Patient.rs").await;
     let jti = "01990000-0000-7000-8000-0000000000aa";
     for (name, claims) in [
         ("named", json!({ "jti": jti, "sub": "ada#1" })),
@@ -266,7 +266,7 @@ async fn an_event_names_an_outside_user_and_token_as_their_issuer_does() {
 /// Covers: security E20.
 #[tokio::test]
 async fn an_outside_token_of_a_merged_record_leads_to_the_one_that_took_its_place() {
-    let (here, key) = of_patients().await;
+    let (here, key) = of_patients("patient/Patient.rs").await;
     for (id, kind) in [("old", "replaced-by"), ("seen", "seealso")] {
         let link = format!(r#"{{"other":{{"reference":"Patient/p1"}},"type":"{kind}"}}"#);
         let old =
@@ -366,15 +366,7 @@ async fn of_several_servers_each_vouches_for_its_own_tokens_alone() {
 /// Covers: security S6.
 #[tokio::test]
 async fn by_an_outside_token_too_a_consent_is_of_who_stands_for_the_patient() {
-    let key = Key::ec();
-    let published = Published::start(&json!({ "keys": [key.jwk("k")] })).await;
-    let here = trusting(&[
-        ("trusted.other.issuer", ISSUER),
-        ("trusted.other.jwks_uri", &published.url),
-        ("trusted.other.audience", AUDIENCE),
-        ("trusted.other.scopes", "patient/Consent.cruds"),
-    ])
-    .await;
+    let (here, key) = of_patients("patient/Consent.cruds").await;
     store(
         &here,
         &[
