@@ -142,6 +142,7 @@ impl Site {
             spawn(record),
             spawn(follow_systems(keeper.clone(), judges.clone())),
             spawn(keep_partitions(store.clone())),
+            spawn(store.clone().attend_reads()),
             spawn(load_packages(store.clone(), judges.clone(), keeper.clone())),
             spawn(parameters.follow()),
             spawn(search_parameters::build(store.clone())),

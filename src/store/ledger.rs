@@ -16,6 +16,7 @@ use super::resource::failure_told;
 use super::rows::{Timestamptz, number_array, text_array};
 use super::tenant::Realm;
 use super::together::{Queue, Together};
+use super::unflushed::Unflushed;
 use super::{TENANT, failure};
 
 /// Most rows in one statement.
@@ -246,18 +247,21 @@ pub(super) async fn record_in(
 pub(super) struct LedgerWriter {
     pipelines: Pipelines,
     parties: Arc<Parties>,
+    /// Keeps the rows for which the disk is not waited.
+    unflushed: Option<Arc<Unflushed>>,
     queue: Queue<Self>,
 }
 
 impl LedgerWriter {
+    /// Waits for the disk, or has its rows be kept until it has them.
     pub(super) fn new(
         realm: &Realm,
-        parties: Arc<Parties>,
+        (parties, unflushed): (Arc<Parties>, Option<Arc<Unflushed>>),
         timeout_ms: u32,
-        flush: Flush,
     ) -> Result<Self, Error> {
+        let flush = unflushed.as_ref().map_or(Flush::Wait, |unflushed| unflushed.flush());
         let pipelines = Pipelines::new(realm, LANES, timeout_ms, flush)?;
-        Ok(Self { pipelines, parties, queue: Queue::new(LANES, BATCH) })
+        Ok(Self { pipelines, parties, unflushed, queue: Queue::new(LANES, BATCH) })
     }
 
     /// Makes `rows` durable.
@@ -273,6 +277,7 @@ impl LedgerWriter {
     }
 
     async fn write(&self, rows: &[&LedgerRow]) -> Result<(), Error> {
+        let before = self.unflushed.as_ref().map(|unflushed| unflushed.before());
         let pipeline = self.pipelines.pipeline().await?;
         let columns = Columns::with_parties(rows, &self.parties).await?;
         let sql = if columns.id.len() == 1 { RECORD_ONE } else { RECORD };
@@ -280,6 +285,9 @@ impl LedgerWriter {
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
         parameters.extend(columns.parameters());
         pipeline.client().execute(&statement, &parameters).await.map_err(failure::error)?;
+        if let (Some(unflushed), Some(before)) = (&self.unflushed, before) {
+            unflushed.keep(before, rows.iter().copied().cloned()).await;
+        }
         Ok(())
     }
 }

@@ -41,6 +41,7 @@ mod subscription;
 mod tenant;
 mod tls;
 mod together;
+mod unflushed;
 mod write;
 
 use std::sync::{Arc, OnceLock};
@@ -88,6 +89,7 @@ use meta::KnownUses;
 use parties::Parties;
 use reads::Reads;
 use seats::{Searchers, Seats};
+use unflushed::Unflushed;
 use write::{Effects, Rids, SharedWrites};
 
 /// The tenant of everything while tenancy is off.
@@ -114,6 +116,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
         reindex::STATEMENTS,
         resource::STATEMENTS,
         tenant::STATEMENTS,
+        unflushed::STATEMENTS,
         write::STATEMENTS,
         write::INTEGRITY_STATEMENTS,
     ]
@@ -172,6 +175,7 @@ pub(crate) struct Inner {
     ledger: LedgerWriter,
     /// For rows of reads alone, which may come to the disk later.
     ledger_of_reads: LedgerWriter,
+    unflushed: Arc<Unflushed>,
     parties: Arc<Parties>,
     hasher: Hasher,
     indexer: Indexer,
@@ -197,7 +201,9 @@ impl Store {
         let readers =
             Pipelines::new(realm, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
         let parties = Arc::new(Parties::new(realm, sizes.statement_timeout_ms)?);
-        let reads = Reads::new(realm, parties.clone(), sizes)?;
+        let (limit, flush) = (sizes.statement_timeout_ms, sizes.read_audit);
+        let unflushed = Arc::new(Unflushed::new(realm, parties.clone(), limit, flush)?);
+        let reads = Reads::new(realm, (parties.clone(), unflushed.clone()), sizes)?;
         let writers = Pool::by_index(realm, sizes.writers, sizes.statement_timeout_ms)?;
         let feeds = Pool::by_index(realm, sizes.feeds, sizes.statement_timeout_ms)?;
         // A snapshot waits while what was read is written, whatever it weighs.
@@ -209,10 +215,11 @@ impl Store {
         // In turn, but for one caller too: half of the writers is little.
         let half = sizes.writers / 2;
         let criteria = Seats::new("conditional interactions", half, half);
-        let (limit, flush) = (sizes.statement_timeout_ms, sizes.read_audit);
-        let ledger = LedgerWriter::new(realm, parties.clone(), limit, Flush::Wait)?;
-        let ledger_of_reads = LedgerWriter::new(realm, parties.clone(), limit, flush)?;
-        let looks = hl7v2::Looks::new(realm, parties.clone(), limit, flush)?;
+        let limit = sizes.statement_timeout_ms;
+        let ledger = LedgerWriter::new(realm, (parties.clone(), None), limit)?;
+        let soon = (parties.clone(), Some(unflushed.clone()));
+        let ledger_of_reads = LedgerWriter::new(realm, soon, limit)?;
+        let looks = hl7v2::Looks::new(realm, (parties.clone(), unflushed.clone()), limit)?;
         let options = realm.sqlx_options().map_err(Error::internal)?;
         let admin = PgPoolOptions::new().max_connections(6).connect_lazy_with(options);
         let hasher = Hasher::load(&readers).await?;
@@ -228,6 +235,7 @@ impl Store {
             counts: search::Counts::default(),
             ledger,
             ledger_of_reads,
+            unflushed,
             parties,
             hasher,
             indexer: Indexer::new(integrity),

@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use crate::access::LedgerRow;
+use crate::access::{Disclosed, LedgerRow};
 use crate::error::Error;
 use crate::fhir::Identity;
 
@@ -22,6 +22,7 @@ use super::resource::{self, Current, FIND_ONE_RECORDED, FIND_RECORDED};
 use super::rows::{Timestamptz, number_array};
 use super::tenant::Realm;
 use super::together::{Queue, Together};
+use super::unflushed::Unflushed;
 use super::{Sizes, TENANT, failure};
 
 /// Most reads in one statement.
@@ -31,6 +32,7 @@ const BATCH: usize = 64;
 pub(super) struct Reads {
     pipelines: Pipelines,
     parties: Arc<Parties>,
+    unflushed: Arc<Unflushed>,
     queue: Queue<Self>,
 }
 
@@ -46,13 +48,17 @@ pub(super) struct Read {
 
 impl Reads {
     /// Reads over as many connections as statements may run at once.
-    pub(super) fn new(realm: &Realm, parties: Arc<Parties>, sizes: Sizes) -> Result<Self, Error> {
+    pub(super) fn new(
+        realm: &Realm,
+        (parties, unflushed): (Arc<Parties>, Arc<Unflushed>),
+        sizes: Sizes,
+    ) -> Result<Self, Error> {
         let lanes = sizes.readers.max(1);
         let Sizes { statement_timeout_ms, read_audit, .. } = sizes;
         let pipelines = Pipelines::new(realm, lanes, statement_timeout_ms, read_audit)?;
         // To begin a statement that also inserts costs as much as several reads of it.
         let queue = Queue::new(lanes, BATCH).gathering();
-        Ok(Self { pipelines, parties, queue })
+        Ok(Self { pipelines, parties, unflushed, queue })
     }
 
     /// The current version within reach, and as far as nothing of it can be withheld. Where it is live,
@@ -81,6 +87,7 @@ impl Together for Reads {
 
     async fn run(&self, batch: &[Read]) -> Result<Vec<Option<Current>>, Error> {
         let sql = if batch.len() == 1 { FIND_ONE_RECORDED } else { FIND_RECORDED };
+        let before = self.unflushed.before();
         let pipeline = self.pipelines.pipeline().await?;
         let statement = pipeline.prepare(sql).await?;
         let parties = self.parties.keys(batch.iter().map(|read| &read.row)).await?;
@@ -89,8 +96,22 @@ impl Together for Reads {
         parameters.extend(columns.parameters());
         let rows =
             pipeline.client().query(&statement, &parameters).await.map_err(failure::error)?;
-        answers(batch, &rows)
+        let answers = answers(batch, &rows)?;
+        self.unflushed.keep(before, recorded(batch, &answers)).await;
+        Ok(answers)
     }
+}
+
+/// The rows that the statement added.
+fn recorded(batch: &[Read], answers: &[Option<Current>]) -> impl Iterator<Item = LedgerRow> {
+    batch.iter().zip(answers).filter_map(|(read, current)| {
+        let current = current.as_ref().filter(|current| !current.version.is_deleted())?;
+        let Identity { resource_type, id } = read.identity.clone();
+        let subject = Some((resource_type, id, Some(current.version.version)));
+        let patients = current.patients.clone();
+        let disclosed = Disclosed { subject, patients, ..Disclosed::default() };
+        Some(LedgerRow { disclosed, ..read.row.clone() })
+    })
 }
 
 /// For each the version that was found at its place.

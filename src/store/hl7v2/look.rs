@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::super::connection::{Flush, Pipelines};
+use super::super::connection::Pipelines;
 use super::super::ledger::{Columns, if_kept};
 use super::super::parties::Parties;
 use super::super::resource::{self, Current, keys_of};
@@ -138,6 +138,7 @@ impl Looked {
 pub(in crate::store) struct Looks {
     pipelines: Pipelines,
     parties: Arc<Parties>,
+    unflushed: Arc<Unflushed>,
     queue: Queue<Self>,
 }
 
@@ -146,12 +147,11 @@ impl Looks {
     /// resources would walk through all of them.
     pub(in crate::store) fn new(
         realm: &Realm,
-        parties: Arc<Parties>,
+        (parties, unflushed): (Arc<Parties>, Arc<Unflushed>),
         timeout_ms: u32,
-        flush: Flush,
     ) -> Result<Self, Error> {
-        let pipelines = Pipelines::by_index(realm, LANES, timeout_ms, flush)?;
-        Ok(Self { pipelines, parties, queue: Queue::new(LANES, MOST).gathering() })
+        let pipelines = Pipelines::by_index(realm, LANES, timeout_ms, unflushed.flush())?;
+        Ok(Self { pipelines, parties, unflushed, queue: Queue::new(LANES, MOST).gathering() })
     }
 }
 
@@ -174,6 +174,7 @@ impl Together for Looks {
     }
 
     async fn run(&self, batch: &[Look]) -> Result<Vec<Looked>, Error> {
+        let before = self.unflushed.before();
         let pipeline = self.pipelines.pipeline().await?;
         let rows = || batch.iter().map(|look| &look.row);
         let ledger = Columns::of(rows(), self.parties.keys(rows()).await?);
@@ -189,6 +190,7 @@ impl Together for Looks {
             let whose = usize::try_from(whose - 1).ok().and_then(|at| all.get_mut(at));
             whose.ok_or_else(|| Error::internal("a row that was not asked for"))?.take(row)?;
         }
+        self.unflushed.keep(before, batch.iter().map(|look| look.row.clone())).await;
         Ok(all)
     }
 }

@@ -189,6 +189,7 @@ impl Store {
         permit: &Permit<'_>,
         draft: Option<Draft>,
     ) -> Result<Unaudited<SearchPage>, Error> {
+        let before = self.0.unflushed.before();
         let mut run = Run::alone(self, permit, request.explain).await?;
         let parameters = &*self.parameters()?;
         let asked = Asked { store: self, parameters, definitions, permit };
@@ -201,7 +202,9 @@ impl Store {
             return Ok(Unaudited::new(page, disclosed));
         };
         let (row, taken) = draft.take_row();
-        let (page, _) = asked.page(&mut run, request, paging, Some(&row)).await?;
+        let (page, disclosed) = asked.page(&mut run, request, paging, Some(&row)).await?;
+        let row = LedgerRow { disclosed, ..row };
+        self.0.unflushed.keep(before, std::iter::once(row)).await;
         Ok(taken.with(page))
     }
 
