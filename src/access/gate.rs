@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,11 +30,11 @@ const FEW_TRIES: u32 = 2;
 
 /// The one way to FHIR data.
 pub struct Gate<U> {
-    units: U,
+    pub(super) units: U,
     clock: Arc<dyn Clock>,
-    ids: Arc<dyn IdSource>,
+    pub(super) ids: Arc<dyn IdSource>,
     misses: Misses,
-    refusals: Refusals,
+    pub(super) refusals: Refusals,
     pace: Pace,
 }
 
@@ -183,31 +182,6 @@ impl<U: Units> Gate<U> {
         error
     }
 
-    /// Records that a party asks too often, by a few rows however often it does. Gives what to tell:
-    /// `error`, or [`Error::Unavailable`] when the ledger cannot be written.
-    pub async fn held_back(
-        &self,
-        interaction: Interaction,
-        caller: &Caller,
-        error: Error,
-    ) -> Error {
-        let (actor, source) = (caller.principal.actor(), caller.request.source);
-        let Some(count) = self.refusals.add(actor, source, Instant::now()) else { return error };
-        let mut row = self.first(interaction, caller, self.ids.ordered());
-        row.fail(&error);
-        // Writing to a text cannot fail.
-        let _ = write!(row.failure, " ({count} of the party within a minute)");
-        let recorded = self.units.record(vec![row]).instrument(span_of_ledger()).await;
-        recorded.err().unwrap_or(error)
-    }
-
-    /// The same of who proved nobody.
-    pub async fn held_off(&self, interaction: Interaction, actor: &Actor, error: Error) -> Error {
-        let principal = Principal::named(&actor.name);
-        let caller = Caller { principal, request: actor.request.clone() };
-        self.held_back(interaction, &caller, error).await
-    }
-
     /// Puts on record what the authorization server did for `actor`; `text` says what it was about,
     /// or why it was refused, and never holds a secret.
     ///
@@ -325,7 +299,12 @@ impl<U: Units> Gate<U> {
 
     /// The first row of a group has the group's id, which then need not be kept beside it. Rows of
     /// failures have not: after [`Error::Unconfirmed`] those of success may be there as well.
-    fn first(&self, interaction: Interaction, caller: &Caller, group: Uuid) -> LedgerRow {
+    pub(super) fn first(
+        &self,
+        interaction: Interaction,
+        caller: &Caller,
+        group: Uuid,
+    ) -> LedgerRow {
         LedgerRow { id: group, ..self.row(interaction, caller, group) }
     }
 
@@ -363,7 +342,7 @@ fn span_of_commit() -> Span {
     tracing::debug_span!(target: "kiln::span", "db.commit")
 }
 
-fn span_of_ledger() -> Span {
+pub(super) fn span_of_ledger() -> Span {
     tracing::debug_span!(target: "kiln::span", "db.ledger.record")
 }
 

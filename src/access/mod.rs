@@ -30,7 +30,7 @@ pub mod mask;
 pub mod membership;
 mod misses;
 mod need;
-mod pace;
+pub mod pace;
 pub mod permit;
 mod policy;
 pub mod principal;

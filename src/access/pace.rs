@@ -1,19 +1,19 @@
-//! The moments at which it is told that something is not there, or out of reach.
+//! The moments at which it is told that something is not there, or out of reach; that a login is refused, too.
 //!
 //! They are multiples of a step after the request came, so that the time does not tell one from the other.
 //! What takes about as long as a step would tell it all the same, by the step that it comes after: so the step
-//! follows how long such reads take, on this machine and under this load, whichever of the two they are.
+//! follows how long such answers take, on this machine and under this load, whichever of the two they are.
 //!
-//! Spec: security X5
+//! Spec: security X5, V36
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The shortest step.
+/// The shortest step of reads.
 const SHORTEST: Duration = Duration::from_millis(4);
-/// The longest one: a server that takes longer is hardly there.
+/// The longest one of reads: a server that takes longer is hardly there.
 const LONGEST: Duration = Duration::from_millis(128);
 /// After so many answers it is asked whether the step still fits.
 const ROUND: u32 = 64;
@@ -22,7 +22,11 @@ const LATE: u32 = 1;
 
 /// The step, and what tells whether it fits.
 #[derive(Debug)]
-pub(super) struct Pace(Mutex<State>);
+pub struct Pace {
+    shortest: Duration,
+    longest: Duration,
+    state: Mutex<State>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -37,7 +41,7 @@ struct State {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self(Mutex::new(State::of(SHORTEST)))
+        Self::between(SHORTEST, LONGEST)
     }
 }
 
@@ -48,23 +52,28 @@ impl State {
 }
 
 impl Pace {
+    /// A pace whose step begins with the shortest, and doubles up to the longest.
+    pub fn between(shortest: Duration, longest: Duration) -> Self {
+        Self { shortest, longest, state: Mutex::new(State::of(shortest)) }
+    }
+
     /// Waits for the next moment after `began`.
-    pub(super) async fn even_out(&self, began: Instant) {
+    pub async fn even_out(&self, began: Instant) {
         let took = began.elapsed();
         tokio::time::sleep_until(began + moment(took, self.step(took))).await;
     }
 
     /// The step for an answer that took so long.
     fn step(&self, took: Duration) -> Duration {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let step = state.step;
         state.told += 1;
         state.late += u32::from(took > step / 2);
         state.late_for_half += u32::from(took > step / 4);
-        if state.late > LATE && step < LONGEST {
+        if state.late > LATE && step < self.longest {
             *state = State::of(step * 2);
         } else if state.told == ROUND {
-            let fits_half = state.late_for_half <= LATE && step > SHORTEST;
+            let fits_half = state.late_for_half <= LATE && step > self.shortest;
             *state = State::of(if fits_half { step / 2 } else { step });
         }
         step
@@ -82,7 +91,7 @@ mod tests {
     use super::*;
 
     fn step(pace: &Pace) -> Duration {
-        pace.0.lock().unwrap().step
+        pace.state.lock().unwrap().step
     }
 
     fn told(pace: &Pace, count: u32, millis: u64) {
@@ -104,6 +113,17 @@ mod tests {
         assert_eq!(step(&pace), LONGEST);
         told(&pace, 1_000, 1);
         assert_eq!(step(&pace), SHORTEST);
+    }
+
+    #[test]
+    fn the_step_stays_between_the_shortest_and_the_longest() {
+        let [shortest, longest] = [64, 256].map(Duration::from_millis);
+        let pace = Pace::between(shortest, longest);
+        assert_eq!(step(&pace), shortest);
+        told(&pace, 1_000, 1_000);
+        assert_eq!(step(&pace), longest);
+        told(&pace, 1_000, 1);
+        assert_eq!(step(&pace), shortest);
     }
 
     #[test]

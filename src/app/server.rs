@@ -1,7 +1,9 @@
 //! The composition root: database, engine, endpoint and listener put together, and taken apart again.
 
 mod export;
+mod refusals;
 mod subscriptions;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,6 +47,8 @@ use super::terminology::Keeper;
 use super::validation::{self, Judges};
 use super::{audit, authority};
 
+pub(super) use upkeep::Upkeep;
+
 /// Longest wait for the database when health is asked: who asks gives up soon as well.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -58,35 +62,6 @@ pub struct Server {
     database: Database,
     stop: watch::Sender<bool>,
     upkeep: Upkeep,
-}
-
-/// The tasks of a server: those that end when told to, and those that are cut off. Where nobody ends it, all
-/// are cut off.
-#[derive(Default)]
-pub(super) struct Upkeep {
-    pub(super) listeners: Vec<JoinHandle<()>>,
-    pub(super) tasks: Vec<JoinHandle<()>>,
-}
-
-impl Upkeep {
-    /// Waits for those that end, but once `hurried` is over no more; then there is none left.
-    pub(super) async fn end(mut self, hurried: impl Future<Output = ()>) {
-        tokio::select! {
-            biased;
-            _ = futures_util::future::join_all(std::mem::take(&mut self.listeners)) => {}
-            () = hurried => tracing::warn!("asked again: running requests are cut off"),
-        }
-        for task in std::mem::take(&mut self.tasks) {
-            task.abort();
-            let _ = task.await;
-        }
-    }
-}
-
-impl Drop for Upkeep {
-    fn drop(&mut self) {
-        self.listeners.iter().chain(&self.tasks).for_each(JoinHandle::abort);
-    }
 }
 
 /// What serves the data of one store: all of a server's, or those of one tenant.
@@ -137,7 +112,9 @@ impl Site {
         let record = audit::keep(config, &engine, store, &base).await?;
         let rules = labelling::rules(config)?;
         let routers = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
-        let listeners = door.serve(&messages, stop).into_iter().map(spawn).collect();
+        let mut listeners: Vec<_> = door.serve(&messages, stop).into_iter().map(spawn).collect();
+        let held_back = refusals::tell(engine.clone(), authority.clone(), stop.subscribe());
+        listeners.push(spawn(held_back));
         let mut tasks = vec![
             spawn(record),
             spawn(follow_systems(keeper.clone(), judges.clone())),
@@ -182,6 +159,7 @@ impl Site {
     /// Ends what was told to end, and then all else.
     pub(super) async fn end(self, hurried: impl Future<Output = ()>) {
         self.upkeep.end(hurried).await;
+        refusals::told(&self.engine, self.authority.as_deref(), true).await;
         if let Some(store) = self.begun
             && let Err(error) = audit::note_activity(&store, Kind::End, &self.settings).await
         {

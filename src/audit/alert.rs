@@ -36,7 +36,7 @@ pub type Hours = Box<dyn Fn(Instant) -> bool + Send>;
 pub struct Rules {
     /// Patients whose data one party has had access to.
     pub patients: Option<Limit>,
-    /// Failed logins of one user, or from one address.
+    /// Failed logins of one user, or from one address: wrong passwords and wrong second factors.
     pub failed_logins: Option<Limit>,
     /// Whether it is told who breaks the glass.
     pub breaks_glass: bool,
@@ -159,7 +159,7 @@ impl Watch {
         if entry.actor.starts_with("service:") {
             return found;
         }
-        if entry.kind == Kind::Login && entry.outcome != 0 {
+        if matches!(entry.kind, Kind::Login | Kind::SecondFactor) && entry.outcome != 0 {
             found.extend(self.failed_login(entry, at));
         }
         let is_access = entry.outcome == 0 && !entry.patients.is_empty();
@@ -345,6 +345,12 @@ mod tests {
         // The same row again is the same login.
         let row = login(6, 70, "user:eve");
         assert!(found(&mut watch, &[row.clone(), row.clone(), row]).is_empty());
+        // Who has the password and guesses codes fails to log in too; who ends a session does not.
+        let other = |number, kind| Entry { kind, source: None, ..login(number, 200, "user:kim") };
+        let rows = [other(7, Kind::Login), other(8, Kind::Logout), other(9, Kind::SecondFactor)];
+        assert!(found(&mut watch, &rows).is_empty());
+        let told = [("failed-logins", "user:kim".to_owned(), 3)];
+        assert_eq!(found(&mut watch, &[other(10, Kind::SecondFactor)]), told);
     }
 
     #[test]

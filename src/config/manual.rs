@@ -457,7 +457,7 @@ configuration! {
         patients: u32 = Number(0),
         /// The time in which patients are counted.
         patients_minutes: NonZeroU32 = Number(10),
-        /// More failed logins than this within logins_minutes, as one user or from one address. 0: no rule.
+        /// More failed logins, second factors too, than this within logins_minutes, as one user or from one address. 0: no rule.
         failed_logins: u32 = Number(0),
         /// The time in which failed logins are counted.
         logins_minutes: NonZeroU32 = Number(10),

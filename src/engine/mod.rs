@@ -299,6 +299,14 @@ impl Engine {
         self.gate.held_off(of, actor, error).await
     }
 
+    /// Puts on record how often parties were held back: see [`Gate::tell_refusals`].
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the ledger cannot be written.
+    pub async fn tell_refusals(&self, is_end: bool) -> Result<(), Error> {
+        self.gate.tell_refusals(is_end).await
+    }
+
     /// What tells of versions whether they are shown to `caller` as the answer to an interaction of this kind: asked
     /// once more before they leave, beside what the store decided.
     ///

@@ -137,6 +137,8 @@ pub struct Authority {
     pub outbound: Outbound,
     /// What this node remembers of tokens.
     pub tokens: bearer::Tokens,
+    /// When it is told that a login is refused.
+    paces: login::Paces,
     origins: origins::Origins,
     client_keys: jwks::Cache,
     /// Whose access tokens count beside our own.
@@ -170,6 +172,7 @@ impl Authority {
             limits: Limits::new(&config.limits),
             outbound: Outbound::new(config.auth.outbound_networks.clone()),
             tokens: bearer::Tokens::default(),
+            paces: login::Paces::default(),
             origins: origins::Origins::default(),
             client_keys: jwks::Cache::default(),
             trusted: trusted::Trusted::of(config.trusted.values()),

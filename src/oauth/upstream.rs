@@ -33,7 +33,7 @@ use crate::config;
 use crate::error::Error;
 use crate::fhir::Instant;
 use crate::outbound::Outbound;
-use crate::store::oauth::account;
+use crate::store::oauth::account::{self, Account};
 use crate::store::oauth::session::{self, Upstream};
 
 use super::authorize::Pending;
@@ -87,9 +87,12 @@ pub enum NotKnown {
     /// The provider says no.
     #[error("the provider did not log the user in")]
     Refused,
+    /// The account that is linked with whom the provider names may not log in.
+    #[error("the account that is linked with this user of the provider is disabled")]
+    Disabled(Box<Account>),
     /// The login at the provider is older than the app wants, or nobody knows how old.
     #[error("the provider does not say that the user logged in as late as the app wants")]
-    TooOld,
+    TooOld(Box<Account>),
     /// No account is linked with whom the provider names.
     #[error("no account is linked with this user of the provider")]
     Unlinked,
@@ -311,7 +314,10 @@ impl Authority {
             && !matches!(error, NotKnown::Failed(_))
         {
             let text = error.to_string();
-            let actor = visitor.nobody();
+            let actor = match error {
+                NotKnown::Disabled(account) | NotKnown::TooOld(account) => visitor.actor(account),
+                _ => visitor.nobody(),
+            };
             self.gate.note(Kind::Login, &actor, Outcome::Refused, &text).await?;
         }
         heard
@@ -339,11 +345,16 @@ impl Authority {
         let claims = outside.claims(&self.outbound, &self.callback(), code, &asked).await?;
         let subject = claims.subject().as_str();
         let found = account::by_identity(&self.store, &outside.issuer, subject).await?;
-        let found = found.filter(|account| !account.is_disabled).ok_or(NotKnown::Unlinked)?;
+        let found = found.ok_or(NotKnown::Unlinked)?;
+        if found.is_disabled {
+            return Err(NotKnown::Disabled(Box::new(found)));
+        }
         let waiting = self.waiting(browser, asked.request.as_deref()).await?;
         let seconds = claims.auth_time().map(|at| at.timestamp());
         let told = seconds.map(|it| Instant::from_micros(it.saturating_mul(1_000_000)));
-        let at = logged_in_at(waiting.as_ref(), told, now).ok_or(NotKnown::TooOld)?;
+        let Some(at) = logged_in_at(waiting.as_ref(), told, now) else {
+            return Err(NotKnown::TooOld(Box::new(found)));
+        };
         let actor = visitor.actor(&found);
         self.gate.note(Kind::Login, &actor, Outcome::Success, "by an outside provider").await?;
         let proved = vec!["provider".to_owned()];

@@ -20,7 +20,7 @@ fn json_of(answer: &Answer) -> Value {
 }
 
 /// What is wrong with a resource by the profiles it claims, and by all rules.
-async fn faults(client: &Client, resource: &Value) -> Vec<String> {
+pub(super) async fn faults(client: &Client, resource: &Value) -> Vec<String> {
     let mut faults = BTreeSet::new();
     let claimed = resource["meta"]["profile"].as_array().cloned().unwrap_or_default();
     let mut asked = vec![String::new()];

@@ -8,6 +8,7 @@ mod events;
 pub(crate) mod faults;
 mod hours;
 mod kills;
+mod logins;
 mod mutations;
 mod order;
 mod outlets;

@@ -35,6 +35,12 @@ pub(super) async fn found(server: &TestServer, url: &str) -> Vec<Value> {
     entries(&serde_json::from_slice(&answer.body).unwrap())
 }
 
+/// The same for who has a token.
+pub(super) async fn found_by(server: &TestServer, token: &str, url: &str) -> Vec<Value> {
+    let call = server.client.call("GET", url).header("Authorization", &format!("Bearer {token}"));
+    entries(&serde_json::from_slice(&call.send().await.expect(200).body).unwrap())
+}
+
 /// Covers: security A13.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_server_gets_each_event_once() {

@@ -73,7 +73,7 @@ async fn ask(server: &TestServer, token: &str, fields: &[(&str, &str)]) -> Answe
 }
 
 /// The secret of an authenticator app that somebody sets up.
-async fn enrolled(server: &TestServer, name: &str) -> Vec<u8> {
+pub(crate) async fn enrolled(server: &TestServer, name: &str) -> Vec<u8> {
     let mut browser = Browser::new(server);
     let login = browser.open("/auth/login").await;
     let page = browser.log_in(&login, name).await.expect(200);

@@ -5,6 +5,7 @@
 
 use super::browser::{register, server_with, store};
 use super::tokens::client::{basic, send_with, server, service, text};
+use crate::harness::database::connect;
 use crate::harness::server::TestServer;
 
 async fn count(server: &TestServer, condition: &str) -> i64 {
@@ -86,6 +87,40 @@ async fn a_flood_of_strangers_does_not_fill_the_ledger() {
     let call = server.client.call("GET", "/Patient/p1");
     call.header("Authorization", &format!("Bearer {token}")).send().await.expect(200);
     server.stop().await;
+}
+
+/// Refusals of who asks too often are counted, and the count is on record at the latest when the server ends.
+#[tokio::test]
+async fn how_many_were_held_off_is_on_record_when_the_server_ends() {
+    let server = server_with(&[("limits.refusals_per_minute", "30")]).await;
+    let mut throttled = 0;
+    while throttled < 27 {
+        let answer = server.client.get("/Patient/p1?_summary=true").await;
+        assert!([401, 429].contains(&answer.status), "{answer:?}");
+        throttled += u32::from(answer.status == 429);
+    }
+    let database = server.database.clone();
+    server.stop().await;
+    let sql = "SELECT failure, query FROM ledger WHERE actor = 'anonymous' AND source = '127.0.0.1' \
+         AND interaction = 12 AND outcome = 4 AND failure LIKE '% of the party within a minute%' ORDER BY id";
+    let rows = connect(&database.superuser).await.query(sql, &[]).await.unwrap();
+    let (mut minutes, mut last) = (Vec::new(), (String::new(), String::new()));
+    for row in rows {
+        last = (row.get(0), row.get(1));
+        let (_, told) = last.0.rsplit_once('(').unwrap();
+        let count: u32 = told.split(' ').next().unwrap().parse().unwrap();
+        // A slow machine may have come into the next minute.
+        if count == 1 {
+            minutes.push(count);
+        } else {
+            *minutes.last_mut().unwrap() = count;
+        }
+    }
+    assert_eq!(minutes.iter().sum::<u32>(), throttled, "{minutes:?}");
+    if minutes.len() == 1 {
+        assert!(last.0.ends_with("(27 of the party within a minute, in all)"), "{last:?}");
+        assert_eq!(last.1, "/fhir/Patient/p1");
+    }
 }
 
 #[tokio::test]

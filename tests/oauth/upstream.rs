@@ -79,6 +79,15 @@ pub(crate) async fn link(provider: &TestServer, here: &TestServer) {
     }
 }
 
+/// How many logins of a party the record has as refused for such a reason.
+async fn refused(here: &TestServer, actor: &str, why: &str) -> i64 {
+    let sql = format!(
+        "SELECT count(*) FROM ledger WHERE interaction = 40 AND outcome = 4 AND actor = '{actor}' \
+         AND failure LIKE '%{why}%'"
+    );
+    here.database.number(&sql).await
+}
+
 /// M7
 ///
 /// Covers: security M7.
@@ -103,6 +112,14 @@ async fn a_user_of_a_provider_logs_in_as_the_account_it_is_linked_with() {
     assert_eq!(noted(&here, 40, 0, "by an outside provider").await, 1);
     // An answer counts once.
     browser.get(&back).await.expect(403);
+    // An account that may not log in is on record by its name; the person is told no more than before.
+    here.database.run("UPDATE account SET disabled_at = now() WHERE folded = 'pat'").await;
+    let mut again = Browser::new(&here);
+    let back = at_provider(&provider, &mut again).await;
+    let answer = again.get(&back).await.expect(403);
+    assert!(answer.text().contains("not linked"), "{answer:?}");
+    assert_eq!(refused(&here, "user:pat", "is disabled").await, 1);
+    assert_eq!(refused(&here, "anonymous", "no account is linked").await, 1);
     here.stop().await;
     provider.stop().await;
 }
@@ -168,7 +185,7 @@ async fn an_app_that_wants_a_new_login_gets_one_at_the_provider() {
         assert!(answer.text().contains("does not say that you did"), "{answer:?}");
         assert_eq!(location(&browser.get("/auth/apps").await.expect(303)), "/auth/login");
     }
-    assert_eq!(noted(&here, 40, 4, "as late as the app wants").await, 2);
+    assert_eq!(refused(&here, "user:pat", "as late as the app wants").await, 2);
 
     // Where that is young enough, the session here is as old as the login there.
     let mut browser = Browser::new(&here);

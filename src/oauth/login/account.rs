@@ -3,17 +3,26 @@
 //! A wrong name and a wrong password cost the same time and are answered alike. Failures are counted
 //! by name and address (of version 6: its network) together: each after the fifth doubles the wait, up
 //! to a quarter of an hour, and nobody can lock another one out from elsewhere.
+//!
+//! The record names the account that a refused login was for. A name that is nobody's is not recorded: it
+//! may be a password in the wrong field. The first row of a party costs the record a commit more, which
+//! would tell that there is such an account: refusals are told at moments that hide it.
+//!
+//! Spec: security A7, A8, M2, M3, V36
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error as ThisError;
+use tokio::time::Instant as Watch;
 use unicode_normalization::UnicodeNormalization as _;
 use uuid::Uuid;
 
 use crate::access::grant::User;
 use crate::access::interaction::Kind;
+use crate::access::pace::Pace;
 use crate::access::{Outcome, party_of};
 use crate::error::Error;
 use crate::fhir::Instant;
@@ -32,6 +41,24 @@ pub use crate::store::oauth::account::{Account, Link};
 const LINK_MILLIS: i64 = 24 * 60 * 60 * 1_000;
 /// The longest name.
 const LONGEST_NAME: usize = 100;
+
+/// When it is told that a login is refused.
+#[derive(Debug)]
+pub(in crate::oauth) struct Paces {
+    /// For a wrong name or password, which was hashed.
+    wrong: Pace,
+    /// For too many failures: apart, so that a flood of these does not shorten the step of those.
+    waits: Pace,
+}
+
+impl Default for Paces {
+    fn default() -> Self {
+        let pace = |shortest, longest| {
+            Pace::between(Duration::from_millis(shortest), Duration::from_millis(longest))
+        };
+        Self { wrong: pace(64, 2_048), waits: pace(16, 512) }
+    }
+}
 
 /// What came of a login.
 pub enum LoggedIn {
@@ -99,21 +126,23 @@ impl Authority {
         browser: Option<&Browser>,
         visitor: &Visitor,
     ) -> Result<LoggedIn, Error> {
+        let began = Watch::now();
         let folded = folded(name);
         let now = self.clock.now();
+        let found = match &folded {
+            Some(folded) => account::by_name(&self.store, folded).await?,
+            None => None,
+        };
+        let tried = found.as_ref().map_or_else(|| visitor.nobody(), |it| visitor.actor(it));
         let key = attempt_key("login", folded.as_deref().unwrap_or_default(), visitor.source());
         let failures = match attempt::begin(&self.store, &key, now).await? {
             Ok(failures) => failures,
             Err(seconds) => {
                 let text = "too many failures: the login has to wait";
-                let actor = visitor.nobody();
-                self.gate.note(Kind::Login, &actor, Outcome::Refused, text).await?;
+                self.gate.note(Kind::Login, &tried, Outcome::Refused, text).await?;
+                self.paces.waits.even_out(began).await;
                 return Ok(LoggedIn::Wait(seconds));
             }
-        };
-        let found = match &folded {
-            Some(folded) => account::by_name(&self.store, folded).await?,
-            None => None,
         };
         let kept = found.as_ref().and_then(|account| account.password.clone());
         let is_right = self.is_right(password, kept).await?;
@@ -122,7 +151,8 @@ impl Authority {
                 attempt::FREE.. => "wrong name or password; the next attempt has to wait",
                 _ => "wrong name or password",
             };
-            self.gate.note(Kind::Login, &visitor.nobody(), Outcome::Refused, text).await?;
+            self.gate.note(Kind::Login, &tried, Outcome::Refused, text).await?;
+            self.paces.wrong.even_out(began).await;
             return Ok(LoggedIn::Wrong);
         };
         attempt::clear(&self.store, &key).await?;

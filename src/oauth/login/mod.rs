@@ -21,4 +21,5 @@ pub mod totp;
 pub mod webauthn;
 
 pub use account::Account;
+pub(super) use account::Paces;
 pub use session::{Browser, Persons, Stage, Visitor};

@@ -60,11 +60,11 @@ fn refused(error: NotKnown) -> Result<Response<Body>, Failure> {
         NotKnown::Provider(_) => "The other service did not answer as it must. Try again later.",
         NotKnown::Foreign => "The answer does not belong to this browser. Log in anew.",
         NotKnown::Refused => "The other service did not log you in.",
-        NotKnown::TooOld => {
+        NotKnown::TooOld(_) => {
             "The app wants you to log in now, and the other service does not say that you did. Log out \
              there, and go back to the app."
         }
-        NotKnown::Unlinked => {
+        NotKnown::Disabled(_) | NotKnown::Unlinked => {
             "Your user of the other service is not linked with an account here. Ask who runs this \
              server."
         }
