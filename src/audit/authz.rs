@@ -7,6 +7,8 @@
 
 use serde_json::{Value, json};
 
+use crate::access::interaction::Kind;
+
 use super::balp::{
     AGENTS, DICOM, Entry, PARTICIPATION, PatientOf, coding, patient_entity, reason, server,
 };
@@ -84,12 +86,17 @@ impl Entry {
         entities
     }
 
-    /// The one organization for which the user asked.
-    fn organization(&self) -> Value {
+    /// The one organization for which the user asked, where it is a decision that tells.
+    pub(super) fn asks_for(&self) -> Option<&str> {
         let mut all = self.named("Organization");
-        match (all.next(), all.next()) {
-            (Some(one), None) => json!({ "reference": one }),
-            _ => json!({ "extension": [{ "url": ABSENT, "valueCode": "unknown" }] }),
+        let first = all.next().filter(|_| self.kind == Kind::ConsentDecision);
+        first.filter(|_| all.next().is_none())
+    }
+
+    fn organization(&self) -> Value {
+        match self.asks_for() {
+            Some(one) => json!({ "reference": one }),
+            None => json!({ "extension": [{ "url": ABSENT, "valueCode": "unknown" }] }),
         }
     }
 

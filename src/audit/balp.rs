@@ -21,6 +21,9 @@ use super::form::Form;
 
 const BALP: &str = "https://profiles.ihe.net/ITI/BALP/StructureDefinition";
 pub(super) const AGENTS: &str = "https://profiles.ihe.net/ITI/BALP/CodeSystem/UserAgentTypes";
+/// The types of entities that BALP has beside FHIR's.
+pub(super) const ENTITIES: &str =
+    "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType";
 pub(super) const DICOM: &str = "http://dicom.nema.org/resources/ontology/DCM";
 pub(super) const PARTICIPATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType";
 /// What identifies a patient whose resource is not here.
@@ -170,30 +173,29 @@ impl Entry {
 
     /// What the event with a number refers to by a search parameter; `None`: by any of them.
     pub fn references(&self, number: usize, code: Option<&str>) -> Vec<Identity> {
-        let is_asked = |own: &[&str]| code.is_none_or(|code| own.contains(&code));
-        let mut all = Vec::new();
-        if let Some((of, id)) = self.person.as_deref().and_then(|person| person.split_once('/')) {
-            // In a compartment of its own, a patient who asks is one whom the event is about.
-            let own: &[&str] = if of == "Patient" { &["agent", "patient"] } else { &["agent"] };
-            all.extend(identity(of, id).filter(|_| is_asked(own)));
-        }
-        let shows_data = Form::of(self.kind).pattern != Some("Query") && self.kind != Kind::Token;
-        if let (Some((id, _)), Some(of)) = (&self.subject, self.resource_type)
-            && shows_data
-        {
-            all.extend(identity(of.as_str(), id).filter(|_| is_asked(&["entity"])));
-        }
+        // Whoever is a patient is one by the parameter for patients, too, as agent and as entity.
+        let is_asked = |own: &str, it: &Identity| {
+            let is_patient = it.resource_type == ResourceType::PATIENT;
+            code.is_none_or(|code| code == own || (code == "patient" && is_patient))
+        };
+        let parties = self.person.as_deref().into_iter().chain(self.asks_for());
+        let agents = parties.filter_map(|party| {
+            let (of, id) = party.split_once('/')?;
+            identity(of, id)
+        });
+        let mut all: Vec<Identity> = agents.filter(|it| is_asked("agent", it)).collect();
+        let shows_data = Form::of(self.kind).pattern != Some("Query")
+            && !matches!(self.kind, Kind::ConsentDecision | Kind::Token);
+        let subject = self.subject.as_ref().zip(self.resource_type).filter(|_| shows_data);
+        let subject = subject.and_then(|((id, _), of)| identity(of.as_str(), id));
         let besides = self.names_besides().filter_map(|about| {
             let mut parts = about.split('/');
             identity(parts.next()?, parts.next()?)
         });
-        all.extend(besides.filter(|_| is_asked(&["entity"])));
-        let patient = self.patients.get(number).and_then(|patient| patient.id.as_ref());
-        all.extend(
-            patient
-                .filter(|_| is_asked(&["entity", "patient"]))
-                .map(|id| Identity { resource_type: ResourceType::PATIENT, id: id.clone() }),
-        );
+        let patient = self.patients.get(number).and_then(|patient| patient.id.clone());
+        let patient = patient.map(|id| Identity { resource_type: ResourceType::PATIENT, id });
+        let entities = subject.into_iter().chain(besides).chain(patient);
+        all.extend(entities.filter(|it| is_asked("entity", it)));
         all
     }
 
@@ -329,9 +331,7 @@ impl Entry {
         entities.extend(patient.map(patient_entity));
         if !self.request_id.is_empty() {
             entities.push(json!({
-                "type": coding(
-                    "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType", "XrequestId"
-                ),
+                "type": coding(ENTITIES, "XrequestId"),
                 "what": { "identifier": { "value": self.request_id } },
             }));
         }

@@ -18,6 +18,7 @@
 //! Spec: RFC 6962 section 2 (hashes and proofs), RFC 8032 (Ed25519).
 
 pub mod alert;
+mod asked;
 mod authz;
 pub mod balp;
 pub mod checkpoint;

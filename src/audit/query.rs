@@ -6,17 +6,14 @@ use uuid::Uuid;
 
 use crate::access::interaction::Kind;
 use crate::fhir::{LogicalId, ResourceType};
-use crate::search::request::compare::{AskedReference, AskedToken, AskedUri, Comparison, Part};
+use crate::search::request::compare::{AskedUri, Comparison, Part};
 use crate::search::request::prefix::Prefix;
 use crate::search::request::{Filter, Test};
 use crate::search::values::date::DateRange;
 use crate::search::values::string::fold;
 
-use super::balp::{Entry, TOKENS, first_id, place_of};
-use super::form::Form;
-
-/// The system of the types of resources.
-const RESOURCE_TYPES: &str = "http://hl7.org/fhir/resource-types";
+use super::asked::{names_somebody_so, present, uri};
+use super::balp::{Entry, first_id, place_of};
 
 /// What must hold for an event.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,12 +28,16 @@ pub enum Condition {
     Client(Vec<String>),
     /// It is one of these events.
     Event(Vec<(Uuid, usize)>),
-    /// It came with a token.
-    HasToken,
-    /// It is about one resource.
-    HasSubject,
+    /// What consents came down to for a user who asked for one of these organizations, and for no other.
+    For(Vec<String>),
     /// It is about a patient.
     HasPatient,
+    /// Its request has an id.
+    HasRequest,
+    /// It is about one resource.
+    HasSubject,
+    /// It came with a token.
+    HasToken,
     /// Its row's id is from the first on and before the second.
     Ids(Uuid, Uuid),
     /// It is of one of these kinds.
@@ -52,20 +53,28 @@ pub enum Condition {
     },
     /// Beside what it is about, it names this resource.
     Names(ResourceType, String, Option<i32>),
+    /// Beside what it is about, it names a resource of this type, or of any.
+    NamesOf(Option<ResourceType>),
     /// It does not hold.
     Not(Box<Condition>),
     /// It ended so.
     Outcomes(Vec<i16>),
     /// It is about one of these patients.
     Patients(Vec<i64>),
+    /// Behind it stands a resource of this type.
+    PersonOf(ResourceType),
     /// Behind it stands one of these resources.
     Persons(Vec<String>),
     /// It came from an address of which this is all, or the beginning, a part or the end.
     Source(Part, String),
     /// It was for one of these purposes.
     Purposes(Vec<&'static str>),
+    /// Its request has one of these ids.
+    Requests(Vec<String>),
     /// It is about this resource.
     Subject(ResourceType, String, Option<i32>),
+    /// It is about a resource of this type.
+    SubjectOf(ResourceType),
     /// It came with this token.
     Token(String),
 }
@@ -111,7 +120,8 @@ impl Condition {
         }
     }
 
-    fn constant(holds: bool) -> Self {
+    /// What holds for all, or for none.
+    pub(super) fn constant(holds: bool) -> Self {
         if holds { Self::always() } else { Self::never() }
     }
 
@@ -125,7 +135,11 @@ impl Condition {
             Self::Any(any) => any.iter().any(|it| it.holds(entry, number)),
             Self::Client(ids) => ids.iter().any(|id| is(&entry.client, id)),
             Self::Event(events) => events.contains(&(entry.id, number)),
+            Self::For(organizations) => {
+                entry.asks_for().is_some_and(|it| organizations.iter().any(|one| one == it))
+            }
             Self::HasPatient => patient.is_some(),
+            Self::HasRequest => !entry.request_id.is_empty(),
             Self::HasSubject => entry.subject.is_some() && entry.resource_type.is_some(),
             Self::HasToken => entry.token.is_some(),
             Self::Ids(from, to) => (*from..*to).contains(&entry.id),
@@ -138,13 +152,20 @@ impl Condition {
                 let (own, kept) = named(it);
                 own == format!("{of}/{id}") && (version.is_none() || kept == *version)
             }),
+            Self::NamesOf(of) => {
+                entry.names_besides().any(|it| of.is_none_or(|of| type_of(it) == Some(of)))
+            }
             Self::Not(part) => !part.holds(entry, number),
             Self::Outcomes(outcomes) => outcomes.contains(&entry.outcome),
             Self::Patients(hashes) => patient.is_some_and(|it| hashes.contains(&it.hash)),
+            Self::PersonOf(of) => {
+                entry.person.as_deref().is_some_and(|person| type_of(person) == Some(*of))
+            }
             Self::Persons(persons) => {
                 entry.person.as_ref().is_some_and(|person| persons.contains(person))
             }
             Self::Purposes(codes) => entry.purpose.as_deref().is_some_and(|it| codes.contains(&it)),
+            Self::Requests(ids) => ids.contains(&entry.request_id),
             Self::Source(part, text) => {
                 let source = entry.source.as_deref().unwrap_or("unknown");
                 is_part(source, *part, text, false)
@@ -156,9 +177,15 @@ impl Condition {
                         its == id && version.is_none_or(|version| *current == Some(version))
                     })
             }
+            Self::SubjectOf(of) => entry.subject.is_some() && entry.resource_type == Some(*of),
             Self::Token(token) => is(&entry.token, token),
         }
     }
+}
+
+/// The type of a resource that a text of a row names.
+fn type_of(about: &str) -> Option<ResourceType> {
+    about.split_once('/')?.0.parse().ok()
 }
 
 /// The resource that a text of a row names, and its version.
@@ -169,7 +196,8 @@ fn named(about: &str) -> (&str, Option<i32>) {
     }
 }
 
-fn is_part(value: &str, part: Part, text: &str, is_exact: bool) -> bool {
+/// Whether a text is all of a value, or the part of it that is asked for.
+pub(super) fn is_part(value: &str, part: Part, text: &str, is_exact: bool) -> bool {
     let folded = fold(value);
     let value = if is_exact { value } else { &*folded };
     match part {
@@ -222,7 +250,8 @@ impl Reader<'_> {
         })
     }
 
-    fn of_patient(&self, id: &LogicalId) -> Condition {
+    /// A patient is among those whom it is about, or who did it: the index has rows by both.
+    pub(super) fn of_patient(&self, id: &LogicalId) -> Condition {
         let person = Condition::Persons(vec![format!("Patient/{id}")]);
         Condition::Any(vec![Condition::Patients(vec![(self.hash)(id)]), person])
     }
@@ -243,116 +272,25 @@ impl Reader<'_> {
                     self.text(code, *part, text, *is_exact)
                 }
                 Comparison::Uri(AskedUri::Is { url, .. }) => uri(code, url),
+                // What the events have is no hierarchy.
+                Comparison::Uri(_) => uri(code, ""),
                 _ => None,
             };
             told.ok_or_else(|| Untold(code.to_owned()))
         });
         any.collect::<Result<_, _>>().map(joined)
     }
-
-    fn token(&self, code: &str, asked: &AskedToken) -> Option<Condition> {
-        let kinds = |is_it: &dyn Fn(&Form) -> bool| {
-            let all = Kind::ALL.iter().copied();
-            Condition::Kinds(all.filter(|kind| is_it(Form::of(*kind))).collect())
-        };
-        Some(match code {
-            "action" => {
-                let system = "http://hl7.org/fhir/audit-event-action";
-                let is_it = |kind: &Kind| is_token(asked, system, &kind.action().to_string());
-                Condition::Kinds(Kind::ALL.iter().copied().filter(is_it).collect())
-            }
-            "outcome" => {
-                let system = "http://hl7.org/fhir/audit-event-outcome";
-                let all = [0, 4, 8, 12].into_iter();
-                let is_it = |number: &i16| is_token(asked, system, &number.to_string());
-                Condition::Outcomes(all.filter(is_it).collect())
-            }
-            "type" => kinds(&|form| is_token(asked, form.type_system, form.type_code)),
-            "subtype" => kinds(&|form| is_token(asked, form.subtype_system, form.subtype)),
-            "altid" => alt_id(asked),
-            "entity-type" => {
-                let system = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
-                Condition::Any(vec![
-                    when(is_token(asked, system, "2"), Condition::Not(Box::new(decision()))),
-                    when(is_token(asked, system, "1"), Condition::HasPatient),
-                    when(is_token(asked, RESOURCE_TYPES, "Consent"), decision()),
-                ])
-            }
-            "entity-role" => {
-                let system = "http://terminology.hl7.org/CodeSystem/object-role";
-                Condition::Any(vec![
-                    when(is_token(asked, system, "1"), Condition::HasPatient),
-                    when(is_token(asked, system, "4"), about_data()),
-                    when(is_token(asked, system, "24"), shows_request()),
-                ])
-            }
-            "site" => Condition::constant(is_token(asked, "", self.base)),
-            "agent-role" | "_tag" | "_security" => Condition::never(),
-            _ => return None,
-        })
-    }
-
-    fn reference(&self, code: &str, asked: &AskedReference) -> Option<Condition> {
-        let own = "urn:ietf:rfc:3986";
-        Some(match (code, asked) {
-            ("agent", AskedReference::Local { resource_type, id, version: None }) => {
-                Condition::Persons(vec![format!("{resource_type}/{id}")])
-            }
-            ("agent", AskedReference::Identifier(asked)) => Condition::Any(vec![
-                Condition::constant(is_token(asked, own, self.base)),
-                self.user(asked),
-                client(asked),
-            ]),
-            ("patient", AskedReference::Local { resource_type, id, version: None })
-                if *resource_type == ResourceType::PATIENT =>
-            {
-                self.of_patient(id)
-            }
-            ("entity", AskedReference::Local { resource_type, id, version }) => {
-                let version = version.map(|version| version.0);
-                let subject = Condition::Subject(*resource_type, id.to_string(), version);
-                let names = Condition::Names(*resource_type, id.to_string(), version);
-                let mut any = vec![Condition::All(vec![about_data(), subject]), names];
-                if *resource_type == ResourceType::PATIENT && version.is_none() {
-                    any.push(Condition::Patients(vec![(self.hash)(id)]));
-                }
-                Condition::Any(any)
-            }
-            ("source", AskedReference::Identifier(asked)) => {
-                Condition::constant(is_token(asked, own, self.base))
-            }
-            ("entity" | "patient", AskedReference::Identifier(_)) => {
-                return None;
-            }
-            ("agent" | "entity" | "patient" | "source", _) => Condition::never(),
-            _ => return None,
-        })
-    }
-
-    fn text(&self, code: &str, part: Part, text: &str, is_exact: bool) -> Option<Condition> {
-        Some(match code {
-            "agent-name" => Condition::Name { part, text: text.to_owned(), is_exact },
-            "address" => Condition::Any(vec![
-                when(
-                    is_part(self.base, part, text, is_exact),
-                    Condition::Not(Box::new(decision())),
-                ),
-                // Addresses have no letters whose case or accents could count.
-                Condition::Source(part, fold(text).into_owned()),
-            ]),
-            "entity-name" => Condition::never(),
-            _ => return None,
-        })
-    }
 }
 
-/// One of them holds: of patients and of persons, who may be many, one condition each.
+/// One of them holds: of those who may be many, patients, persons and organizations, one condition each.
 fn joined(any: Vec<Condition>) -> Condition {
     let (mut patients, mut persons, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let mut organizations = Vec::new();
     let mut waiting = any;
     while let Some(one) = waiting.pop() {
         match one {
             Condition::Any(parts) => waiting.extend(parts),
+            Condition::For(names) => organizations.extend(names),
             Condition::Patients(hashes) => patients.extend(hashes),
             Condition::Persons(names) => persons.extend(names),
             other => others.push(other),
@@ -365,97 +303,10 @@ fn joined(any: Vec<Condition>) -> Condition {
     if !persons.is_empty() {
         others.push(Condition::Persons(persons));
     }
+    if !organizations.is_empty() {
+        others.push(Condition::For(organizations));
+    }
     Condition::Any(others)
-}
-
-fn when(is_asked: bool, condition: Condition) -> Condition {
-    if is_asked { condition } else { Condition::never() }
-}
-
-/// The event shows the resource that it is about.
-fn about_data() -> Condition {
-    let is_query = |kind: &Kind| Form::of(*kind).pattern == Some("Query") || *kind == Kind::Token;
-    let queries = Kind::ALL.iter().copied().filter(is_query).collect();
-    let not = Condition::Not(Box::new(Condition::Kinds(queries)));
-    Condition::All(vec![Condition::HasSubject, not])
-}
-
-/// The event is what consents came down to: it shows these, and neither request nor data.
-fn decision() -> Condition {
-    Condition::Kinds(vec![Kind::ConsentDecision])
-}
-
-/// The event shows the request.
-fn shows_request() -> Condition {
-    let is_plain = |kind: &Kind| Form::of(*kind).pattern.is_none_or(|it| it == "Query");
-    let plain = Kind::ALL.iter().copied().filter(is_plain).collect();
-    let no_subject = Condition::Not(Box::new(Condition::HasSubject));
-    let any = Condition::Any(vec![Condition::Kinds(plain), no_subject]);
-    Condition::All(vec![any, Condition::Not(Box::new(decision()))])
-}
-
-fn alt_id(asked: &AskedToken) -> Condition {
-    let names = match asked {
-        AskedToken::Code(codes) | AskedToken::WithoutSystem(codes) => {
-            codes.iter().map(|code| code.text.to_string()).collect()
-        }
-        _ => Vec::new(),
-    };
-    Condition::All(vec![Condition::Actor(names), names_somebody_so()])
-}
-
-/// A user has no `altId` in the event of a token, and nobody in that of a decision: the patterns do not allow it.
-fn names_somebody_so() -> Condition {
-    let any_name = Condition::Name { part: Part::Start, text: String::new(), is_exact: true };
-    let of_token = Condition::All(vec![Condition::Kinds(vec![Kind::Token]), any_name]);
-    Condition::Not(Box::new(Condition::Any(vec![of_token, decision()])))
-}
-
-fn client(asked: &AskedToken) -> Condition {
-    match asked {
-        AskedToken::Code(codes) | AskedToken::WithoutSystem(codes) => {
-            Condition::Client(codes.iter().map(|code| code.text.to_string()).collect())
-        }
-        _ => Condition::never(),
-    }
-}
-
-fn present(code: &str) -> Option<Condition> {
-    Some(match code {
-        "action" | "address" | "date" | "entity-role" | "entity-type" | "outcome" | "site"
-        | "source" | "subtype" | "type" | "agent" => Condition::always(),
-        "patient" => Condition::HasPatient,
-        "policy" => Condition::HasToken,
-        "agent-name" => Condition::Name { part: Part::Start, text: String::new(), is_exact: true },
-        "entity" => Condition::Any(vec![about_data(), Condition::HasPatient, decision()]),
-        "agent-role" | "entity-name" | "_tag" | "_security" => Condition::never(),
-        _ => return None,
-    })
-}
-
-fn uri(code: &str, url: &str) -> Option<Condition> {
-    match code {
-        "policy" => Some(match url.strip_prefix(TOKENS) {
-            Some(token) => Condition::Token(token.to_owned()),
-            None => Condition::never(),
-        }),
-        "_source" => Some(Condition::never()),
-        _ => None,
-    }
-}
-
-/// Whether a token is the one that is looked for. Systems are empty where there is none.
-fn is_token(asked: &AskedToken, system: &str, code: &str) -> bool {
-    let is_code = |wanted: &crate::search::values::token::Code<'_>| {
-        wanted.text == *code || wanted.text == code.to_lowercase()
-    };
-    match asked {
-        AskedToken::Code(codes) => codes.iter().any(is_code),
-        AskedToken::Coded { system: wanted, code } => **wanted == *system && is_code(code),
-        AskedToken::WithoutSystem(codes) => system.is_empty() && codes.iter().any(is_code),
-        AskedToken::System(wanted) => **wanted == *system,
-        AskedToken::Begins { .. } | AskedToken::OfType { .. } => false,
-    }
 }
 
 /// The ids of a time. An event is a point in time, on a whole millisecond.

@@ -9,9 +9,11 @@ use std::collections::HashMap;
 use deadpool_postgres::Object;
 
 use crate::access::interaction::Kind;
-use crate::access::{CommitError, Disclosed, Interaction, LedgerRow, Permit, UnitOfWork, Units};
+use crate::access::{
+    CommitError, Disclosed, Interaction, LedgerRow, Outcome, Permit, UnitOfWork, Units,
+};
 use crate::error::Error;
-use crate::fhir::{Identity, Instant, Operation, VersionId};
+use crate::fhir::{Identity, Instant, Operation, ResourceType, VersionId};
 
 use super::connection::Transaction;
 use super::hl7v2::Companion;
@@ -317,10 +319,28 @@ impl Units for Store {
         }
     }
 
-    async fn record(&self, rows: Vec<LedgerRow>) -> Result<(), Error> {
+    async fn record(&self, mut rows: Vec<LedgerRow>) -> Result<(), Error> {
+        for row in &mut rows {
+            self.name_patient(row);
+        }
         let is_read = rows.iter().all(LedgerRow::is_of_read);
         let writer = if is_read { &self.0.ledger_of_reads } else { &self.0.ledger };
         writer.record(rows).await
+    }
+}
+
+impl Store {
+    /// An attempt at a patient that came to nothing is about the patient all the same: by that the index finds it.
+    fn name_patient(&self, row: &mut LedgerRow) {
+        let Disclosed { subject, patients, .. } = &mut row.disclosed;
+        if let Some((ResourceType::PATIENT, id, _)) = subject
+            && row.outcome != Outcome::Success
+        {
+            let hash = self.hasher().patient(id);
+            if !patients.contains(&hash) {
+                patients.push(hash);
+            }
+        }
     }
 }
 

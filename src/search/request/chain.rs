@@ -23,7 +23,16 @@ impl<'c> Criteria<'c> {
         rest: &str,
         value: &str,
     ) -> Result<Filter, Refusal> {
-        self.follow(types, link, |criteria, target| criteria.read(&[target], rest, value))
+        let led =
+            self.follow(types, link, |criteria, target| criteria.read(&[target], rest, value))?;
+        if types != [ResourceType::AUDIT_EVENT] || rest != "identifier" || link.contains(':') {
+            return Ok(led);
+        }
+        // Few whom an event names are stored. Profiles of ITI-81 ask so for the identifier that it names them by
+        // (`AuditEvent.entity.what.identifier`).
+        let parameter = Parameter::find(self.context.extractor, types, link)?;
+        let named = self.reference_by(&parameter, "identifier", value)?;
+        Ok(Filter::Any(vec![led, named]))
     }
 
     /// A reference leads to a resource for which holds what `read` gives for its type. Types that

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use crate::access::interaction::Kind;
 use crate::audit::balp::recorded;
 use crate::audit::query::Condition;
 use crate::search::request::compare::Part;
@@ -110,17 +111,26 @@ impl Parties {
     }
 }
 
-/// Whether a condition holds for rows of some patients alone, or of persons beside them. Rows of persons alone
+/// Whether a condition holds for rows of some patients alone, or of parties beside them. Rows of parties alone
 /// are in an index in the order of time.
 pub(super) fn names_patients(condition: &Condition) -> bool {
-    let is_person = |part: &Condition| matches!(part, Condition::Persons(_));
     match condition {
         Condition::All(parts) => parts.iter().any(names_patients),
         Condition::Any(parts) => {
             parts.iter().any(names_patients)
-                && parts.iter().all(|part| names_patients(part) || is_person(part))
+                && parts.iter().all(|part| names_patients(part) || names_parties(part))
         }
         Condition::Patients(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether a condition holds for rows of some parties alone.
+fn names_parties(condition: &Condition) -> bool {
+    match condition {
+        Condition::Actor(_) | Condition::Persons(_) => true,
+        Condition::All(parts) => parts.iter().any(names_parties),
+        Condition::Any(parts) => parts.iter().all(names_parties),
         _ => false,
     }
 }
@@ -190,6 +200,11 @@ impl<'p> Where<'p> {
                 let keys = self.parties.of(persons);
                 (if keys.is_empty() { "false".to_owned() } else { self.actors(keys) }, false)
             }
+            // Who names several organizations names none: that the rows tell.
+            Condition::For(names) => {
+                let (kind, names) = (Kind::ConsentDecision.number(), self.value(names.clone()));
+                (format!("(interaction = {kind} AND entities && {names}::text[])"), false)
+            }
             Condition::Patients(hashes) => {
                 (format!("pats && {}::bigint[]", self.value(hashes.clone())), false)
             }
@@ -211,6 +226,7 @@ impl<'p> Where<'p> {
                 );
                 (text, false)
             }
+            Condition::NamesOf(None) => ("cardinality(entities) > 0".to_owned(), false),
             // Addresses are compared folded, which the database cannot do.
             Condition::Source(..) => ("true".to_owned(), false),
             plain => (self.plain(plain), true),
@@ -222,6 +238,7 @@ impl<'p> Where<'p> {
         match condition {
             Condition::Client(ids) => format!("client = ANY({})", self.value(ids.clone())),
             Condition::HasPatient => "cardinality(pats) > 0".to_owned(),
+            Condition::HasRequest => "request_id <> ''".to_owned(),
             Condition::HasSubject => "(logical_id IS NOT NULL AND rt IS NOT NULL)".to_owned(),
             Condition::HasToken => "token IS NOT NULL".to_owned(),
             Condition::Ids(from, to) => {
@@ -231,26 +248,37 @@ impl<'p> Where<'p> {
                 let numbers: Vec<i16> = kinds.iter().map(|kind| kind.number()).collect();
                 format!("interaction = ANY({})", self.value(numbers))
             }
+            Condition::NamesOf(Some(of)) => {
+                let begins = self.value(format!("{of}/%"));
+                format!("EXISTS (SELECT FROM unnest(entities) e WHERE e LIKE {begins})")
+            }
             Condition::Outcomes(numbers) => {
                 format!("outcome = ANY({})", self.value(numbers.clone()))
             }
+            Condition::PersonOf(of) => format!("person LIKE {}", self.value(format!("{of}/%"))),
             Condition::Persons(persons) => match &persons[..] {
                 [person] => format!("person = {}", self.value(person.clone())),
                 _ => format!("person = ANY({})", self.value(persons.clone())),
             },
             Condition::Purposes(codes) => format!("purpose = ANY({})", self.value(codes.clone())),
+            Condition::Requests(ids) => format!("request_id = ANY({})", self.value(ids.clone())),
             Condition::Subject(of, id, version) => {
                 let (of, id) = (self.value(of.code()), self.value(id.clone()));
                 let version = version.map(|version| format!(" AND vid = {}", self.value(version)));
                 format!("(rt = {of} AND logical_id = {id}{})", version.unwrap_or_default())
+            }
+            Condition::SubjectOf(of) => {
+                format!("(rt = {} AND logical_id IS NOT NULL)", self.value(of.code()))
             }
             Condition::Token(token) => format!("token = {}", self.value(token.clone())),
             Condition::Actor(_)
             | Condition::All(_)
             | Condition::Any(_)
             | Condition::Event(_)
+            | Condition::For(_)
             | Condition::Name { .. }
             | Condition::Names(..)
+            | Condition::NamesOf(None)
             | Condition::Not(_)
             | Condition::Patients(_)
             | Condition::Source(..) => "true".to_owned(),
@@ -297,6 +325,8 @@ mod tests {
         let (patient, person) =
             (Condition::Patients(vec![1]), Condition::Persons(vec!["Patient/a".to_owned()]));
         let other = Condition::Outcomes(vec![0]);
+        let of_patient = Condition::PersonOf(crate::fhir::ResourceType::PATIENT);
+        let user = Condition::All(vec![Condition::Actor(vec!["user:a".to_owned()]), of_patient]);
         for (condition, expected) in [
             (Condition::Any(vec![patient.clone(), person.clone()]), true),
             (Condition::Any(vec![person.clone()]), false),
@@ -304,6 +334,9 @@ mod tests {
             (Condition::All(vec![other.clone(), patient.clone()]), true),
             (Condition::Any(vec![other.clone(), patient.clone()]), false),
             (Condition::All(vec![other]), false),
+            (Condition::Any(vec![patient.clone(), Condition::never()]), true),
+            (Condition::Any(vec![patient.clone(), user.clone()]), true),
+            (user, false),
             (Condition::Not(Box::new(patient)), false),
             (Condition::always(), false),
             (Condition::never(), false),
@@ -336,7 +369,7 @@ mod tests {
             (
                 not(Condition::All(vec![
                     Condition::Actor(vec!["user:a".to_owned()]),
-                    not(Condition::Kinds(vec![crate::access::interaction::Kind::Token])),
+                    not(Condition::Kinds(vec![Kind::Token])),
                 ])),
                 "((actor = ANY($6) AND (interaction = ANY($7)) IS NOT TRUE)) IS NOT TRUE",
             ),
@@ -348,6 +381,16 @@ mod tests {
                 "true",
             ),
             (not(Condition::Token("'".to_owned())), "(token = $6) IS NOT TRUE"),
+            (
+                Condition::For(vec!["Organization/g".to_owned()]),
+                "(interaction = 67 AND entities && $6::text[])",
+            ),
+            (not(Condition::For(vec!["Organization/g".to_owned()])), "true"),
+            (not(Condition::NamesOf(None)), "true"),
+            (
+                not(Condition::NamesOf(Some(crate::fhir::ResourceType::CONSENT))),
+                "(EXISTS (SELECT FROM unnest(entities) e WHERE e LIKE $6)) IS NOT TRUE",
+            ),
             (
                 Condition::All(vec![Condition::Outcomes(vec![4]), Condition::HasPatient]),
                 "(outcome = ANY($6) AND cardinality(pats) > 0)",

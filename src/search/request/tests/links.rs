@@ -41,6 +41,27 @@ fn chains_lead_to_the_types_that_have_what_follows() {
     ]);
 }
 
+/// What an event names by an identifier need not be stored: IHE ITI-81 and its profiles ask for it by a chain.
+///
+/// Covers: security A13.
+#[test]
+fn events_are_asked_for_by_identifiers_of_what_is_stored_and_of_what_they_name() {
+    let patient = "(patient>[Patient: identifier urn:n|7] | patient identifier urn:n|7)";
+    let turned = format!("<AuditEvent.entity[{patient}]");
+    check(&[
+        ("AuditEvent?patient.identifier=urn:n|7", patient),
+        ("AuditEvent?patient:Patient.identifier=urn:n|7", "patient>[Patient: identifier urn:n|7]"),
+        ("AuditEvent?patient.name=x", "patient>[Patient: name x*]"),
+        ("Patient?_has:AuditEvent:entity:patient.identifier=urn:n|7", turned.as_str()),
+        ("Observation?patient.identifier=urn:n|7", "patient>[Patient: identifier urn:n|7]"),
+    ]);
+    for link in ["agent", "entity", "source"] {
+        let found = filters(&format!("AuditEvent?{link}.identifier=7"));
+        assert!(found.starts_with(&format!("({link}>[")), "{found}");
+        assert!(found.ends_with(&format!("] | {link} identifier 7)")), "{found}");
+    }
+}
+
 #[test]
 fn has_turns_a_chain_around() {
     check(&[
