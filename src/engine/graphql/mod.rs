@@ -6,6 +6,7 @@
 //! | `given` | variables and arguments |
 //! | `plan`, `meaning` | what each field means, by the element table |
 //! | `walk`, `opened`, `page` | the fields of a resource and of a page |
+//! | `target` | what lies beyond a resource |
 //! | `run` | reads and searches, level by level |
 //! | `output`, `fault` | the answer |
 //!
@@ -26,6 +27,7 @@ mod output;
 mod page;
 mod plan;
 mod run;
+mod target;
 #[cfg(test)]
 mod tests;
 mod walk;

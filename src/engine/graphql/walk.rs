@@ -8,7 +8,6 @@ use std::collections::HashMap;
 
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;
-use crate::fhir::reference::Target;
 use crate::fhir::schema::{Schema, TypeId, TypeKind};
 use crate::fhir::{Identity, Instant, ResourceType, VersionId};
 use crate::fhirpath::{Environment, Expression, Item, Node as PathNode, System};
@@ -53,10 +52,10 @@ pub(super) type Merged<'w> = (&'w Node<'w>, Vec<&'w Node<'w>>);
 
 /// The resource around a value.
 pub(super) struct Within<'v> {
-    environment: Environment<'v>,
-    container: &'v Value<'v>,
+    pub(super) environment: Environment<'v>,
+    pub(super) container: &'v Value<'v>,
     /// What it is known as; `None` for what is contained.
-    identity: Option<Identity>,
+    pub(super) identity: Option<Identity>,
 }
 
 impl<'v> Within<'v> {
@@ -210,21 +209,6 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Something that must be read first.
-    pub(super) fn fetch(
-        &mut self,
-        wanted: Wanted,
-        (node, children): Merged<'w>,
-        manner: &Manner,
-        is_optional: bool,
-        out: &mut Vec<Entry>,
-    ) {
-        let (slot, manner, path) = (self.slots, manner.clone(), self.path.clone());
-        self.slots += 1;
-        self.fetches.push(Fetch { slot, wanted, node, children, manner, path, is_optional });
-        out.push(Entry::Later(slot));
-    }
-
     fn element<'v>(
         &mut self,
         at: At<'v, '_>,
@@ -335,63 +319,6 @@ impl<'w> Walk<'w> {
             Out::Object(entries)
         };
         out.push(Entry::Value { key, listing, out: inner, place: node.place });
-    }
-
-    /// What a reference leads to.
-    fn target<'v>(
-        &mut self,
-        at: At<'v, '_>,
-        (node, children): Merged<'w>,
-        (of, is_optional): (&'w [ResourceType], bool),
-        manner: &Manner,
-        out: &mut Vec<Entry>,
-    ) where
-        'w: 'v,
-    {
-        let text = at.value.str_at("reference").unwrap_or_default();
-        let is_of = |found: &str| of.is_empty() || of.iter().any(|of| of.as_str() == found);
-        match Target::parse(text, self.base) {
-            Target::Contained(id) => {
-                let container = at.within.container;
-                let mut inside = container.items_at("contained").iter();
-                let found = if id.is_empty() {
-                    Some(container)
-                } else {
-                    inside.find(|it| it.str_at("id") == Some(id))
-                };
-                let name = found.and_then(|it| it.str_at("resourceType"));
-                let type_id = name.and_then(|name| self.schema.by_name(name));
-                let (Some(value), Some(name), Some(type_id)) = (found, name, type_id) else {
-                    return self.unresolved(node, is_optional);
-                };
-                if !is_of(name) {
-                    return;
-                }
-                let identity = at.within.identity.clone().filter(|_| id.is_empty());
-                let environment =
-                    Environment::new(value, self.schema).with_root(container).with_now(self.now);
-                let within = Within { environment, container, identity };
-                let at = At { value, type_id, within: &within };
-                self.value(at, (node, &children), (false, 0), manner, out);
-            }
-            Target::Local { resource_type, id, version, .. } => {
-                if !is_of(resource_type.as_str()) {
-                    return;
-                }
-                let wanted = Wanted::Read(Identity { resource_type, id }, version);
-                self.fetch(wanted, (node, children), manner, is_optional, out);
-            }
-            Target::Absolute(_)
-            | Target::Conditional { .. }
-            | Target::Malformed
-            | Target::Urn(_) => self.unresolved(node, is_optional),
-        }
-    }
-
-    fn unresolved(&mut self, node: &Node<'_>, is_optional: bool) {
-        if !is_optional {
-            self.fault("this reference leads to no resource of this server", node.place);
-        }
     }
 
     fn evaluated<'v>(
