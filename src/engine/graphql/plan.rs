@@ -16,10 +16,7 @@ use crate::fhirpath::Expression;
 use super::Limits;
 use super::document::{Argument, Directive, Field, Fragment, Selection, too_deep};
 use super::fault::{Fault, Faults, Place};
-use super::given::{Given, Scalar, Variables};
-
-/// Most bytes of all arguments together, with variables wherever they are put in.
-const MOST_ARGUMENT_BYTES: usize = 1 << 20;
+use super::given::{Given, MOST_ARGUMENT_BYTES, Scalar, Variables};
 
 /// How a field is shown, by its directives.
 #[derive(Debug, Default)]
