@@ -1,5 +1,7 @@
 //! Documents and their answers, over a few resources that are held in memory.
 
+mod cost;
+
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -37,10 +39,12 @@ const STORED: &[(&str, &str)] = &[
 /// A few resources, and what was asked for.
 #[derive(Default)]
 struct Held {
+    /// What is there besides.
+    more: Vec<(&'static str, String)>,
     asked: Mutex<Vec<String>>,
 }
 
-fn version(path: &str, body: &'static str) -> Version {
+fn version(path: &str, body: &str) -> Version {
     let (of, id) = path.split_once('/').expect("a path");
     Version {
         identity: Identity { resource_type: of.parse().expect(of), id: id.parse().expect(id) },
@@ -49,13 +53,18 @@ fn version(path: &str, body: &'static str) -> Version {
         operation: Operation::Created,
         is_relabeled: false,
         meta: None,
-        body: Some(Bytes::from(body)),
+        body: Some(Bytes::copy_from_slice(body.as_bytes())),
     }
 }
 
 impl Held {
     fn note(&self, text: String) {
         self.asked.lock().expect("a list").push(text);
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let more = self.more.iter().map(|(path, body)| (*path, body.as_str()));
+        STORED.iter().map(|(path, body)| (*path, *body)).chain(more)
     }
 }
 
@@ -66,7 +75,7 @@ impl Source for Held {
         _: Option<VersionId>,
     ) -> BoxFuture<'a, Result<Version, Error>> {
         self.note(identity.to_string());
-        let found = STORED.iter().find(|(path, _)| *path == identity.to_string());
+        let found = self.all().find(|(path, _)| *path == identity.to_string());
         let found = found.map(|(path, body)| version(path, body));
         async move { found.ok_or_else(|| Error::NotFound(identity.to_string())) }.boxed()
     }
@@ -86,7 +95,7 @@ impl Source for Held {
             let mut values = query.iter().filter(|(name, _)| !name.starts_with('_'));
             values.all(|(_, value)| body.contains(value))
         };
-        let found = STORED.iter().filter(|(path, body)| path.starts_with(&start) && fits(body));
+        let found = self.all().filter(|(path, body)| path.starts_with(&start) && fits(body));
         let matches: Vec<Match> =
             found.map(|(path, body)| Match::beside(version(path, body))).collect();
         let count = Count { number: matches.len() as u64, is_exact: true };
@@ -105,11 +114,21 @@ const LIMITS: Limits = Limits {
     fields: 60,
     resources: 20,
     answer_bytes: 1_500,
+    looks: 10_000,
     seconds: 10,
 };
 
 /// The answer as text, the messages of its errors behind it, and what was asked for.
 async fn ask(of: Option<&str>, document: &str, variables: Option<&str>) -> (String, Vec<String>) {
+    ask_of(Held::default(), of, document, variables).await
+}
+
+async fn ask_of(
+    held: Held,
+    of: Option<&str>,
+    document: &str,
+    variables: Option<&str>,
+) -> (String, Vec<String>) {
     let spec = Spec::r4().expect("definitions");
     let variables = variables.map(|text| json::parse(text.as_bytes()).expect(text).into_owned());
     let asked = Asked { document: document.to_owned(), operation: None, variables };
@@ -124,7 +143,6 @@ async fn ask(of: Option<&str>, document: &str, variables: Option<&str>) -> (Stri
         Ok(nodes) => nodes,
         Err(faults) => return (told(&faults), Vec::new()),
     };
-    let held = Held::default();
     let version = of.map(|path| version(path, PATIENT));
     let base = "http://h.example/fhir";
     let (schema, now) = (&spec.schema, Instant::from_micros(0));

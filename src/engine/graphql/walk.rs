@@ -85,6 +85,8 @@ pub(super) struct Walk<'w> {
     pub(super) now: Instant,
     /// Steps that expressions may still take.
     pub(super) steps: u64,
+    /// Fields and values that may still be looked at.
+    pub(super) looks: usize,
     /// Bytes that the answer may still have.
     pub(super) room: usize,
     pub(super) is_full: bool,
@@ -111,6 +113,17 @@ impl<'w> Walk<'w> {
             self.fault(text, place);
         }
         has_room && !self.is_full
+    }
+
+    /// Takes of what may be looked at, told or not; whether there was enough of it.
+    pub(super) fn looks_at(&mut self, count: usize, place: Place) -> bool {
+        let is_allowed = self.looks >= count;
+        self.looks = self.looks.saturating_sub(count);
+        if !is_allowed && !self.is_full {
+            self.is_full = true;
+            self.fault("the document looks at more values than one may: ask for less", place);
+        }
+        !self.is_full
     }
 
     /// Fields of one name together, those that are of a value of this type.
