@@ -9,7 +9,7 @@ use crate::fhir::json::Value;
 use super::document::{Literal, Variable};
 
 /// Most bytes of all arguments together, with variables wherever they are put in.
-pub(super) const MOST_ARGUMENT_BYTES: usize = 1 << 20;
+pub(super) const MOST_ARGUMENT_BYTES: usize = 64 << 10;
 
 /// One value.
 #[derive(Clone, Debug, Eq, PartialEq)]

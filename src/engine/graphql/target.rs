@@ -6,12 +6,16 @@ use crate::fhir::reference::Target;
 use crate::fhir::{Identity, ResourceType};
 use crate::fhirpath::Environment;
 
+use super::fault::Step;
 use super::output::Entry;
 use super::plan::Node;
 use super::walk::{At, Fetch, Manner, Merged, Walk, Wanted, Within};
 
+/// Bytes that something to be read takes, beside its names.
+const FETCH: usize = 48;
+
 impl<'w> Walk<'w> {
-    /// Something that must be read first.
+    /// Something that must be read first. It takes room of the answer, as it stands there even if nothing is found.
     pub(super) fn fetch(
         &mut self,
         wanted: Wanted,
@@ -20,6 +24,17 @@ impl<'w> Walk<'w> {
         is_optional: bool,
         out: &mut Vec<Entry>,
     ) {
+        let search: usize = match &wanted {
+            Wanted::Read(..) => 0,
+            Wanted::Search(_, pairs) => {
+                pairs.iter().map(|(name, text)| name.len() + text.len()).sum()
+            }
+        };
+        let path: usize = self.path.iter().map(Step::bytes).sum();
+        let bytes = FETCH + path + manner.suffix.len() + 8 * children.len() + search;
+        if !self.takes(bytes, node.place) {
+            return;
+        }
         let (slot, manner, path) = (self.slots, manner.clone(), self.path.clone());
         self.slots += 1;
         self.fetches.push(Fetch { slot, wanted, node, children, manner, path, is_optional });

@@ -32,3 +32,36 @@ async fn a_resource_is_opened_once_wherever_it_is_wanted() {
         assert_eq!(found.matches(r#""id":"many""#).count(), 6, "{document}: {found}");
     }
 }
+
+#[tokio::test]
+async fn what_a_search_asks_for_takes_room_each_time() {
+    let document = "query($v: String) { Patient(id: \"p\") { ObservationList(_reference: subject, code: $v) { id } } }";
+    let long = "v".repeat(LIMITS.answer_bytes);
+    let (found, asked) = ask(None, document, Some(&format!(r#"{{"v":"{long}"}}"#))).await;
+    assert!(found.contains("graphql.max_answer_bytes"), "{found}");
+    assert_eq!(asked, ["Patient/p"]);
+}
+
+#[tokio::test]
+async fn arguments_are_bounded_before_anything_is_read() {
+    let list = format!("PatientList(name: [{}]) {{ id }}", "$v ".repeat(50));
+    let all = times(25, "PatientList(name: $v) { id }");
+    for (inner, expected) in
+        [(list, "name: a list has more than"), (all, "all arguments have more than")]
+    {
+        let document = format!("query($v: String) {{ {inner} }}");
+        let variables = format!(r#"{{"v":"{}"}}"#, "v".repeat(3_000));
+        let (found, asked) = ask(None, &document, Some(&variables)).await;
+        assert!(found.contains(expected), "{expected}: {found}");
+        assert!(asked.is_empty(), "{expected}: {asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_leads_on_takes_room_before_it_is_read() {
+    let document =
+        "{ Organization(id: \"many\") { endpoint @flatten { resource @flatten { id } } } }";
+    let (found, asked) = ask_of(many(), None, document, None).await;
+    assert!(found.contains("graphql.max_answer_bytes"), "{found}");
+    assert_eq!(asked, ["Organization/many"]);
+}
