@@ -57,11 +57,13 @@ impl<'w> Walk<'w> {
         match Target::parse(text, self.base) {
             Target::Contained(id) => {
                 let container = at.within.container;
-                let mut inside = container.items_at("contained").iter();
+                let inside = container.items_at("contained");
                 let found = if id.is_empty() {
                     Some(container)
+                } else if self.looks_at(inside.len(), node.place) {
+                    inside.iter().find(|it| it.str_at("id") == Some(id))
                 } else {
-                    inside.find(|it| it.str_at("id") == Some(id))
+                    return;
                 };
                 let name = found.and_then(|it| it.str_at("resourceType"));
                 let type_id = name.and_then(|name| self.schema.by_name(name));

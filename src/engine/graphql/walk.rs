@@ -16,6 +16,9 @@ use super::fault::{Fault, Faults, Place, Step};
 use super::output::{Entry, Listing, Out};
 use super::plan::{Node, Pick, Slice, What};
 
+/// Looks that an expression which fails takes: what it takes until then is not known.
+const FAILED: usize = 1_000;
+
 /// What must be read.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Wanted {
@@ -160,6 +163,11 @@ impl<'w> Walk<'w> {
     ) where
         'w: 'v,
     {
+        let looks: usize = nodes.iter().map(|node| 1 + node.children.len()).sum();
+        let place = nodes.first().map(|node| node.place).unwrap_or_default();
+        if !self.looks_at(looks, place) {
+            return;
+        }
         for merged in self.merged(nodes, Some(at.type_id)) {
             if self.is_full {
                 return;
@@ -271,9 +279,14 @@ impl<'w> Walk<'w> {
         'w: 'v,
     {
         let mut kept = Vec::new();
+        if !self.looks_at(values.len() * (1 + pick.equals.len()), place) {
+            return kept;
+        }
         let most = pick.count.unwrap_or(usize::MAX);
         for value in values.iter().filter(|value| **value != Value::Null).skip(pick.offset) {
-            if kept.len() >= most {
+            let listed: usize =
+                pick.equals.iter().map(|(name, _)| value.items_at(name).len()).sum();
+            if kept.len() >= most || !self.looks_at(listed, place) {
                 break;
             }
             let type_id = PathNode::new(value, type_id, self.schema).type_id;
@@ -315,6 +328,9 @@ impl<'w> Walk<'w> {
         };
         let suffix = format!("{}{sliced}", manner.suffix);
         if node.form.is_flat {
+            if !self.takes(suffix.len(), node.place) {
+                return;
+            }
             let is_listed = manner.is_listed || (is_list && !node.form.is_first);
             return self.object(at, children, &Manner { is_listed, suffix }, out);
         }
@@ -349,6 +365,7 @@ impl<'w> Walk<'w> {
             Ok(items) => Some(items),
             Err(error) => {
                 self.fault(format!("FHIRPath: {}", error.reason), place);
+                self.looks_at(FAILED, place);
                 None
             }
         }

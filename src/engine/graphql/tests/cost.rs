@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// An organization with two thousand numbers and as many references to itself: some 3,000 looks to open it.
+/// An organization with two thousand numbers and as many references to itself: some 3,000 looks to open it. A
+/// patient with as many names, and 200 references to what is not among 200 contained resources.
 fn many() -> Held {
     let all = |one: &str| vec![one; 2_000].join(",");
     let organization = format!(
@@ -11,7 +12,14 @@ fn many() -> Held {
         all(r#"{"value":"x"}"#),
         all(r#"{"reference":"Organization/many"}"#),
     );
-    Held { more: vec![("Organization/many", organization)], ..Held::default() }
+    let patient = format!(
+        r##"{{"name":[{{"given":[{}]}}],"generalPractitioner":[{}],"contained":[{}]}}"##,
+        all(r#""x""#),
+        vec![r##"{"reference":"#none"}"##; 200].join(","),
+        vec![r#"{"resourceType":"Practitioner","id":"x"}"#; 200].join(","),
+    );
+    let more = vec![("Organization/many", organization), ("Patient/many", patient)];
+    Held { more, ..Held::default() }
 }
 
 /// A field under `count` names.
@@ -64,4 +72,31 @@ async fn what_leads_on_takes_room_before_it_is_read() {
     let (found, asked) = ask_of(many(), None, document, None).await;
     assert!(found.contains("graphql.max_answer_bytes"), "{found}");
     assert_eq!(asked, ["Organization/many"]);
+}
+
+#[tokio::test]
+async fn what_is_looked_at_is_bounded_though_nothing_of_it_is_told() {
+    let organization = |inner: &str| format!("{{ Organization(id: \"many\") {{ {inner} }} }}");
+    let patient = |inner: &str| format!("{{ Patient(id: \"many\") {{ {inner} }} }}");
+    for (document, is_looked_at) in [
+        // Each of them alone is allowed.
+        (organization("identifier(value: none) { system }"), false),
+        (organization("identifier @flatten { system }"), false),
+        (patient("name(given: none) { use }"), false),
+        (organization(&times(4, "identifier(value: none) { system }")), true),
+        (organization(&times(3, "identifier @flatten { system }")), true),
+        (organization("identifier(fhirpath: \"nope()\") { system }"), true),
+        (patient(&times(5, "name(given: none) { use }")), true),
+        (patient("generalPractitioner @flatten { resource(optional: true) { id } }"), true),
+    ] {
+        let (found, _) = ask_of(many(), None, &document, None).await;
+        assert_eq!(found.contains("looks at more values"), is_looked_at, "{document}: {found}");
+    }
+}
+
+#[tokio::test]
+async fn what_names_end_in_takes_room_where_nothing_has_such_a_name() {
+    let document = r#"{ Organization(id: "many") { identifier @flatten @slice(path: "%resource.name") { system } } }"#;
+    let (found, _) = ask_of(many(), None, document, None).await;
+    assert!(found.contains("graphql.max_answer_bytes"), "{found}");
 }
