@@ -101,6 +101,8 @@ pub(super) struct Node<'d> {
     /// Types that the value around it must all be of.
     pub(super) on: Vec<TypeId>,
     pub(super) form: Form,
+    /// Whether something is selected of it, though directives may leave nothing of that.
+    pub(super) is_open: bool,
     pub(super) children: Vec<Node<'d>>,
     pub(super) place: Place,
     /// Name, arguments and directives: fields of one key must say the same.
@@ -288,6 +290,7 @@ impl<'p, 'd> Planner<'p, 'd> {
             what,
             on: at.on.to_vec(),
             form,
+            is_open: !field.selection.is_empty(),
             children,
             place: field.place,
             said,

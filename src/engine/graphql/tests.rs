@@ -247,6 +247,7 @@ const SHAPED: &[(&str, &str)] = &[
         r#"{"contact.0":{"gender":"female"},"contact.1":{}}"#,
     ),
     ("{ active @skip(if: true) birthDate @include(if: false) id }", r#"{"id":"p"}"#),
+    ("{ name { given @skip(if: true) } }", r#"{"name":[{},{},{}]}"#),
     ("{ name @first @slice(path: \"use\") { use } }", " ! @first and @slice exclude each other"),
     ("{ active @flatten }", " ! @flatten is for what has fields of its own"),
     ("{ __typename @first }", " ! __typename takes no such directive"),

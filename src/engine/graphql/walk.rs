@@ -314,7 +314,7 @@ impl<'w> Walk<'w> {
     {
         let is_value =
             matches!(self.schema.get(at.type_id).kind, TypeKind::Primitive(_) | TypeKind::Xhtml);
-        if is_value != children.is_empty() {
+        if is_value == (node.is_open || !children.is_empty()) {
             let text = if is_value { "is a value here" } else { "has fields of its own here" };
             return self.fault(format!("{} {text}", node.name), node.place);
         }
