@@ -4,7 +4,6 @@
 
 use crate::fhir::reference::Target;
 use crate::fhir::{Identity, ResourceType};
-use crate::fhirpath::Environment;
 
 use super::fault::Step;
 use super::output::Entry;
@@ -74,9 +73,8 @@ impl<'w> Walk<'w> {
                     return;
                 }
                 let identity = at.within.identity.clone().filter(|_| id.is_empty());
-                let environment =
-                    Environment::new(value, self.schema).with_root(container).with_now(self.now);
-                let within = Within { environment, container, identity };
+                let inside = at.within.inside(value, true, (self.schema, self.now));
+                let within = Within { identity, ..inside };
                 let at = At { value, type_id, within: &within };
                 self.value(at, (node, &children), (false, 0), manner, out);
             }

@@ -1,6 +1,7 @@
 //! Documents and their answers, over a few resources that are held in memory.
 
 mod cost;
+mod inside;
 
 use std::sync::Mutex;
 

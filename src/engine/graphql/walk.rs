@@ -57,7 +57,7 @@ pub(super) type Merged<'w> = (&'w Node<'w>, Vec<&'w Node<'w>>);
 pub(super) struct Within<'v> {
     pub(super) environment: Environment<'v>,
     pub(super) container: &'v Value<'v>,
-    /// What it is known as; `None` for what is contained.
+    /// What it is known as; `None` for what stands inside of another resource.
     pub(super) identity: Option<Identity>,
 }
 
@@ -69,6 +69,19 @@ impl<'v> Within<'v> {
     ) -> Self {
         let environment = Environment::new(value, schema).with_now(now);
         Self { environment, container: value, identity }
+    }
+
+    /// The same for a resource that stands inside of this one: `#id` is sought in what contains it, or in itself
+    /// where it has a place of its own, as in a Bundle.
+    pub(super) fn inside(
+        &self,
+        value: &'v Value<'v>,
+        is_contained: bool,
+        (schema, now): (&'v Schema, Instant),
+    ) -> Self {
+        let container = if is_contained { self.container } else { value };
+        let environment = Environment::new(value, schema).with_root(container).with_now(now);
+        Self { environment, container, identity: None }
     }
 }
 
@@ -256,7 +269,10 @@ impl<'w> Walk<'w> {
             if is_list {
                 self.path.push(Step::Index(index));
             }
-            let at = At { value, type_id, ..at };
+            let is_resource = schema.get(type_id).kind == TypeKind::Resource;
+            let inside = is_resource
+                .then(|| at.within.inside(value, node.name == "contained", (schema, self.now)));
+            let at = At { value, type_id, within: inside.as_ref().unwrap_or(at.within) };
             self.value(at, (node, children), (is_list, index), manner, out);
             if is_list {
                 self.path.pop();
