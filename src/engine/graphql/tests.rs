@@ -412,6 +412,11 @@ const REFUSED: &[(&str, &str)] = &[
     ("{ Patient(name: \"p\") { id } }", "Patient takes one argument, id"),
     ("{ Nobody(id: \"p\") { id } }", "a query has no field Nobody"),
     ("{ PatientList(_include: \"*\") { id } }", "_include means nothing here"),
+    ("{ PatientList(_id: []) { id } }", "_id: a list of nothing finds nothing"),
+    (
+        "query($of: [String] = []) { PatientList(name: \"x\", _id: $of) { id } }",
+        "_id: a list of nothing finds nothing",
+    ),
     ("{ PatientList(_reference: name) { id } }", "_reference is for searches inside of a resource"),
     (
         "{ Patient(id: \"p\") { ObservationList { id } } }",
