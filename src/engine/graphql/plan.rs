@@ -17,6 +17,7 @@ use super::Limits;
 use super::document::{Argument, Directive, Field, Fragment, Selection, too_deep};
 use super::fault::{Fault, Faults, Place};
 use super::given::{Given, MOST_ARGUMENT_BYTES, Scalar, Variables};
+use super::walk::type_name;
 
 /// How a field is shown, by its directives.
 #[derive(Debug, Default)]
@@ -242,7 +243,10 @@ impl<'p, 'd> Planner<'p, 'd> {
             self.fault(format!("this is a {}, and never a {on}", scope.name()), place);
             return None;
         };
-        let Some(of) = self.schema.by_name(on) else {
+        // An element of a resource is called here as __typename has it: PatientContact.
+        let is_named = |id: &TypeId| type_name(&self.schema.get(*id).name) == on;
+        let named = self.schema.by_name(on).or_else(|| types.iter().copied().find(is_named));
+        let Some(of) = named else {
             self.fault(format!("{on} is no type of R4"), place);
             return None;
         };

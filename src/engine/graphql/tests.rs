@@ -181,6 +181,10 @@ const ELEMENTS: &[(&str, &str)] = &[
         "{ contact(gender: female) { __typename name { __typename } } }",
         r#"{"contact":[{"__typename":"PatientContact","name":{"__typename":"HumanName"}}]}"#,
     ),
+    (
+        "{ contact { ... on PatientContact { gender } ... on BackboneElement { name { family } } } }",
+        r#"{"contact":[{"gender":"female","name":{"family":"Marche"}},{"name":{"family":"Berg"}}]}"#,
+    ),
     ("{ meta { versionId } }", r#"{"meta":{"versionId":"1"}}"#),
 ];
 

@@ -451,7 +451,7 @@ fn size(value: &Value<'_>) -> usize {
 }
 
 /// What a type is called in GraphQL: of `Patient.contact`, `PatientContact`.
-fn type_name(name: &str) -> String {
+pub(super) fn type_name(name: &str) -> String {
     let part = |part: &str| {
         let mut chars = part.chars();
         let first = chars.next().map(|first| first.to_ascii_uppercase());
