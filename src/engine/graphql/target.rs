@@ -67,7 +67,7 @@ impl<'w> Walk<'w> {
                 let name = found.and_then(|it| it.str_at("resourceType"));
                 let type_id = name.and_then(|name| self.schema.by_name(name));
                 let (Some(value), Some(name), Some(type_id)) = (found, name, type_id) else {
-                    return self.unresolved(node, is_optional);
+                    return self.unresolved(node, is_optional, manner, out);
                 };
                 if !is_of(name) {
                     return;
@@ -88,13 +88,35 @@ impl<'w> Walk<'w> {
             Target::Absolute(_)
             | Target::Conditional { .. }
             | Target::Malformed
-            | Target::Urn(_) => self.unresolved(node, is_optional),
+            | Target::Urn(_) => self.unresolved(node, is_optional, manner, out),
         }
     }
 
-    fn unresolved(&mut self, node: &Node<'_>, is_optional: bool) {
+    fn unresolved(
+        &mut self,
+        node: &Node<'_>,
+        is_optional: bool,
+        manner: &Manner,
+        out: &mut Vec<Entry>,
+    ) {
         if !is_optional {
-            self.fault("this reference leads to no resource of this server", node.place);
+            let text = "this reference leads to no resource of this server";
+            self.failed(text, node, manner, out);
+        }
+    }
+
+    /// A field that cannot be told: it is null, beside the fault.
+    pub(super) fn failed(
+        &mut self,
+        text: &str,
+        node: &Node<'_>,
+        manner: &Manner,
+        out: &mut Vec<Entry>,
+    ) {
+        self.fault(text, node.place);
+        let key = format!("{}{}", node.key, manner.suffix);
+        if !node.form.is_flat && self.takes(key.len() + 4, node.place) {
+            out.push(Entry::Null(key));
         }
     }
 }

@@ -286,7 +286,7 @@ const REFERENCES: &[(&str, &str)] = &[
     ),
     (
         "{ generalPractitioner(_offset: 1) { resource { id } } }",
-        "{\"generalPractitioner\":[{\"resource\":null},{}]} ! this reference leads to no resource of this server ! Practitioner/gone is not known",
+        "{\"generalPractitioner\":[{\"resource\":null},{\"resource\":null}]} ! this reference leads to no resource of this server ! Practitioner/gone is not known",
     ),
     (
         "{ generalPractitioner(_offset: 1) { resource(optional: true) { id } } }",

@@ -207,7 +207,7 @@ impl<'w> Walk<'w> {
             What::Many { of, query, by, .. } => {
                 let Some(identity) = &at.within.identity else {
                     let text = "nothing refers to a resource that another contains";
-                    return self.fault(text, node.place);
+                    return self.failed(text, node, manner, out);
                 };
                 let back = by.as_ref().map(|by| (by.clone(), identity.to_string()));
                 let wanted = Wanted::Search(*of, back.into_iter().chain(pairs(query)).collect());
