@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::harness::client::{Answer, Client};
 use crate::harness::server::TestServer;
@@ -81,6 +81,23 @@ async fn a_document_and_whatever_it_reads_are_on_record() {
     let what = event.at("entry[0].resource.entity[0].what.reference");
     assert_eq!(what.as_deref(), Some("Patient/b/_history/1"), "{event:?}");
     assert_eq!(asked(&event, 1), format!("POST /fhir/Patient/b/$graphql?query={document}"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_in_the_url_takes_variables_in_the_body() {
+    let server = filled(&[]).await;
+    let document = "query($id: ID!) { Patient(id: $id) { id } }";
+    let url = format!("/$graphql?query={}", utf8_percent_encode(document, NON_ALPHANUMERIC));
+    for body in [r#"{"variables":{"id":"b"}}"#, r#"{"query":" ","variables":{"id":"b"}}"#] {
+        let call = server.client.call("POST", &url).header("Content-Type", "application/json");
+        let answer = call.body(body).send().await.expect(200);
+        assert_eq!(answer.text(), r#"{"data":{"Patient":{"id":"b"}}}"#, "{body}");
+    }
+    let url = "/AuditEvent?subtype=operation&_sort=-date&_count=1";
+    let event = server.client.get(url).await.expect(200);
+    let expected = format!(r#"POST /fhir/$graphql?query={document}&variables={{"id":"b"}}"#);
+    assert_eq!(asked(&event, 0), expected);
     server.stop().await;
 }
 

@@ -24,6 +24,16 @@ pub enum Step {
     Key(String),
 }
 
+impl Step {
+    /// About as many bytes as it has.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Index(_) => 8,
+            Self::Key(key) => key.len(),
+        }
+    }
+}
+
 /// One error of an answer.
 #[derive(Clone, Debug)]
 pub struct Fault {

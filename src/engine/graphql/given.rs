@@ -8,6 +8,9 @@ use crate::fhir::json::Value;
 
 use super::document::{Literal, Variable};
 
+/// Most bytes of all arguments together, with variables wherever they are put in.
+pub(super) const MOST_ARGUMENT_BYTES: usize = 64 << 10;
+
 /// One value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Scalar {
@@ -47,11 +50,20 @@ impl Given {
         Ok(match literal {
             Literal::Bool(value) => Self::One(Scalar::Bool(*value)),
             Literal::List(all) => {
-                let item = |literal| match Self::of(literal, variables)? {
-                    Self::One(scalar) => Ok(scalar),
-                    _ => Err("a list here is one of single values".to_owned()),
-                };
-                Self::Many(all.iter().map(item).collect::<Result<_, _>>()?)
+                let (mut items, mut bytes) = (Vec::new(), 0);
+                for literal in all {
+                    let item = Self::of(literal, variables)?;
+                    // A variable may stand in it very often: that shows while there is little of it.
+                    bytes += item.bytes();
+                    if bytes > MOST_ARGUMENT_BYTES {
+                        return Err(format!("a list has more than {MOST_ARGUMENT_BYTES} bytes"));
+                    }
+                    let Self::One(scalar) = item else {
+                        return Err("a list here is one of single values".to_owned());
+                    };
+                    items.push(scalar);
+                }
+                Self::Many(items)
             }
             Literal::Null => Self::Nothing,
             Literal::Number(digits) => Self::One(Scalar::Number((*digits).to_owned())),
@@ -180,6 +192,21 @@ mod tests {
             let found = variable(&document.operations[0].variables[0], json.as_ref());
             let expected = expected.map(|all| all.into_iter().map(str::to_owned).collect());
             assert_eq!(found.ok().map(|it| it.texts()), expected, "{definition} {sent:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_no_longer_than_all_arguments_may_be() {
+        let text = Given::One(Scalar::Text("v".repeat(MOST_ARGUMENT_BYTES / 8)));
+        let variables = Variables::from([("v", text)]);
+        for (times, expected) in [(7, Ok(7)), (8, Err("bytes")), (1_000, Err("bytes"))] {
+            let all = vec![Literal::Variable("v"); times];
+            // What is behind the bound is not looked at.
+            let last = expected.is_err().then_some(Literal::Object);
+            let list = Literal::List(all.into_iter().chain(last).collect());
+            let found = Given::of(&list, &variables).map(|it| it.texts().len());
+            let found = found.map_err(|text| text.contains("bytes").then_some("bytes"));
+            assert_eq!(found, expected.map_err(Some), "{times}");
         }
     }
 }

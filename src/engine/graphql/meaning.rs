@@ -8,6 +8,7 @@ use crate::fhir::{Identity, LogicalId, ResourceType};
 
 use super::document::{Argument, Field, Literal};
 use super::fault::{Place, clipped};
+use super::given::Given;
 use super::plan::{Pick, Planner, Scope, What};
 
 /// Parameters of a search that are about the form of its answer, which a document says by itself, and what
@@ -155,8 +156,14 @@ impl<'p, 'd> Planner<'p, 'd> {
                 self.fault(format!("{name} means nothing here"), *place);
                 return None;
             }
+            let given = self.given(argument)?;
+            // Without it the search would find all there is.
+            if given == Given::Many(Vec::new()) {
+                self.fault(format!("{name}: a list of nothing finds nothing"), *place);
+                return None;
+            }
             let name = parameter(name);
-            for text in self.given(argument)?.texts() {
+            for text in given.texts() {
                 count += 1;
                 query = query.and(Query::of(&name, &text));
             }

@@ -6,6 +6,7 @@
 //! | `given` | variables and arguments |
 //! | `plan`, `meaning` | what each field means, by the element table |
 //! | `walk`, `opened`, `page` | the fields of a resource and of a page |
+//! | `target` | what lies beyond a resource |
 //! | `run` | reads and searches, level by level |
 //! | `output`, `fault` | the answer |
 //!
@@ -26,6 +27,7 @@ mod output;
 mod page;
 mod plan;
 mod run;
+mod target;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -55,6 +57,9 @@ use given::Variables;
 use plan::{At, Node, Planner, Scope};
 use run::{Around, Run};
 
+/// What a document may look at: about a second's work, also where nothing of it is told.
+const LOOKS: usize = 10_000_000;
+
 /// How much one document may ask for.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -68,6 +73,8 @@ pub struct Limits {
     pub resources: usize,
     /// Bytes of the answer, about.
     pub answer_bytes: usize,
+    /// Fields, values and pieces of texts that are looked at, told or not.
+    pub looks: usize,
     /// Seconds after which nothing more is read.
     pub seconds: u64,
 }
@@ -82,6 +89,7 @@ impl From<&config::Graphql> for Limits {
             fields: number(own.max_fields),
             resources: number(own.max_resources),
             answer_bytes: number(own.max_answer_bytes),
+            looks: LOOKS,
             seconds: own.max_seconds.get().into(),
         }
     }

@@ -5,7 +5,11 @@ use crate::fhir::json::{self, Value};
 use crate::fhir::schema::{Schema, TypeId};
 use crate::fhir::{Identity, Instant, Version};
 
-use super::walk::{At, Within};
+use super::fault::Place;
+use super::walk::{At, Walk, Within};
+
+/// Bytes of a text that are read in the time of one look.
+const BYTES_A_LOOK: usize = 32;
 
 /// The JSON of a version, which stands in a text of its own.
 pub(super) struct Opened<'t> {
@@ -15,15 +19,21 @@ pub(super) struct Opened<'t> {
 }
 
 impl<'t> Opened<'t> {
-    /// Reads the text of a version.
+    /// Reads the text of a version, which is charged to the looks of the walk.
     ///
     /// # Errors
     /// [`Error::Internal`] when what is stored is no resource of R4.
-    pub(super) fn new(text: &'t [u8], version: &Version, schema: &Schema) -> Result<Self, Error> {
+    pub(super) fn new(
+        text: &'t [u8],
+        version: &Version,
+        walk: &mut Walk<'_>,
+        place: Place,
+    ) -> Result<Self, Error> {
+        walk.looks_at(text.len() / BYTES_A_LOOK, place);
         let value = json::parse(text).map_err(Error::internal)?;
         let identity = version.identity.clone();
         let missing = || Error::internal("a stored resource is of no type of R4");
-        let type_id = schema.by_name(identity.resource_type.as_str()).ok_or_else(missing)?;
+        let type_id = walk.schema.by_name(identity.resource_type.as_str()).ok_or_else(missing)?;
         Ok(Self { value, type_id, identity })
     }
 

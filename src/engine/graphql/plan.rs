@@ -16,10 +16,8 @@ use crate::fhirpath::Expression;
 use super::Limits;
 use super::document::{Argument, Directive, Field, Fragment, Selection, too_deep};
 use super::fault::{Fault, Faults, Place};
-use super::given::{Given, Scalar, Variables};
-
-/// Most bytes of all arguments together, with variables wherever they are put in.
-const MOST_ARGUMENT_BYTES: usize = 1 << 20;
+use super::given::{Given, MOST_ARGUMENT_BYTES, Scalar, Variables};
+use super::walk::type_name;
 
 /// How a field is shown, by its directives.
 #[derive(Debug, Default)]
@@ -104,6 +102,8 @@ pub(super) struct Node<'d> {
     /// Types that the value around it must all be of.
     pub(super) on: Vec<TypeId>,
     pub(super) form: Form,
+    /// Whether something is selected of it, though directives may leave nothing of that.
+    pub(super) is_open: bool,
     pub(super) children: Vec<Node<'d>>,
     pub(super) place: Place,
     /// Name, arguments and directives: fields of one key must say the same.
@@ -243,7 +243,10 @@ impl<'p, 'd> Planner<'p, 'd> {
             self.fault(format!("this is a {}, and never a {on}", scope.name()), place);
             return None;
         };
-        let Some(of) = self.schema.by_name(on) else {
+        // An element of a resource is called here as __typename has it: PatientContact.
+        let is_named = |id: &TypeId| type_name(&self.schema.get(*id).name) == on;
+        let named = self.schema.by_name(on).or_else(|| types.iter().copied().find(is_named));
+        let Some(of) = named else {
             self.fault(format!("{on} is no type of R4"), place);
             return None;
         };
@@ -291,6 +294,7 @@ impl<'p, 'd> Planner<'p, 'd> {
             what,
             on: at.on.to_vec(),
             form,
+            is_open: !field.selection.is_empty(),
             children,
             place: field.place,
             said,

@@ -69,6 +69,7 @@ impl<'w> Run<'w> {
             base,
             now,
             steps: STEPS,
+            looks: limits.looks,
             room: limits.answer_bytes,
             is_full: false,
             faults: Faults::default(),
@@ -144,7 +145,8 @@ impl<'w> Run<'w> {
     ) -> Result<(), Error> {
         self.walk.path.clear();
         let text = version.to_json();
-        let opened = Opened::new(&text, version, self.walk.schema)?;
+        let place = nodes.first().map(|node| node.place).unwrap_or_default();
+        let opened = Opened::new(&text, version, &mut self.walk, place)?;
         let within = opened.within(self.walk.schema, self.walk.now);
         self.walk.object(opened.at(&within), nodes, &Manner::default(), out);
         Ok(())
@@ -184,17 +186,22 @@ impl<'w> Run<'w> {
         Ok(())
     }
 
-    /// How many of `count` resources may be read now.
-    fn afford(&mut self, count: usize, place: Place) -> usize {
-        if self.is_stopped || self.walk.is_full {
-            return 0;
-        }
-        if Instant::now() >= self.deadline {
+    /// Whether the time is over, which is told once.
+    fn is_late(&mut self, place: Place) -> bool {
+        let is_late = Instant::now() >= self.deadline;
+        if is_late && !self.is_stopped {
             self.is_stopped = true;
             let most = self.limits.seconds;
             let text =
                 format!("it took longer than the {most} s of the setting graphql.max_seconds");
             self.walk.faults.add(Fault::at(text, place));
+        }
+        is_late
+    }
+
+    /// How many of `count` resources may be read now.
+    fn afford(&mut self, count: usize, place: Place) -> usize {
+        if self.is_late(place) || self.is_stopped || self.walk.is_full {
             return 0;
         }
         let count = if count > self.left {
@@ -214,12 +221,13 @@ impl<'w> Run<'w> {
 
     async fn read(&mut self, together: Vec<(Key, Vec<Fetch<'w>>)>) -> Result<(), Error> {
         let place = together.first().and_then(|(_, all)| all.first()).map(|it| it.node.place);
+        let place = place.unwrap_or_default();
         let unknown: Vec<Key> = together
             .iter()
             .filter(|(key, _)| !self.known.contains_key(key))
             .map(|(key, _)| key.clone())
             .collect();
-        let afforded = self.afford(unknown.len(), place.unwrap_or_default());
+        let afforded = self.afford(unknown.len(), place);
         let source = self.source;
         let reads: Vec<_> = unknown
             .iter()
@@ -232,13 +240,15 @@ impl<'w> Run<'w> {
         }
         for (key, fetches) in &together {
             let known = found.get(key).or_else(|| self.known.get(key)).cloned();
-            for fetch in fetches {
-                let entries = match &known {
-                    Some(Ok(version)) => self.shown(version, fetch)?,
-                    Some(Err(error)) => self.failed(fetch, error),
-                    None => null(fetch),
-                };
-                self.keep(fetch.slot, entries);
+            match known.filter(|_| !self.is_late(place)) {
+                Some(Ok(version)) => self.shown(&version, fetches)?,
+                Some(Err(error)) => {
+                    for fetch in fetches {
+                        let entries = self.failed(fetch, &error);
+                        self.keep(fetch.slot, entries);
+                    }
+                }
+                None => fetches.iter().for_each(|fetch| self.keep(fetch.slot, null(fetch))),
             }
         }
         for (key, known) in found {
@@ -278,17 +288,23 @@ impl<'w> Run<'w> {
         }
     }
 
-    /// A resource that was read.
-    fn shown(&mut self, version: &Version, fetch: &Fetch<'w>) -> Result<Vec<Entry>, Error> {
-        let mut entries = Vec::new();
-        self.walk.path.clone_from(&fetch.path);
-        let (node, children) = (fetch.node, &*fetch.children);
+    /// A resource that was read: it is opened once, wherever it is wanted.
+    fn shown(&mut self, version: &Version, fetches: &[Fetch<'w>]) -> Result<(), Error> {
+        if self.walk.is_full {
+            return Ok(());
+        }
         let text = version.to_json();
-        let opened = Opened::new(&text, version, self.walk.schema)?;
+        let place = fetches.first().map(|fetch| fetch.node.place).unwrap_or_default();
+        let opened = Opened::new(&text, version, &mut self.walk, place)?;
         let within = opened.within(self.walk.schema, self.walk.now);
-        let at = opened.at(&within);
-        self.walk.value(at, (node, children), (false, 0), &fetch.manner, &mut entries);
-        Ok(entries)
+        for fetch in fetches {
+            let mut entries = Vec::new();
+            self.walk.path.clone_from(&fetch.path);
+            let (at, wanted) = (opened.at(&within), (fetch.node, &*fetch.children));
+            self.walk.value(at, wanted, (false, 0), &fetch.manner, &mut entries);
+            self.keep(fetch.slot, entries);
+        }
+        Ok(())
     }
 
     /// What a search found.
@@ -313,7 +329,7 @@ impl<'w> Run<'w> {
             self.walk.path.truncate(fetch.path.len());
             self.walk.path.push(Step::Index(index));
             let text = found.version.to_json();
-            let opened = Opened::new(&text, &found.version, self.walk.schema)?;
+            let opened = Opened::new(&text, &found.version, &mut self.walk, node.place)?;
             let within = opened.within(self.walk.schema, self.walk.now);
             let (at, manner) = (opened.at(&within), &fetch.manner);
             self.walk.value(at, (node, children), (true, index), manner, &mut entries);

@@ -1,5 +1,8 @@
 //! Documents and their answers, over a few resources that are held in memory.
 
+mod cost;
+mod inside;
+
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -37,10 +40,12 @@ const STORED: &[(&str, &str)] = &[
 /// A few resources, and what was asked for.
 #[derive(Default)]
 struct Held {
+    /// What is there besides.
+    more: Vec<(&'static str, String)>,
     asked: Mutex<Vec<String>>,
 }
 
-fn version(path: &str, body: &'static str) -> Version {
+fn version(path: &str, body: &str) -> Version {
     let (of, id) = path.split_once('/').expect("a path");
     Version {
         identity: Identity { resource_type: of.parse().expect(of), id: id.parse().expect(id) },
@@ -49,13 +54,18 @@ fn version(path: &str, body: &'static str) -> Version {
         operation: Operation::Created,
         is_relabeled: false,
         meta: None,
-        body: Some(Bytes::from(body)),
+        body: Some(Bytes::copy_from_slice(body.as_bytes())),
     }
 }
 
 impl Held {
     fn note(&self, text: String) {
         self.asked.lock().expect("a list").push(text);
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let more = self.more.iter().map(|(path, body)| (*path, body.as_str()));
+        STORED.iter().map(|(path, body)| (*path, *body)).chain(more)
     }
 }
 
@@ -66,7 +76,7 @@ impl Source for Held {
         _: Option<VersionId>,
     ) -> BoxFuture<'a, Result<Version, Error>> {
         self.note(identity.to_string());
-        let found = STORED.iter().find(|(path, _)| *path == identity.to_string());
+        let found = self.all().find(|(path, _)| *path == identity.to_string());
         let found = found.map(|(path, body)| version(path, body));
         async move { found.ok_or_else(|| Error::NotFound(identity.to_string())) }.boxed()
     }
@@ -86,7 +96,7 @@ impl Source for Held {
             let mut values = query.iter().filter(|(name, _)| !name.starts_with('_'));
             values.all(|(_, value)| body.contains(value))
         };
-        let found = STORED.iter().filter(|(path, body)| path.starts_with(&start) && fits(body));
+        let found = self.all().filter(|(path, body)| path.starts_with(&start) && fits(body));
         let matches: Vec<Match> =
             found.map(|(path, body)| Match::beside(version(path, body))).collect();
         let count = Count { number: matches.len() as u64, is_exact: true };
@@ -105,11 +115,21 @@ const LIMITS: Limits = Limits {
     fields: 60,
     resources: 20,
     answer_bytes: 1_500,
+    looks: 10_000,
     seconds: 10,
 };
 
 /// The answer as text, the messages of its errors behind it, and what was asked for.
 async fn ask(of: Option<&str>, document: &str, variables: Option<&str>) -> (String, Vec<String>) {
+    ask_of(Held::default(), of, document, variables).await
+}
+
+async fn ask_of(
+    held: Held,
+    of: Option<&str>,
+    document: &str,
+    variables: Option<&str>,
+) -> (String, Vec<String>) {
     let spec = Spec::r4().expect("definitions");
     let variables = variables.map(|text| json::parse(text.as_bytes()).expect(text).into_owned());
     let asked = Asked { document: document.to_owned(), operation: None, variables };
@@ -124,7 +144,6 @@ async fn ask(of: Option<&str>, document: &str, variables: Option<&str>) -> (Stri
         Ok(nodes) => nodes,
         Err(faults) => return (told(&faults), Vec::new()),
     };
-    let held = Held::default();
     let version = of.map(|path| version(path, PATIENT));
     let base = "http://h.example/fhir";
     let (schema, now) = (&spec.schema, Instant::from_micros(0));
@@ -161,6 +180,10 @@ const ELEMENTS: &[(&str, &str)] = &[
     (
         "{ contact(gender: female) { __typename name { __typename } } }",
         r#"{"contact":[{"__typename":"PatientContact","name":{"__typename":"HumanName"}}]}"#,
+    ),
+    (
+        "{ contact { ... on PatientContact { gender } ... on BackboneElement { name { family } } } }",
+        r#"{"contact":[{"gender":"female","name":{"family":"Marche"}},{"name":{"family":"Berg"}}]}"#,
     ),
     ("{ meta { versionId } }", r#"{"meta":{"versionId":"1"}}"#),
 ];
@@ -229,6 +252,7 @@ const SHAPED: &[(&str, &str)] = &[
         r#"{"contact.0":{"gender":"female"},"contact.1":{}}"#,
     ),
     ("{ active @skip(if: true) birthDate @include(if: false) id }", r#"{"id":"p"}"#),
+    ("{ name { given @skip(if: true) } }", r#"{"name":[{},{},{}]}"#),
     ("{ name @first @slice(path: \"use\") { use } }", " ! @first and @slice exclude each other"),
     ("{ active @flatten }", " ! @flatten is for what has fields of its own"),
     ("{ __typename @first }", " ! __typename takes no such directive"),
@@ -262,7 +286,7 @@ const REFERENCES: &[(&str, &str)] = &[
     ),
     (
         "{ generalPractitioner(_offset: 1) { resource { id } } }",
-        "{\"generalPractitioner\":[{\"resource\":null},{}]} ! this reference leads to no resource of this server ! Practitioner/gone is not known",
+        "{\"generalPractitioner\":[{\"resource\":null},{\"resource\":null}]} ! this reference leads to no resource of this server ! Practitioner/gone is not known",
     ),
     (
         "{ generalPractitioner(_offset: 1) { resource(optional: true) { id } } }",
@@ -392,6 +416,11 @@ const REFUSED: &[(&str, &str)] = &[
     ("{ Patient(name: \"p\") { id } }", "Patient takes one argument, id"),
     ("{ Nobody(id: \"p\") { id } }", "a query has no field Nobody"),
     ("{ PatientList(_include: \"*\") { id } }", "_include means nothing here"),
+    ("{ PatientList(_id: []) { id } }", "_id: a list of nothing finds nothing"),
+    (
+        "query($of: [String] = []) { PatientList(name: \"x\", _id: $of) { id } }",
+        "_id: a list of nothing finds nothing",
+    ),
     ("{ PatientList(_reference: name) { id } }", "_reference is for searches inside of a resource"),
     (
         "{ Patient(id: \"p\") { ObservationList { id } } }",

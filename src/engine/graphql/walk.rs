@@ -8,7 +8,6 @@ use std::collections::HashMap;
 
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;
-use crate::fhir::reference::Target;
 use crate::fhir::schema::{Schema, TypeId, TypeKind};
 use crate::fhir::{Identity, Instant, ResourceType, VersionId};
 use crate::fhirpath::{Environment, Expression, Item, Node as PathNode, System};
@@ -16,6 +15,9 @@ use crate::fhirpath::{Environment, Expression, Item, Node as PathNode, System};
 use super::fault::{Fault, Faults, Place, Step};
 use super::output::{Entry, Listing, Out};
 use super::plan::{Node, Pick, Slice, What};
+
+/// Looks that an expression which fails takes: what it takes until then is not known.
+const FAILED: usize = 1_000;
 
 /// What must be read.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -53,10 +55,10 @@ pub(super) type Merged<'w> = (&'w Node<'w>, Vec<&'w Node<'w>>);
 
 /// The resource around a value.
 pub(super) struct Within<'v> {
-    environment: Environment<'v>,
-    container: &'v Value<'v>,
-    /// What it is known as; `None` for what is contained.
-    identity: Option<Identity>,
+    pub(super) environment: Environment<'v>,
+    pub(super) container: &'v Value<'v>,
+    /// What it is known as; `None` for what stands inside of another resource.
+    pub(super) identity: Option<Identity>,
 }
 
 impl<'v> Within<'v> {
@@ -67,6 +69,19 @@ impl<'v> Within<'v> {
     ) -> Self {
         let environment = Environment::new(value, schema).with_now(now);
         Self { environment, container: value, identity }
+    }
+
+    /// The same for a resource that stands inside of this one: `#id` is sought in what contains it, or in itself
+    /// where it has a place of its own, as in a Bundle.
+    pub(super) fn inside(
+        &self,
+        value: &'v Value<'v>,
+        is_contained: bool,
+        (schema, now): (&'v Schema, Instant),
+    ) -> Self {
+        let container = if is_contained { self.container } else { value };
+        let environment = Environment::new(value, schema).with_root(container).with_now(now);
+        Self { environment, container, identity: None }
     }
 }
 
@@ -86,6 +101,8 @@ pub(super) struct Walk<'w> {
     pub(super) now: Instant,
     /// Steps that expressions may still take.
     pub(super) steps: u64,
+    /// Fields and values that may still be looked at.
+    pub(super) looks: usize,
     /// Bytes that the answer may still have.
     pub(super) room: usize,
     pub(super) is_full: bool,
@@ -112,6 +129,17 @@ impl<'w> Walk<'w> {
             self.fault(text, place);
         }
         has_room && !self.is_full
+    }
+
+    /// Takes of what may be looked at, told or not; whether there was enough of it.
+    pub(super) fn looks_at(&mut self, count: usize, place: Place) -> bool {
+        let is_allowed = self.looks >= count;
+        self.looks = self.looks.saturating_sub(count);
+        if !is_allowed && !self.is_full {
+            self.is_full = true;
+            self.fault("the document looks at more values than one may: ask for less", place);
+        }
+        !self.is_full
     }
 
     /// Fields of one name together, those that are of a value of this type.
@@ -148,6 +176,11 @@ impl<'w> Walk<'w> {
     ) where
         'w: 'v,
     {
+        let looks: usize = nodes.iter().map(|node| 1 + node.children.len()).sum();
+        let place = nodes.first().map(|node| node.place).unwrap_or_default();
+        if !self.looks_at(looks, place) {
+            return;
+        }
         for merged in self.merged(nodes, Some(at.type_id)) {
             if self.is_full {
                 return;
@@ -174,7 +207,7 @@ impl<'w> Walk<'w> {
             What::Many { of, query, by, .. } => {
                 let Some(identity) = &at.within.identity else {
                     let text = "nothing refers to a resource that another contains";
-                    return self.fault(text, node.place);
+                    return self.failed(text, node, manner, out);
                 };
                 let back = by.as_ref().map(|by| (by.clone(), identity.to_string()));
                 let wanted = Wanted::Search(*of, back.into_iter().chain(pairs(query)).collect());
@@ -210,21 +243,6 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Something that must be read first.
-    pub(super) fn fetch(
-        &mut self,
-        wanted: Wanted,
-        (node, children): Merged<'w>,
-        manner: &Manner,
-        is_optional: bool,
-        out: &mut Vec<Entry>,
-    ) {
-        let (slot, manner, path) = (self.slots, manner.clone(), self.path.clone());
-        self.slots += 1;
-        self.fetches.push(Fetch { slot, wanted, node, children, manner, path, is_optional });
-        out.push(Entry::Later(slot));
-    }
-
     fn element<'v>(
         &mut self,
         at: At<'v, '_>,
@@ -251,7 +269,10 @@ impl<'w> Walk<'w> {
             if is_list {
                 self.path.push(Step::Index(index));
             }
-            let at = At { value, type_id, ..at };
+            let is_resource = schema.get(type_id).kind == TypeKind::Resource;
+            let inside = is_resource
+                .then(|| at.within.inside(value, node.name == "contained", (schema, self.now)));
+            let at = At { value, type_id, within: inside.as_ref().unwrap_or(at.within) };
             self.value(at, (node, children), (is_list, index), manner, out);
             if is_list {
                 self.path.pop();
@@ -274,9 +295,14 @@ impl<'w> Walk<'w> {
         'w: 'v,
     {
         let mut kept = Vec::new();
+        if !self.looks_at(values.len() * (1 + pick.equals.len()), place) {
+            return kept;
+        }
         let most = pick.count.unwrap_or(usize::MAX);
         for value in values.iter().filter(|value| **value != Value::Null).skip(pick.offset) {
-            if kept.len() >= most {
+            let listed: usize =
+                pick.equals.iter().map(|(name, _)| value.items_at(name).len()).sum();
+            if kept.len() >= most || !self.looks_at(listed, place) {
                 break;
             }
             let type_id = PathNode::new(value, type_id, self.schema).type_id;
@@ -304,7 +330,7 @@ impl<'w> Walk<'w> {
     {
         let is_value =
             matches!(self.schema.get(at.type_id).kind, TypeKind::Primitive(_) | TypeKind::Xhtml);
-        if is_value != children.is_empty() {
+        if is_value == (node.is_open || !children.is_empty()) {
             let text = if is_value { "is a value here" } else { "has fields of its own here" };
             return self.fault(format!("{} {text}", node.name), node.place);
         }
@@ -318,6 +344,9 @@ impl<'w> Walk<'w> {
         };
         let suffix = format!("{}{sliced}", manner.suffix);
         if node.form.is_flat {
+            if !self.takes(suffix.len(), node.place) {
+                return;
+            }
             let is_listed = manner.is_listed || (is_list && !node.form.is_first);
             return self.object(at, children, &Manner { is_listed, suffix }, out);
         }
@@ -337,63 +366,6 @@ impl<'w> Walk<'w> {
         out.push(Entry::Value { key, listing, out: inner, place: node.place });
     }
 
-    /// What a reference leads to.
-    fn target<'v>(
-        &mut self,
-        at: At<'v, '_>,
-        (node, children): Merged<'w>,
-        (of, is_optional): (&'w [ResourceType], bool),
-        manner: &Manner,
-        out: &mut Vec<Entry>,
-    ) where
-        'w: 'v,
-    {
-        let text = at.value.str_at("reference").unwrap_or_default();
-        let is_of = |found: &str| of.is_empty() || of.iter().any(|of| of.as_str() == found);
-        match Target::parse(text, self.base) {
-            Target::Contained(id) => {
-                let container = at.within.container;
-                let mut inside = container.items_at("contained").iter();
-                let found = if id.is_empty() {
-                    Some(container)
-                } else {
-                    inside.find(|it| it.str_at("id") == Some(id))
-                };
-                let name = found.and_then(|it| it.str_at("resourceType"));
-                let type_id = name.and_then(|name| self.schema.by_name(name));
-                let (Some(value), Some(name), Some(type_id)) = (found, name, type_id) else {
-                    return self.unresolved(node, is_optional);
-                };
-                if !is_of(name) {
-                    return;
-                }
-                let identity = at.within.identity.clone().filter(|_| id.is_empty());
-                let environment =
-                    Environment::new(value, self.schema).with_root(container).with_now(self.now);
-                let within = Within { environment, container, identity };
-                let at = At { value, type_id, within: &within };
-                self.value(at, (node, &children), (false, 0), manner, out);
-            }
-            Target::Local { resource_type, id, version, .. } => {
-                if !is_of(resource_type.as_str()) {
-                    return;
-                }
-                let wanted = Wanted::Read(Identity { resource_type, id }, version);
-                self.fetch(wanted, (node, children), manner, is_optional, out);
-            }
-            Target::Absolute(_)
-            | Target::Conditional { .. }
-            | Target::Malformed
-            | Target::Urn(_) => self.unresolved(node, is_optional),
-        }
-    }
-
-    fn unresolved(&mut self, node: &Node<'_>, is_optional: bool) {
-        if !is_optional {
-            self.fault("this reference leads to no resource of this server", node.place);
-        }
-    }
-
     fn evaluated<'v>(
         &mut self,
         expression: &'w Expression,
@@ -409,6 +381,7 @@ impl<'w> Walk<'w> {
             Ok(items) => Some(items),
             Err(error) => {
                 self.fault(format!("FHIRPath: {}", error.reason), place);
+                self.looks_at(FAILED, place);
                 None
             }
         }
@@ -478,7 +451,7 @@ fn size(value: &Value<'_>) -> usize {
 }
 
 /// What a type is called in GraphQL: of `Patient.contact`, `PatientContact`.
-fn type_name(name: &str) -> String {
+pub(super) fn type_name(name: &str) -> String {
     let part = |part: &str| {
         let mut chars = part.chars();
         let first = chars.next().map(|first| first.to_ascii_uppercase());

@@ -29,6 +29,8 @@ pub(super) struct Sought {
     known: BTreeSet<Identity>,
     /// What of that is still to be met.
     pending: BTreeSet<Identity>,
+    /// How many more times some of it may be taken.
+    rounds: usize,
     /// How many resources were looked at.
     seen: usize,
     /// Whether there are more.
@@ -38,7 +40,12 @@ pub(super) struct Sought {
 impl Sought {
     pub(super) fn new(types: BTreeSet<ResourceType>) -> Self {
         let (known, pending) = (BTreeSet::new(), BTreeSet::new());
-        Self { types, known, pending, seen: 0, is_cut: false }
+        Self { types, known, pending, rounds: usize::MAX, seen: 0, is_cut: false }
+    }
+
+    /// The same, taken no more often than this.
+    pub(super) fn at_most(self, rounds: usize) -> Self {
+        Self { rounds, ..self }
     }
 
     /// Notes what is there already: it is not looked for.
@@ -65,9 +72,10 @@ impl Sought {
         }
     }
 
-    /// Some of one type that are still to be met.
+    /// Some of one type that are still to be met; `None` where all are, or where that was asked often enough.
     pub(super) fn take(&mut self) -> Option<(ResourceType, Vec<Identity>)> {
         let of = self.pending.first()?.resource_type;
+        self.rounds = self.rounds.checked_sub(1)?;
         let mut taken = Vec::new();
         while taken.len() < PIECE as usize
             && self.pending.first().is_some_and(|next| next.resource_type == of)
@@ -235,5 +243,18 @@ mod tests {
         let expected = ["Location: Location/a", "Practitioner: Practitioner/a Practitioner/b"];
         assert_eq!(met, expected);
         assert_eq!(sought.seen, 3);
+    }
+
+    #[test]
+    fn what_is_nowhere_is_sought_so_often() {
+        let practitioner = "Practitioner".parse::<ResourceType>().expect("a type");
+        let one = |at: usize| format!(r#"{{"reference":"Practitioner/gone-{at}"}}"#);
+        let body = (0..1_000).map(one).collect::<Vec<_>>().join(",");
+        for (most, expected) in [(3, 3), (4, 4), (5, 4)] {
+            let mut sought = Sought::new(BTreeSet::from([practitioner])).at_most(most);
+            sought.add(body.as_bytes(), "http://k/fhir", |_| true);
+            let rounds = std::iter::from_fn(|| sought.take()).count();
+            assert_eq!(rounds, expected, "{most}");
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! What a summary of a record is made of: the newest of some kinds of resources, and who and what these refer to.
 //!
-//! Each kind is one search under the permit, with a bound, and what is referred to is met type by type: so
-//! there are about twenty statements, however much there is. What the caller does not reach is not among it;
-//! a type that is not granted at all says so, for the caller knows what is granted.
+//! Each kind is one search under the permit, with a bound, and what is referred to is met type by type, in so many
+//! rounds at most: so there are about twenty statements, and never many more, however much there is or is missing.
+//! What the caller does not reach is not among it; a type that is not granted at all says so, for the caller knows
+//! what is granted.
 //!
 //! Spec: <http://hl7.org/fhir/uv/ips/STU1.1/>
 
@@ -21,6 +22,10 @@ use crate::store::{Store, WriteTx};
 
 use super::beyond::{PIECE, Sought};
 use super::{Source, request};
+
+/// Most rounds of looking for what is referred to, each for some of one type: what comes along is found in a few,
+/// and what leads nowhere is no reason for more.
+const MOST_ROUNDS: usize = 48;
 
 /// Whose summary it is.
 #[derive(Clone, Debug)]
@@ -191,7 +196,7 @@ impl Gathering<'_, '_> {
     ) -> Result<Vec<Version>, Error> {
         let plan = self.plan;
         let granted = plan.along.iter().map(|it| it.of).filter(|of| self.is_granted(*of));
-        let mut sought = Sought::new(granted.collect::<BTreeSet<_>>());
+        let mut sought = Sought::new(granted.collect::<BTreeSet<_>>()).at_most(MOST_ROUNDS);
         let known = self.store.parameters()?;
         let base = known.extractor.base();
         let shown = || parts.iter().filter_map(|part| part.versions.as_ref()).flatten();

@@ -32,9 +32,13 @@ pub(super) async fn read(exchange: &mut Exchange) -> Result<Asked, Failure> {
         let body = exchange.read_at_most(MAX_BODY_BYTES).await?;
         if !body.trim_ascii().is_empty() {
             let sent = of_body(exchange, &body)?;
-            caller::with_form(&mut exchange.caller, &form(&sent));
+            let form = form(&sent);
+            if !form.is_empty() {
+                caller::with_form(&mut exchange.caller, &form);
+            }
+            let is_blank = sent.document.trim().is_empty();
             asked = Asked {
-                document: sent.document,
+                document: if is_blank { asked.document } else { sent.document },
                 operation: sent.operation.or(asked.operation),
                 variables: sent.variables.or(asked.variables),
             };
@@ -111,17 +115,18 @@ fn invalid(text: &str) -> Error {
     Error::invalid(IssueCode::Invalid, text)
 }
 
-/// The same as parameters of a URL.
+/// The same as parameters of a URL, those that were sent.
 fn form(asked: &Asked) -> String {
+    let document = Some(&asked.document).filter(|text| !text.trim().is_empty());
     let variables = asked.variables.as_ref().map(Value::to_text);
-    let rest = [("operationName", &asked.operation), ("variables", &variables)];
-    let mut form = format!("query={}", utf8_percent_encode(&asked.document, NON_ALPHANUMERIC));
-    for (name, value) in rest {
-        if let Some(value) = value {
-            form = format!("{form}&{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC));
-        }
-    }
-    form
+    let all = [
+        ("query", document),
+        ("operationName", asked.operation.as_ref()),
+        ("variables", variables.as_ref()),
+    ];
+    let encoded = |text: &String| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let sent = all.into_iter().filter_map(|(name, text)| Some((name, encoded(text?))));
+    sent.map(|(name, text)| format!("{name}={text}")).collect::<Vec<_>>().join("&")
 }
 
 #[cfg(test)]
@@ -157,13 +162,25 @@ mod tests {
 
     #[test]
     fn a_body_is_kept_as_parameters() {
-        let asked = Asked {
-            document: "{a(b: \"c&d\")}".to_owned(),
-            operation: Some("Q".to_owned()),
-            variables: None,
-        };
-        let form = form(&asked);
-        let read = of_query(&Query::parse(&form).expect("a query")).expect("a request");
-        assert_eq!((read.document, read.operation), (asked.document, asked.operation), "{form}");
+        for (document, operation, variables, expected) in [
+            ("{a(b: \"c&d\")}", Some("Q"), None, 2),
+            ("{a}", None, Some(r#"{"x":1}"#), 2),
+            // What stands in the URL is on record with it.
+            ("", None, Some(r#"{"x":1}"#), 1),
+            ("", None, None, 0),
+        ] {
+            let variables = variables.map(|text| json::parse(text.as_bytes()).expect(text));
+            let asked = Asked {
+                document: document.to_owned(),
+                operation: operation.map(str::to_owned),
+                variables: variables.map(Value::into_owned),
+            };
+            let form = form(&asked);
+            let query = Query::parse(&form).expect("a query");
+            assert_eq!(query.iter().count(), expected, "{form}");
+            let read = of_query(&query).expect("a request");
+            assert_eq!(read.document, asked.document, "{form}");
+            assert_eq!((read.operation, read.variables), (asked.operation, asked.variables));
+        }
     }
 }
