@@ -17,6 +17,7 @@ use super::super::resource::{self, Current, keys_of};
 use super::super::rows::Timestamptz;
 use super::super::tenant::Realm;
 use super::super::together::{Queue, Together};
+use super::super::unflushed::Unflushed;
 use super::super::{Store, TENANT, failure};
 use super::{Keyed, Member};
 use crate::access::{Draft, LedgerRow, Permit, Unaudited};
