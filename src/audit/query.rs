@@ -12,8 +12,9 @@ use crate::search::request::{Filter, Test};
 use crate::search::values::date::DateRange;
 use crate::search::values::string::fold;
 
-use super::balp::{Entry, TOKENS, first_id, place_of};
+use super::balp::{Entry, first_id, place_of};
 use super::form::Form;
+use super::token::name_of;
 
 /// The system of the types of resources.
 const RESOURCE_TYPES: &str = "http://hl7.org/fhir/resource-types";
@@ -435,10 +436,7 @@ fn present(code: &str) -> Option<Condition> {
 
 fn uri(code: &str, url: &str) -> Option<Condition> {
     match code {
-        "policy" => Some(match url.strip_prefix(TOKENS) {
-            Some(token) => Condition::Token(token.to_owned()),
-            None => Condition::never(),
-        }),
+        "policy" => Some(name_of(url).map_or_else(Condition::never, Condition::Token)),
         "_source" => Some(Condition::never()),
         _ => None,
     }
