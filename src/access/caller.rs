@@ -38,10 +38,15 @@ impl Caller {
     /// The same for a GET of a Bundle: the ledger keeps what the entry asks for.
     #[must_use]
     pub fn of_entry(&self, asked: &str) -> Self {
+        self.of_request("GET", asked)
+    }
+
+    /// The same for any entry.
+    pub(super) fn of_request(&self, method: &'static str, asked: &str) -> Self {
         let root = self.request.path_and_query.split('?').next().unwrap_or_default();
         let asked = format!("{}/{asked}", root.trim_end_matches('/'));
         let path_and_query = shown(&asked).into_owned();
-        let request = RequestContext { method: "GET", path_and_query, ..(*self.request).clone() };
+        let request = RequestContext { method, path_and_query, ..(*self.request).clone() };
         Self { request: Arc::new(request), ..self.clone() }
     }
 }

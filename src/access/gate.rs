@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, IdSource};
 use crate::error::Error;
-use crate::fhir::{LogicalId, ResourceType};
+use crate::fhir::{Identity, LogicalId, ResourceType};
 
 use super::caller::{Actor, Caller};
 use super::interaction::{Interaction, Kind};
-use super::ledger::{Attempted, CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};
+use super::ledger::{Attempted, CommitError, Disclosed, LedgerRow, Outcome};
+use super::ledger::{UnitOfWork, Units, alone, named_only};
 use super::misses::{self, Misses};
 use super::pace::Pace;
 use super::permit::Permit;
@@ -137,7 +138,8 @@ impl<U: Units> Gate<U> {
     /// ```
     pub fn attempts<'g>(&'g self, interaction: Interaction, caller: &'g Caller) -> Attempts<'g, U> {
         let (group, entries, memory) = (self.ids.ordered(), Vec::new(), U::Memory::default());
-        Attempts { gate: self, interaction, caller, group, entries, tried: 0, memory }
+        let asked = (interaction, Disclosed::default());
+        Attempts { gate: self, asked, caller, group, entries, tried: 0, memory }
     }
 
     /// Records that an interaction failed before it could reach the store.
@@ -165,7 +167,20 @@ impl<U: Units> Gate<U> {
         error: Error,
     ) -> Result<T, Error> {
         let all = alone(interaction).into_iter().chain(entries).collect();
-        self.refuse(caller, self.ids.ordered(), error, all).await
+        self.denied_each(all, caller, error).await
+    }
+
+    /// The same for entries alone, by what is known of each.
+    ///
+    /// # Errors
+    /// As [`Gate::denied`].
+    pub async fn denied_each<T>(
+        &self,
+        entries: Vec<Attempted>,
+        caller: &Caller,
+        error: Error,
+    ) -> Result<T, Error> {
+        self.refuse(caller, self.ids.ordered(), error, entries).await
     }
 
     /// Records that whoever asked for an interaction is not known. Gives what to tell: `error`, or
@@ -292,7 +307,8 @@ impl<U: Units> Gate<U> {
         caller: &Caller,
         group: Uuid,
     ) -> LedgerRow {
-        let of_entry = disclosed.asked.as_ref().map(|asked| caller.of_entry(asked));
+        let asked = disclosed.asked.as_ref();
+        let of_entry = asked.map(|(method, address)| caller.of_request(*method, address));
         let row = self.row(interaction, of_entry.as_ref().unwrap_or(caller), group);
         LedgerRow { disclosed, ..row }
     }
@@ -322,11 +338,6 @@ impl<U: Units> Gate<U> {
     }
 }
 
-/// An interaction that got nowhere.
-fn alone(interaction: Interaction) -> Vec<Attempted> {
-    vec![(interaction, Disclosed::default())]
-}
-
 /// The span of an interaction: what it is, never whose.
 fn span_of(interaction: Interaction) -> Span {
     let resource_type = interaction.resource_type.map(tracing::field::display);
@@ -349,7 +360,7 @@ pub(super) fn span_of_ledger() -> Span {
 /// One write and how often it was tried.
 pub struct Attempts<'g, U: Units> {
     gate: &'g Gate<U>,
-    interaction: Interaction,
+    asked: Attempted,
     caller: &'g Caller,
     group: Uuid,
     entries: Vec<Attempted>,
@@ -362,6 +373,12 @@ impl<U: Units> Attempts<'_, U> {
     #[must_use]
     pub fn few(self) -> Self {
         Self { tried: TRIES - FEW_TRIES, ..self }
+    }
+
+    /// The same attempts at what names a resource: when it fails, that goes on record too.
+    #[must_use]
+    pub fn about(self, identity: &Identity) -> Self {
+        Self { asked: named_only(self.asked.0, identity), ..self }
     }
 
     /// The same attempts at an interaction of many: when it fails, each of `entries` goes on record
@@ -383,10 +400,10 @@ impl<U: Units> Attempts<'_, U> {
         &mut self,
         work: impl AsyncFnOnce(&Permit<'_>, &mut U::Unit) -> Result<Unaudited<T>, Error>,
     ) -> Result<Option<T>, Error> {
-        let (gate, interaction, caller) = (self.gate, self.interaction, self.caller);
+        let (gate, interaction, caller) = (self.gate, self.asked.0, self.caller);
         let permit = match Permit::decide(interaction, caller) {
             Ok(permit) => permit,
-            Err(denied) => return self.refuse(denied, alone(interaction)).await,
+            Err(denied) => return self.refuse(denied, vec![self.asked.clone()]).await,
         };
         let mut unit = gate.units.begin(&permit, &self.memory);
         let worked = work(&permit, &mut unit).instrument(span_of(interaction)).await;
@@ -412,7 +429,7 @@ impl<U: Units> Attempts<'_, U> {
                 }
             }
             Err(error) => {
-                let main = alone(interaction).into_iter();
+                let main = std::iter::once(self.asked.clone());
                 let done = main.chain(unit.disclosed()).collect();
                 let is_raced = unit.is_raced();
                 unit.roll_back().await;

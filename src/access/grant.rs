@@ -10,11 +10,16 @@ use crate::fhir::{LogicalId, ResourceType};
 use super::consent::Denial;
 use super::scope::ScopeSet;
 
+/// What the name of a token begins with that nobody has named; 32 digits of a digest of the token follow.
+pub const OPAQUE_TOKENS: &str = "urn:kiln:token:";
+
 /// A grant: who may do what through which client.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// The row of the access token: the `jti` that AuditEvents name.
+    /// The row of the access token: the `jti` that AuditEvents name, where it has no other name.
     pub token: Uuid,
+    /// How else AuditEvents name it: the `jti` that its issuer gave it, or [`OPAQUE_TOKENS`] with a digest.
+    pub token_name: Option<Arc<str>>,
     /// The client.
     pub client: String,
     /// Who uses it; `None`: the client acts by itself.

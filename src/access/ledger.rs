@@ -5,7 +5,7 @@ use std::future::Future;
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::fhir::{Instant, LogicalId, ResourceType, VersionId};
+use crate::fhir::{Identity, Instant, LogicalId, ResourceType, VersionId};
 
 use super::caller::Caller;
 use super::interaction::Interaction;
@@ -21,13 +21,28 @@ pub struct Disclosed {
     /// What else it tells, such as the versions of a history, `Patient/1/_history/2`. A search is told by
     /// its query and its patients alone, as BALP has it.
     pub entities: Vec<String>,
-    /// What an entry of a Bundle asks for, `Patient?name=x`: the row is of that, not of the Bundle.
-    pub asked: Option<String>,
+    /// What an entry of a Bundle asks for, by method and address, `GET` and `Patient?name=x`: the row is of that, not
+    /// of the Bundle.
+    pub asked: Option<(&'static str, String)>,
 }
 
 /// An interaction and what is known of whom it is about: what becomes a row beside the others of
 /// its request.
 pub type Attempted = (Interaction, Disclosed);
+
+/// An interaction that got nowhere.
+pub(super) fn alone(interaction: Interaction) -> Vec<Attempted> {
+    vec![(interaction, Disclosed::default())]
+}
+
+/// An interaction with one resource of which no more is known than its name.
+pub fn named_only(interaction: Interaction, identity: &Identity) -> Attempted {
+    let subject = Some((identity.resource_type, identity.id.clone(), None));
+    (interaction, Disclosed { subject, ..Disclosed::default() })
+}
+
+/// Most characters of why something failed.
+const MAX_FAILURE: usize = 4_000;
 
 /// How an interaction ended, in AuditEvent's words.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -95,8 +110,11 @@ impl LedgerRow {
     pub(super) fn fail(&mut self, error: &Error) {
         self.outcome = Outcome::of(error);
         // The debug form of our own failures may hold internals; the ledger keeps the class.
-        // What cannot be kept in a text of the database must not keep the row out of it.
-        self.failure = error.to_string().replace('\0', "\u{fffd}");
+        // What cannot be kept in a text of the database must not keep the row out of it. What a client sent may be
+        // part of it, and is kept with each entry of a Bundle.
+        let kept = error.to_string();
+        let kept = kept.chars().take(MAX_FAILURE);
+        self.failure = kept.map(|it| if it == '\0' { '\u{fffd}' } else { it }).collect();
         if let (Error::NotFound(name), None) = (error, &self.disclosed.subject) {
             self.disclosed.subject = named(name, self.interaction);
         }
@@ -210,6 +228,8 @@ mod tests {
             (row.outcome, row.failure.as_str()),
             (Outcome::Refused, "a\u{fffd}b is not known")
         );
+        row.fail(&Error::Conflict("ä".repeat(2 * MAX_FAILURE)));
+        assert_eq!(row.failure.chars().count(), MAX_FAILURE, "the ledger keeps the beginning");
         for (name, expected) in [
             ("Observation/b", None),
             ("Patient/b_c", None),

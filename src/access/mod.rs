@@ -43,7 +43,9 @@ pub mod unaudited;
 pub use caller::{Actor, Caller, RequestContext, party_of, shown};
 pub use gate::Gate;
 pub use interaction::Interaction;
-pub use ledger::{Attempted, CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};
+pub use ledger::{
+    Attempted, CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units, named_only,
+};
 pub use permit::Permit;
 pub use principal::Principal;
 pub use restriction::Restriction;

@@ -138,6 +138,15 @@ impl Principal {
         self.grant().map(|grant| grant.token)
     }
 
+    /// Its name for the ledger: a UUID, or another text.
+    pub fn token_on_record(&self) -> (Option<Uuid>, Option<&str>) {
+        let Some(grant) = self.grant() else { return (None, None) };
+        match grant.token_name.as_deref() {
+            Some(name) => (None, Some(name)),
+            None => (Some(grant.token), None),
+        }
+    }
+
     /// Refuses what would change an AuditEvent, whatever else was granted. A service of the server brings in
     /// what others recorded; where authorization is off a PUT may bring one into being, which the engine
     /// holds against what is there.

@@ -9,9 +9,10 @@ use crate::fhir::ResourceType;
 use crate::search::request::compare::{AskedReference, AskedToken, Part};
 use crate::search::values::string::fold;
 
-use super::balp::{AGENTS, ENTITIES, TOKENS, UNKNOWN_PATIENTS};
+use super::balp::{AGENTS, ENTITIES, UNKNOWN_PATIENTS};
 use super::form::Form;
 use super::query::{Condition, Reader, is_part};
+use super::token::name_of;
 use super::{from_hex, hex};
 
 /// The system of the types of resources.
@@ -180,10 +181,7 @@ pub(super) fn present(code: &str) -> Option<Condition> {
 /// What a uri asks for by a parameter; `None` where that cannot be told.
 pub(super) fn uri(code: &str, url: &str) -> Option<Condition> {
     match code {
-        "policy" => Some(match url.strip_prefix(TOKENS) {
-            Some(token) => Condition::Token(token.to_owned()),
-            None => Condition::never(),
-        }),
+        "policy" => Some(name_of(url).map_or_else(Condition::never, Condition::Token)),
         "_source" => Some(Condition::never()),
         _ => None,
     }

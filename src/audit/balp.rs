@@ -18,6 +18,7 @@ use crate::access::interaction::Kind;
 use crate::fhir::{Identity, Instant, LogicalId, ResourceType};
 
 use super::form::Form;
+use super::token::policy_of;
 
 const BALP: &str = "https://profiles.ihe.net/ITI/BALP/StructureDefinition";
 pub(super) const AGENTS: &str = "https://profiles.ihe.net/ITI/BALP/CodeSystem/UserAgentTypes";
@@ -28,8 +29,6 @@ pub(super) const DICOM: &str = "http://dicom.nema.org/resources/ontology/DCM";
 pub(super) const PARTICIPATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType";
 /// What identifies a patient whose resource is not here.
 pub const UNKNOWN_PATIENTS: &str = "urn:kiln:unknown-patient";
-/// How the token of a request is named.
-pub const TOKENS: &str = "urn:ietf:params:oauth:jti:";
 
 /// A row of the ledger.
 #[derive(Clone, Debug)]
@@ -207,13 +206,9 @@ impl Entry {
             let whose = if is_of_patient { "Patient" } else { "" };
             let pattern = form.pattern.map(|name| format!("{BALP}/IHE.BasicAudit.{whose}{name}"));
             profiles.extend(pattern);
-            // Opaque is for who cannot tell the name of a token: here each has one.
-            let tokens =
-                [("Minimal", self.user().is_some()), ("Comprehensive", self.client.is_some())];
-            let tokens = tokens.into_iter().filter(|(_, fits)| *fits && self.token.is_some());
-            profiles.extend(
-                tokens.map(|(it, _)| format!("{BALP}/IHE.BasicAudit.OAUTHaccessTokenUse.{it}")),
-            );
+            let tokens = self.token_patterns();
+            profiles
+                .extend(tokens.map(|it| format!("{BALP}/IHE.BasicAudit.OAUTHaccessTokenUse.{it}")));
         }
         if self.kind == Kind::ConsentDecision && self.is_whole_decision() {
             profiles.push(format!("{BALP}/IHE.BasicAudit.AuthZconsent"));
@@ -229,7 +224,7 @@ impl Entry {
     }
 
     fn agents(&self, form: &Form, base: &str) -> Value {
-        let policy = self.token.as_ref().map(|token| json!([format!("{TOKENS}{token}")]));
+        let policy = self.token.as_ref().map(|token| json!([policy_of(token)]));
         if self.kind == Kind::ConsentDecision {
             return self.decision_agents(policy.as_ref(), base);
         }

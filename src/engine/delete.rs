@@ -41,7 +41,7 @@ impl Engine {
     ) -> Result<Deleted, Error> {
         let interaction = Kind::Delete.of(identity.resource_type);
         let _turn = self.turns.of(identity).await;
-        let mut attempts = self.gate.attempts(interaction, caller);
+        let mut attempts = self.gate.attempts(interaction, caller).about(identity);
         loop {
             let attempt = attempts.write(async |permit, tx| {
                 let (deleted, disclosed) =

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::access::interaction::Kind;
 use crate::access::labelling;
-use crate::access::{Caller, Disclosed, Permit, Unaudited};
+use crate::access::{Caller, Disclosed, Permit, Unaudited, named_only};
 use crate::error::Error;
 use crate::fhir::json::{self, Object, Value};
 use crate::fhir::{Identity, IssueCode, ResourceType, Version, VersionId};
@@ -140,9 +140,10 @@ impl Engine {
         let _turn = self.turns.of(identity).await;
         let interaction = change.kind().of(identity.resource_type);
         if let Err(error) = self.validation.ready().await {
-            return self.gate.denied(interaction, caller, error).await;
+            let attempted = vec![named_only(interaction, identity)];
+            return self.gate.denied_each(attempted, caller, error).await;
         }
-        let mut attempts = self.gate.attempts(interaction, caller);
+        let mut attempts = self.gate.attempts(interaction, caller).about(identity);
         loop {
             let attempt = attempts.write(async |permit, tx| {
                 let (meta, disclosed) =

@@ -1,7 +1,7 @@
 //! patch: `PATCH [type]/[id]`. The three formats are in [`super::patch`]; here is the interaction.
 
 use crate::access::interaction::Kind;
-use crate::access::{Caller, Permit, Unaudited};
+use crate::access::{Caller, Permit, Unaudited, named_only};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
 use crate::fhir::primitive;
@@ -34,10 +34,11 @@ impl Engine {
         let interaction = Kind::Patch.of(identity.resource_type);
         let ready = self.validation.ready().await;
         if let Err(error) = ready.and_then(|()| self.check_patch(&patch)) {
-            return self.gate.denied(interaction, caller, error).await;
+            let attempted = vec![named_only(interaction, identity)];
+            return self.gate.denied_each(attempted, caller, error).await;
         }
         let _turn = self.turns.of(identity).await;
-        let mut attempts = self.gate.attempts(interaction, caller);
+        let mut attempts = self.gate.attempts(interaction, caller).about(identity);
         loop {
             let attempt = attempts.write(async |permit, tx| {
                 let (written, patients) =

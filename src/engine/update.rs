@@ -1,7 +1,7 @@
 //! update: `PUT [type]/[id]`, also for an id that does not exist yet.
 
 use crate::access::interaction::Kind;
-use crate::access::{Caller, Unaudited};
+use crate::access::{Caller, Unaudited, named_only};
 use crate::error::Error;
 use crate::fhir::{Identity, Operation, Resource};
 
@@ -32,10 +32,13 @@ impl Engine {
         let prepared = ready.and_then(|()| self.prepare_update(identity, resource, options.wish));
         let prepared = match prepared {
             Ok(prepared) => prepared,
-            Err(error) => return self.gate.denied(interaction, caller, error).await,
+            Err(error) => {
+                let attempted = vec![named_only(interaction, identity)];
+                return self.gate.denied_each(attempted, caller, error).await;
+            }
         };
         let _turn = self.turns.of(identity).await;
-        let mut attempts = self.gate.attempts(interaction, caller);
+        let mut attempts = self.gate.attempts(interaction, caller).about(identity);
         loop {
             let attempt = attempts.write(async |permit, tx| {
                 let current = tx.current(&identity.id, permit).await?;

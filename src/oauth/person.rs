@@ -69,6 +69,7 @@ impl Authority {
         let roles = &self.persons.roles;
         let grant = Grant {
             token: session,
+            token_name: None,
             client: CLIENT.to_owned(),
             user: Some(user),
             scopes: roles.scopes(scopes),

@@ -36,6 +36,7 @@ impl Authority {
         let denials = self.denials(&asker).await?;
         let grant = Grant {
             token,
+            token_name: None,
             client: known.id,
             user: None,
             scopes,

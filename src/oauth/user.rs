@@ -70,6 +70,7 @@ impl Authority {
         let is_fhir_user_readable = scopes.has(Special::OpenId) && scopes.has(Special::FhirUser);
         Ok(Some(Grant {
             token: token.id,
+            token_name: None,
             client: grant.client.clone(),
             user,
             scopes,

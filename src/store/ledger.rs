@@ -67,7 +67,7 @@ pub(super) const fn setting() -> &'static str {
     ""
 }
 
-/// Adds ledger rows. `$1` is the tenant, `$2` to `$19` are the columns of [`Columns`]; for `one` row
+/// Adds ledger rows. `$1` is the tenant, `$2` to `$20` are the columns of [`Columns`]; for `one` row
 /// the first of each array is taken, which costs half of `unnest`.
 macro_rules! insert_ledger {
     ($count:ident) => {
@@ -78,9 +78,9 @@ macro_rules! insert_ledger {
             $crate::store::ledger::insert_ledger!(@into $($failure)+),
             "FROM unnest($2::uuid[], $3::timestamptz[], $4::uuid[], $5::smallint[], $6::smallint[], \
              $7::smallint[], $8::int[], $9::uuid[], $10::text[], $11::bigint[], $12::uuid[], $13::uuid[], \
-             $14::text[], $15::text[], $16::text[], $17::bigint[], $18::text[], $19::text[]) AS l(id, at, \
-             grp, interaction, outcome, rt, vid, subject, logical_id, party, token_id, request, request_id, \
-             query, failure, pat, pats, entities)",
+             $14::text[], $15::text[], $16::text[], $17::bigint[], $18::text[], $19::text[], $20::text[]) AS l(id, \
+             at, grp, interaction, outcome, rt, vid, subject, logical_id, party, token_id, request, request_id, \
+             query, failure, pat, pats, entities, token)",
             $crate::store::ledger::if_kept!(" WHERE")
         )
     };
@@ -92,18 +92,19 @@ macro_rules! insert_ledger {
              rt, ($8::int[])[1] AS vid, ($9::uuid[])[1] AS subject, ($10::text[])[1] AS logical_id, \
              ($11::bigint[])[1] AS party, ($12::uuid[])[1] AS token_id, ($13::uuid[])[1] AS request, \
              ($14::text[])[1] AS request_id, ($15::text[])[1] AS query, ($16::text[])[1] AS failure, \
-             ($17::bigint[])[1] AS pat, ($18::text[])[1] AS pats, ($19::text[])[1] AS entities) AS l",
+             ($17::bigint[])[1] AS pat, ($18::text[])[1] AS pats, ($19::text[])[1] AS entities, ($20::text[])[1] AS \
+             token) AS l",
             $crate::store::ledger::if_kept!(" WHERE")
         )
     };
     (@into $($failure:tt)+) => {
         concat!(
             "INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, rt, vid, subject, logical_id, \
-             party, token_id, request, request_id, query, failure, pat, pats, entities) \
+             party, token_id, request, request_id, query, failure, pat, pats, entities, token) \
              SELECT l.id, l.at, l.grp, $1::int, l.interaction, l.outcome, l.rt, l.vid, l.subject, \
              l.logical_id, l.party, l.token_id, l.request, l.request_id, l.query, ",
             $($failure)+,
-            ", l.pat, l.pats::bigint[], l.entities::text[] "
+            ", l.pat, l.pats::bigint[], l.entities::text[], l.token "
         )
     };
 }
@@ -129,6 +130,7 @@ pub(super) struct Columns<'a> {
     subject: Vec<Option<Uuid>>,
     logical_id: Vec<Option<&'a str>>,
     party: Vec<i64>,
+    /// The name of the token: this or that of the last column.
     token: Vec<Option<Uuid>>,
     /// The id of the request: this or the next.
     request: Vec<Option<Uuid>>,
@@ -139,6 +141,7 @@ pub(super) struct Columns<'a> {
     patient: Vec<Option<i64>>,
     patients: Vec<Option<String>>,
     entities: Vec<Option<String>>,
+    token_name: Vec<Option<&'a str>>,
 }
 
 impl<'a> Columns<'a> {
@@ -175,7 +178,9 @@ impl<'a> Columns<'a> {
         let (uuid, text) = subject.map(|(_, id, _)| packed(id.as_str())).unwrap_or_default();
         self.subject.push(uuid);
         self.logical_id.push(text);
-        self.token.push(row.caller.principal.token());
+        let (uuid, text) = row.caller.principal.token_on_record();
+        self.token.push(uuid);
+        self.token_name.push(text);
         let (uuid, text) = packed(&request.id);
         self.request.push(uuid);
         self.request_id.push(text);
@@ -193,7 +198,7 @@ impl<'a> Columns<'a> {
     }
 
     /// The columns in the order of the statements' parameters.
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 18] {
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 19] {
         [
             &self.id,
             &self.at,
@@ -213,6 +218,7 @@ impl<'a> Columns<'a> {
             &self.patient,
             &self.patients,
             &self.entities,
+            &self.token_name,
         ]
     }
 }

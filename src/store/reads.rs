@@ -147,6 +147,7 @@ struct Columns<'a> {
     request_id: Vec<Option<&'a str>>,
     query: Vec<&'a str>,
     denied: Vec<Option<&'a str>>,
+    token_name: Vec<Option<&'a str>>,
 }
 
 impl<'a> Columns<'a> {
@@ -163,7 +164,9 @@ impl<'a> Columns<'a> {
             columns.group.push(ledger::group(row));
             columns.interaction.push(row.interaction.kind.number());
             columns.subject.push(packed(identity.id.as_str()).0);
-            columns.token.push(row.caller.principal.token());
+            let (uuid, text) = row.caller.principal.token_on_record();
+            columns.token.push(uuid);
+            columns.token_name.push(text);
             let (uuid, text) = packed(&request.id);
             columns.request.push(uuid);
             columns.request_id.push(text);
@@ -172,7 +175,7 @@ impl<'a> Columns<'a> {
         columns
     }
 
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 14] {
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 15] {
         [
             &self.resource_type,
             &self.id,
@@ -188,6 +191,7 @@ impl<'a> Columns<'a> {
             &self.request_id,
             &self.query,
             &self.denied,
+            &self.token_name,
         ]
     }
 }

@@ -144,9 +144,9 @@ macro_rules! find_recorded {
              AND (w.denied IS NULL OR r.op <> 'D' AND NOT r.pats && w.denied::bigint[] \
              AND NOT coalesce(r.meta ? 'security', false))), \
              led AS (INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, rt, vid, subject, logical_id, \
-             party, token_id, request, request_id, query, pat, pats) \
+             party, token_id, token, request, request_id, query, pat, pats) \
              SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, subject, \
-             CASE WHEN subject IS NULL THEN logical_id END, party, token_id, request, request_id, query, \
+             CASE WHEN subject IS NULL THEN logical_id END, party, token_id, token, request, request_id, query, \
              CASE WHEN cardinality(pats) = 1 THEN pats[1] END, CASE WHEN cardinality(pats) > 1 THEN pats END \
              FROM found WHERE op <> 'D'",
             $crate::store::ledger::if_kept!(" AND"),
@@ -159,8 +159,8 @@ macro_rules! find_recorded {
 pub(super) const FIND_RECORDED: &str = find_recorded!(
     "unnest($2::smallint[], $3::text[], $4::text[], $5::uuid[], $6::timestamptz[], $7::uuid[], \
      $8::smallint[], $9::uuid[], $10::bigint[], $11::uuid[], $12::uuid[], $13::text[], $14::text[], \
-     $15::text[]) WITH ORDINALITY AS w(rt, logical_id, reach, ledger_id, at, grp, interaction, subject, \
-     party, token_id, request, request_id, query, denied, place)"
+     $15::text[], $16::text[]) WITH ORDINALITY AS w(rt, logical_id, reach, ledger_id, at, grp, interaction, \
+     subject, party, token_id, request, request_id, query, denied, token, place)"
 );
 
 /// For one, with the same parameters.
@@ -169,7 +169,8 @@ pub(super) const FIND_ONE_RECORDED: &str = find_recorded!(
      ($5::uuid[])[1] AS ledger_id, ($6::timestamptz[])[1] AS at, ($7::uuid[])[1] AS grp, \
      ($8::smallint[])[1] AS interaction, ($9::uuid[])[1] AS subject, ($10::bigint[])[1] AS party, \
      ($11::uuid[])[1] AS token_id, ($12::uuid[])[1] AS request, ($13::text[])[1] AS request_id, \
-     ($14::text[])[1] AS query, ($15::text[])[1] AS denied, 1::bigint AS place) AS w"
+     ($14::text[])[1] AS query, ($15::text[])[1] AS denied, ($16::text[])[1] AS token, \
+     1::bigint AS place) AS w"
 );
 
 /// Every statement of this file, for the test that prepares them.

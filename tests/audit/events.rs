@@ -38,14 +38,19 @@ pub(super) async fn faults(client: &Client, resource: &Value) -> Vec<String> {
     faults.into_iter().collect()
 }
 
-/// Every kind, with and without user, client, token and patients, failed and not.
+/// Every kind, with and without user, client, token and patients, failed and not; the last with a token that has no
+/// name.
 fn entries() -> Vec<Entry> {
     let mut entries = Vec::new();
     let patient =
         |hash: i64, id: Option<&str>| PatientOf { hash, id: id.map(|id| id.parse().unwrap()) };
     for kind in Kind::ALL {
-        for (number, outcome) in [0_i16, 0, 0, 4, 8].into_iter().enumerate() {
-            let has_user = number == 1 || number == 3;
+        for (number, outcome) in [0_i16, 0, 0, 4, 8, 0].into_iter().enumerate() {
+            let has_user = matches!(number, 1 | 3 | 5);
+            let token = match number {
+                5 => "urn:kiln:token:0123456789abcdef0123456789abcdef",
+                _ => "01990000-0000-4000-8000-00000000000b",
+            };
             let has_client = number != 0;
             let is_of_type = !matches!(
                 kind,
@@ -60,7 +65,7 @@ fn entries() -> Vec<Entry> {
                 subject: has_subject.then(|| ("o".to_owned(), Some(2))),
                 actor: if has_user { "user:ada" } else { "client:app" }.to_owned(),
                 client: has_client.then(|| "app".to_owned()),
-                token: has_client.then(|| "01990000-0000-4000-8000-00000000000b".to_owned()),
+                token: has_client.then(|| token.to_owned()),
                 person: has_user.then(|| "Practitioner/ada".to_owned()),
                 purpose: has_user.then(|| "TREAT".to_owned()),
                 source: (number != 4).then(|| "192.0.2.7".to_owned()),
@@ -70,7 +75,7 @@ fn entries() -> Vec<Entry> {
                 failure: (outcome != 0).then(|| "no scope covers the interaction".to_owned()),
                 patients: match number {
                     2 => vec![patient(1, Some("a")), patient(2, None)],
-                    1 | 4 => vec![patient(1, Some("a"))],
+                    1 | 4 | 5 => vec![patient(1, Some("a"))],
                     _ => Vec::new(),
                 },
                 entities: match kind {
@@ -122,6 +127,7 @@ async fn the_event_of_every_kind_is_valid_by_its_pattern() {
         "PatientUpdate",
         "PatientDelete",
         "PatientQuery",
+        "Opaque",
         "Minimal",
         "Comprehensive",
         "AuthZconsent",

@@ -2,6 +2,7 @@
 
 mod activity;
 mod along;
+mod bundles;
 mod denied;
 mod disclosures;
 mod events;

@@ -131,6 +131,7 @@ impl<'s> Token<'s> {
         let hasher = self.server.store().hasher();
         let grant = Grant {
             token: Uuid::nil(),
+            token_name: None,
             client: "app".to_owned(),
             user: self.user.clone(),
             scopes: roles.scopes(&self.scopes),

@@ -224,22 +224,57 @@ async fn reads(auditor: &Client, query: &str) -> Answer {
     auditor.get(&format!("/AuditEvent?subtype=read&{query}")).await.expect(200)
 }
 
-/// By the names that the issuer has for the token and its user, as BALP has it.
+/// The policies of the users in reads, each with BALP's patterns of the use of tokens that the event claims.
+async fn uses(auditor: &Client, query: &str) -> Vec<(String, Vec<String>)> {
+    let bundle: Value = serde_json::from_slice(&reads(auditor, query).await.body).unwrap();
+    let events = bundle["entry"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let of = |event: &Value| {
+        let policy = event["resource"]["agent"][2]["policy"][0].as_str().unwrap();
+        let claimed = event["resource"]["meta"]["profile"].as_array().unwrap();
+        let claimed = claimed.iter().filter_map(Value::as_str);
+        let patterns = claimed.filter_map(|it| it.split_once("OAUTHaccessTokenUse."));
+        (policy.to_owned(), patterns.map(|(_, pattern)| pattern.to_owned()).collect())
+    };
+    events.iter().map(of).collect()
+}
+
+/// By the names that the issuer has for the token and its user, as BALP has it; a token without a name by a digest
+/// that tells nothing of it.
+///
+/// Covers: security A1, security A8.
 #[tokio::test]
 async fn an_event_names_an_outside_user_and_token_as_their_issuer_does() {
     let (here, key) = of_patients("patient/Patient.rs").await;
     let jti = "01990000-0000-7000-8000-0000000000aa";
-    for (name, claims) in [
-        ("named", json!({ "jti": jti, "sub": "ada#1" })),
-        ("unlike", json!({ "jti": jti.to_uppercase(), "sub": "bob" })),
-        ("odd", json!({ "jti": 7, "sub": "bob" })),
+    let unlike = jti.to_uppercase();
+    let odd = with_claims(&key, &json!({ "jti": 7, "sub": "bob" }));
+    for (name, token) in [
+        ("named", with_claims(&key, &json!({ "jti": jti, "sub": "ada#1" }))),
+        ("unlike", with_claims(&key, &json!({ "jti": unlike, "sub": "bob" }))),
+        ("odd", odd.clone()),
     ] {
         let call = here.client.call("GET", "/Patient/p1").header("X-Request-Id", name);
-        let token = format!("Bearer {}", with_claims(&key, &claims));
+        let token = format!("Bearer {token}");
         call.header("Authorization", &token).send().await.expect(200);
     }
     let (auditor, _stop) = Token::new(&here, "system/AuditEvent.rs").client().await;
     let policy = format!("urn:ietf:params:oauth:jti:{jti}");
+    let all = uses(&auditor, "_sort=date").await;
+    let [named, other, unnamed] = &all[..] else { panic!("three reads: {all:?}") };
+    assert_eq!(named.0, policy);
+    assert_eq!(other.0, format!("urn:ietf:params:oauth:jti:{unlike}"));
+    let digest = unnamed.0.strip_prefix("urn:kiln:token:").expect("no name of the issuer's");
+    assert!(digest.len() == 32 && digest.bytes().all(|it| it.is_ascii_hexdigit()), "{digest}");
+    for (one, patterns) in [
+        (named, &["Minimal", "Comprehensive"][..]),
+        (other, &["Minimal", "Comprehensive"]),
+        (unnamed, &["Opaque"]),
+    ] {
+        assert_eq!(one.1, patterns, "{one:?}");
+        assert_eq!(uses(&auditor, &format!("policy={}", one.0)).await, [one.clone()]);
+    }
+    let shown = reads(&auditor, "_count=50").await.text();
+    assert!(!shown.contains(&odd[odd.len() - 32..]), "nothing of a token is on record");
     for query in [format!("policy={policy}"), format!("agent:identifier={ISSUER}|ada%231")] {
         let answer = reads(&auditor, &query).await;
         let agent = |path: &str| answer.at(&format!("entry[0].resource.agent[2].{path}"));

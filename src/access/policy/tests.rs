@@ -40,6 +40,7 @@ fn grant(scopes: &str, role: Option<&str>) -> Grant {
     });
     Grant {
         token: Uuid::nil(),
+        token_name: None,
         client: "app".to_owned(),
         user,
         scopes: ROLES.scopes(scopes),

@@ -6,16 +6,16 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use crate::access::interaction::Kind;
-use crate::access::{Caller, Unaudited};
+use crate::access::{Attempted, Caller, Disclosed, Unaudited};
 use crate::engine::patch::Patch;
 use crate::engine::search::{Handling, OF_FORM};
 use crate::engine::{Deletion, Engine, MetaChange, Written};
 use crate::error::Error;
 use crate::fhir::json::Value;
-use crate::fhir::{Identity, IssueCode, ResourceType, VersionId};
+use crate::fhir::{Identity, IssueCode, VersionId};
 
 use super::entry::unless_known;
-use super::plan::{self, Action, Entry, Get};
+use super::plan::{self, Action, Entry, Get, Unread};
 use super::rewrite::{Links, Unresolved, rewrite};
 use super::shell::Faults;
 use super::transaction::resource;
@@ -38,24 +38,17 @@ impl Engine {
         let interaction = Kind::Batch.of_system();
         let mut faults = match sound.and(faults) {
             Ok(faults) => faults,
-            Err(error) => return self.gate.denied(interaction, caller, error).await,
+            Err(error) => {
+                let attempted = self.attempted(&entries, interaction);
+                return self.gate.denied_with(interaction, attempted, caller, error).await;
+            }
         };
         let nothing = async |_: &crate::access::Permit<'_>| Ok(Unaudited::nothing());
         self.gate.run(interaction, caller, nothing).await?;
         let full_urls = full_urls(&entries);
         let mut results: Vec<Option<EntryResult>> = Vec::new();
         results.resize_with(entries.len(), || None);
-        let mut by_rank: [Vec<Entry<'_>>; 4] = Default::default();
-        for (index, entry) in entries.into_iter().enumerate() {
-            match entry.and_then(|entry| faults.take(index).map_or(Ok(entry), Err)) {
-                Ok(entry) => by_rank[usize::from(entry.action.rank())].push(entry),
-                Err(error) => {
-                    let error: Result<EntryResult, Error> =
-                        self.gate.denied(interaction, caller, error).await;
-                    results[index] = Some(failed(error));
-                }
-            }
-        }
+        let by_rank = self.sorted(entries, &mut faults, &mut results, caller).await;
         for entries in by_rank {
             let mut running = FuturesUnordered::new();
             let mut touched = HashSet::new();
@@ -77,6 +70,30 @@ impl Engine {
         }
         let entries = results.into_iter().flatten().collect();
         Ok(BundleOutcome { is_transaction: false, entries })
+    }
+
+    /// The entries that can run, by their rank. The others have failed, and are on record as what they ask for.
+    async fn sorted<'e>(
+        &self,
+        entries: Vec<Result<Entry<'e>, Unread>>,
+        faults: &mut Faults,
+        results: &mut [Option<EntryResult>],
+        caller: &Caller,
+    ) -> [Vec<Entry<'e>>; 4] {
+        let mut by_rank: [Vec<Entry<'e>>; 4] = Default::default();
+        for (index, (entry, result)) in entries.into_iter().zip(results).enumerate() {
+            let (attempted, error) = match (entry, faults.take(index)) {
+                (Ok(entry), None) => {
+                    by_rank[usize::from(entry.action.rank())].push(entry);
+                    continue;
+                }
+                (Ok(entry), Some(error)) => (entry.action.attempted(), error),
+                (Err(unread), _) => (unread.attempted(Kind::Batch.of_system()), unread.error),
+            };
+            let denied = self.gate.denied_each(vec![attempted], caller, error).await;
+            *result = Some(failed(denied));
+        }
+        by_rank
     }
 
     async fn numbered_entry(
@@ -113,8 +130,8 @@ impl Engine {
         caller: &Caller,
     ) -> Result<EntryResult, Error> {
         if let Err(error) = self.stands_alone(&entry, full_urls) {
-            let (interaction, _) = entry.action.attempted();
-            return self.gate.denied(interaction, caller, error).await;
+            let attempted = vec![entry.action.attempted()];
+            return self.gate.denied_each(attempted, caller, error).await;
         }
         if entry.action.criteria().is_some() {
             return Box::pin(self.batch_conditional(entry, options, caller)).await;
@@ -134,7 +151,8 @@ impl Engine {
                 Ok(EntryResult::Written(written))
             }
             Action::Patch(identity, value) => {
-                let patch = self.batch_patch(identity.resource_type, &value, caller).await?;
+                let attempted = plan::attempted(Kind::Patch, &identity);
+                let patch = self.batch_patch(&value, attempted, caller).await?;
                 let written =
                     self.patch(&identity, patch, &condition, options.of_write(), caller).await?;
                 Ok(EntryResult::Written(written))
@@ -148,7 +166,8 @@ impl Engine {
                 Ok(EntryResult::Meta(meta))
             }
             Action::Get(Get::Read(identity)) => {
-                let version = self.read(&identity, caller).await?;
+                let caller = caller.of_entry(&identity.to_string());
+                let version = self.read(&identity, &caller).await?;
                 Ok(unless_known(version, &condition, modified_since))
             }
             Action::Call(call) => self.call(call, options, caller).await,
@@ -181,7 +200,8 @@ impl Engine {
             }
             Action::PatchBy(of, criteria, value) => {
                 let criteria = criteria.without(&OF_FORM);
-                let patch = self.batch_patch(of, &value, caller).await?;
+                let attempted = (Kind::Patch.of(of), Disclosed::default());
+                let patch = self.batch_patch(&value, attempted, caller).await?;
                 self.patch_by(of, patch, &criteria, &condition, options, caller).await?
             }
             Action::DeleteBy(of, criteria) => {
@@ -196,13 +216,13 @@ impl Engine {
 
     async fn batch_patch(
         &self,
-        of: ResourceType,
         value: &Value<'_>,
+        attempted: Attempted,
         caller: &Caller,
     ) -> Result<Patch<'static>, Error> {
         match crate::engine::patching::of_entry(value) {
             Ok(patch) => Ok(patch),
-            Err(error) => self.gate.denied(Kind::Patch.of(of), caller, error).await,
+            Err(error) => self.gate.denied_each(vec![attempted], caller, error).await,
         }
     }
 
@@ -217,8 +237,8 @@ impl Engine {
         let meta = match self.meta_of_parameters(parameters) {
             Ok(meta) => meta,
             Err(error) => {
-                let interaction = change.kind().of(identity.resource_type);
-                return self.gate.denied(interaction, caller, error).await;
+                let attempted = vec![plan::attempted(change.kind(), identity)];
+                return self.gate.denied_each(attempted, caller, error).await;
             }
         };
         self.change_meta(identity, version, &meta, change, caller).await
@@ -233,14 +253,15 @@ impl Engine {
         match get {
             Get::Read(identity) => Ok(EntryResult::Read(self.read(&identity, caller).await?)),
             Get::Vread(identity, version) => {
-                Ok(EntryResult::Read(self.vread(&identity, version, caller).await?))
+                let caller = caller.of_entry(&format!("{identity}/_history/{version}"));
+                Ok(EntryResult::Read(self.vread(&identity, version, &caller).await?))
             }
             Get::History(scope, query) => {
                 let request = match self.history_request(scope.clone(), &query, options.is_strict) {
                     Ok(request) => request,
                     Err(error) => {
-                        let interaction = crate::engine::history::interaction(&scope);
-                        return self.gate.denied(interaction, caller, error).await;
+                        let attempted = vec![Get::History(scope, query).attempted()];
+                        return self.gate.denied_each(attempted, caller, error).await;
                     }
                 };
                 let page = self.history(&request, caller).await?;
@@ -292,7 +313,7 @@ fn failed(result: Result<EntryResult, Error>) -> EntryResult {
 }
 
 /// The urns of the entries: what no other entry may refer to.
-fn full_urls(entries: &[Result<Entry<'_>, Error>]) -> Links {
+fn full_urls(entries: &[Result<Entry<'_>, Unread>]) -> Links {
     let mut links = Links::default();
     for entry in entries.iter().flatten() {
         if let (Some(full_url), Some(identity)) = (&entry.full_url, placeholder(entry))
@@ -318,7 +339,7 @@ fn placeholder(entry: &Entry<'_>) -> Option<crate::fhir::Identity> {
 }
 
 /// No two entries may have one fullUrl (bdl-7, rest 3.14).
-fn check_full_urls(entries: &[Result<Entry<'_>, Error>]) -> Result<(), Error> {
+fn check_full_urls(entries: &[Result<Entry<'_>, Unread>]) -> Result<(), Error> {
     let mut seen = HashSet::new();
     for entry in entries.iter().flatten() {
         if let Some(full_url) = &entry.full_url

@@ -213,7 +213,7 @@ impl Engine {
                 let is_strict = options.is_strict;
                 let (found, disclosed) =
                     self.search_entry(target, query, is_strict, &permit, tx).await?;
-                let asked = Some(crate::engine::search::address(target, query));
+                let asked = Some(("GET", crate::engine::search::address(target, query)));
                 tx.entry(interaction, Disclosed { asked, ..disclosed });
                 Ok(EntryResult::Search(Box::new(found), query.clone()))
             }

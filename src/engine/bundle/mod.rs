@@ -23,8 +23,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::access::Caller;
 use crate::access::interaction::Kind;
+use crate::access::{Attempted, Caller, Interaction};
 use crate::clock::IdSource;
 use crate::error::Error;
 use crate::fhir::json::Value;
@@ -37,6 +37,8 @@ use super::{
     Deletion, Document, Engine, HistoryPage, HistoryScope, Provenance, Searched, Wish,
     WriteOptions, Written,
 };
+
+use plan::{Entry, Unread};
 
 pub(super) use seen::Seen;
 
@@ -167,7 +169,10 @@ impl Engine {
         };
         if let Err(error) = self.validation.ready_for_bundle(&bundle).await {
             let kind = if is_transaction { Kind::Transaction } else { Kind::Batch };
-            return self.gate.denied(kind.of_system(), caller, error).await;
+            let (mut bundle, interaction) = (bundle, kind.of_system());
+            let entries = plan::entries(&mut bundle, &self.settings.base, options.is_strict);
+            let attempted = self.attempted(&entries, interaction);
+            return self.gate.denied_with(interaction, attempted, caller, error).await;
         }
         let outcome = if is_transaction {
             // Boxed, for it is large, and whoever has a Bundle run carries it along.
@@ -177,6 +182,23 @@ impl Engine {
         };
         self.validation.note_all(&outcome.entries);
         Ok(outcome)
+    }
+
+    /// What goes on record of entries that do not run. Of more than a Bundle may have nothing does: its own row tells
+    /// how many they are.
+    fn attempted(
+        &self,
+        entries: &[Result<Entry<'_>, Unread>],
+        bundle: Interaction,
+    ) -> Vec<Attempted> {
+        if self.check_size(entries.len()).is_err() {
+            return Vec::new();
+        }
+        let one = |entry: &Result<Entry<'_>, Unread>| match entry {
+            Ok(entry) => entry.action.attempted(),
+            Err(unread) => unread.attempted(bundle),
+        };
+        entries.iter().map(one).collect()
     }
 
     /// The bounds on a Bundle's size.

@@ -3,12 +3,13 @@
 //! Spec: <https://hl7.org/fhir/R4/bundle.html>, checklist rest 3.4, 3.34 to 3.40
 
 use crate::access::interaction::Kind;
-use crate::access::{Attempted, Disclosed};
+use crate::access::{Attempted, Disclosed, Interaction, named_only};
 use crate::engine::condition::{self, Condition, EntityTag};
 use crate::engine::{MetaChange, MetaOf, SearchTarget};
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;
+use crate::fhir::reference::strip_base;
 use crate::fhir::{Identity, Instant, IssueCode, ResourceType, VersionId};
 use crate::store::HistoryScope;
 
@@ -20,6 +21,9 @@ use target::Target;
 
 /// The parameters that mean something to `GET metadata`.
 pub const METADATA_PARAMETERS: [&str; 1] = ["mode"];
+
+/// Most characters that go on record of the URL of an entry that is not understood.
+const MAX_ADDRESS: usize = 1_000;
 
 /// One entry, understood.
 #[derive(Clone, Debug)]
@@ -78,6 +82,23 @@ pub enum Get {
     Search(SearchTarget, Query),
     /// `[type]/[id]/_history/[vid]`
     Vread(Identity, VersionId),
+}
+
+/// An entry that is not understood.
+#[derive(Debug)]
+pub struct Unread {
+    /// Why.
+    pub error: Error,
+    /// What it asks for, as far as method and URL tell; without an interaction, as a part of its Bundle.
+    asked: Box<(Option<Interaction>, Disclosed)>,
+}
+
+impl Unread {
+    /// What goes on record of it, where its Bundle is an interaction.
+    pub(super) fn attempted(&self, bundle: Interaction) -> Attempted {
+        let (own, disclosed) = &*self.asked;
+        (own.unwrap_or(bundle), disclosed.clone())
+    }
 }
 
 impl Action<'_> {
@@ -171,7 +192,7 @@ impl Get {
             Self::Meta(MetaOf::System) => of_system(Kind::Meta),
             Self::Meta(MetaOf::Type(of)) => of_type(Kind::Meta, *of),
             Self::Search(target, query) => {
-                let asked = Some(crate::engine::search::address(target, query));
+                let asked = Some(("GET", crate::engine::search::address(target, query)));
                 let disclosed = Disclosed { asked, ..Disclosed::default() };
                 (crate::engine::search::interaction(target), disclosed)
             }
@@ -183,9 +204,7 @@ impl Get {
 
 /// An interaction with one resource of which no more is known than its name.
 pub(super) fn attempted(kind: Kind, identity: &Identity) -> Attempted {
-    let Identity { resource_type, id } = identity.clone();
-    let subject = Some((resource_type, id, None));
-    (kind.of(resource_type), Disclosed { subject, ..Disclosed::default() })
+    named_only(kind.of(identity.resource_type), identity)
 }
 
 /// An interaction with a type.
@@ -201,21 +220,26 @@ pub fn entries<'a>(
     bundle: &mut Value<'a>,
     base: &str,
     is_strict: bool,
-) -> Vec<Result<Entry<'a>, Error>> {
+) -> Vec<Result<Entry<'a>, Unread>> {
     let taken = bundle.as_object_mut().and_then(|bundle| bundle.remove("entry"));
     let Some(Value::Array(entries)) = taken else { return Vec::new() };
-    let read = |(index, entry)| self::entry(index, entry, base, is_strict);
+    let read = |(index, mut entry): (usize, Value<'a>)| {
+        self::entry(index, &mut entry, base, is_strict).map_err(|error| {
+            let asked = Box::new(asked_for(index, &entry, base));
+            Unread { error, asked }
+        })
+    };
     entries.into_iter().enumerate().map(read).collect()
 }
 
 fn entry<'a>(
     index: usize,
-    entry: Value<'a>,
+    entry: &mut Value<'a>,
     base: &str,
     is_strict: bool,
 ) -> Result<Entry<'a>, Error> {
     let place = |element: &str| format!("Bundle.entry[{index}]{element}");
-    let Value::Object(mut entry) = entry else {
+    let Value::Object(entry) = entry else {
         let text = "an entry is an object";
         return Err(Error::invalid_at(IssueCode::Structure, text, place("")));
     };
@@ -264,6 +288,30 @@ fn entry<'a>(
     }
     let modified_since = request.str_at("ifModifiedSince").and_then(Instant::parse);
     Ok(Entry { index, full_url, action, condition, modified_since })
+}
+
+/// What an entry asks for that is not understood. What is wrong may stand beside its URL, which names something all the
+/// same; else it is told as it stands.
+fn asked_for(index: usize, entry: &Value<'_>, base: &str) -> (Option<Interaction>, Disclosed) {
+    let request = entry.get("request");
+    let method = request.and_then(|request| request.str_at("method")).unwrap_or_default();
+    let url = request.and_then(|request| request.str_at("url"));
+    let target = url.map(|url| Target { index, url, base });
+    if let Some(Ok(action)) = target.map(|it| it.action(method, Some(Value::Null))) {
+        let (interaction, disclosed) = action.attempted();
+        return (Some(interaction), disclosed);
+    }
+    let mut known = ["DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"].into_iter();
+    let method = known.find(|known| *known == method).unwrap_or("OTHER");
+    let asked = Some((method, address(url.unwrap_or_default(), base)));
+    (None, Disclosed { asked, ..Disclosed::default() })
+}
+
+/// A URL as the ledger keeps it, below the base.
+fn address(url: &str, base: &str) -> String {
+    let local = strip_base(url, base).unwrap_or(url).trim_start_matches('/');
+    let kept = local.chars().take(MAX_ADDRESS);
+    kept.map(|it| if it == '\0' { '\u{fffd}' } else { it }).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::access::interaction::Kind;
-use crate::access::{Attempted, Caller, Permit, Unaudited};
+use crate::access::{Caller, Permit, Unaudited};
 use crate::engine::prepare::Prepared;
 use crate::engine::validation::aside;
 use crate::engine::{Engine, Wish, refuse_unstorable};
@@ -35,12 +35,12 @@ impl Engine {
         let kind = if is_import { Kind::ApplyMessage } else { Kind::Transaction };
         let interaction = kind.of_system();
         let mut bundle = bundle;
-        let sound = self.check_transaction(&mut bundle).map_err(malformed_bundle);
+        let sound = self.check_size(entries_of(&mut bundle).len());
+        let sound = sound.and_then(|()| self.check_transaction(&mut bundle));
         let entries = plan::entries(&mut bundle, &self.settings.base, options.is_strict);
-        let attempted = attempted(&entries, self.settings.max_bundle_entries);
-        let sound = sound.and_then(|()| self.check_size(entries.len()));
-        let entries = match sound.and_then(|()| entries.into_iter().collect::<Result<Vec<_>, _>>())
-        {
+        let attempted = self.attempted(&entries, interaction);
+        let entries = entries.into_iter().map(|entry| entry.map_err(|unread| unread.error));
+        let entries = match sound.and_then(|()| entries.collect::<Result<Vec<_>, _>>()) {
             Ok(entries) => entries,
             Err(error) => {
                 return self.gate.denied_with(interaction, attempted, caller, error).await;
@@ -94,7 +94,7 @@ impl Engine {
                 asked.extend(entry.remove("resource").map(|resource| (at, resource)));
             }
         }
-        let checked = self.check(bundle);
+        let checked = self.check(bundle).map_err(malformed_bundle);
         for (at, resource) in asked {
             if let Some(Value::Object(entry)) = entries_of(bundle).get_mut(at) {
                 entry.set("resource", resource);
@@ -305,14 +305,6 @@ pub(super) fn new_version(entry: &Entry<'_>, secret: &str) -> Option<String> {
         | Action::Get(_)
         | Action::Meta(..) => None,
     }
-}
-
-/// What goes on record of entries that do not run; none of a Bundle that is too large as such.
-fn attempted(entries: &[Result<Entry<'_>, Error>], most: usize) -> Vec<Attempted> {
-    if entries.len() > most {
-        return Vec::new();
-    }
-    entries.iter().flatten().map(|entry| entry.action.attempted()).collect()
 }
 
 fn entries_of<'b, 'a>(bundle: &'b mut Value<'a>) -> &'b mut [Value<'a>] {

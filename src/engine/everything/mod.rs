@@ -78,7 +78,7 @@ impl Engine {
     ) -> Result<Searched, Error> {
         let asked = self.everything_asked(of, query, is_strict)?;
         let (page, told) = Box::pin(tx.everything(&asked.plan, permit)).await?;
-        let asks = Some(address(of, query));
+        let asks = Some(("GET", address(of, query)));
         tx.entry(permit.interaction(), Disclosed { asked: asks, ..told });
         Ok(asked.answer(page))
     }

@@ -75,7 +75,10 @@ impl Engine {
     ) -> Result<Document, Error> {
         let plan = self.summary_asked(id, query, is_strict)?;
         let (found, told) = Box::pin(tx.summary(&plan, permit)).await?;
-        tx.entry(permit.interaction(), Disclosed { asked: Some(address(id, query)), ..told });
+        tx.entry(
+            permit.interaction(),
+            Disclosed { asked: Some(("GET", address(id, query))), ..told },
+        );
         Ok(Document::new(found, self))
     }
 

@@ -230,6 +230,7 @@ impl Authority {
         entities.push(format!("grant {} token {}", grant.id, new.id));
         let party = Grant {
             token: new.id,
+            token_name: None,
             client: grant.client.clone(),
             user: Some(User {
                 account: account.id,

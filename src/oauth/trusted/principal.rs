@@ -1,10 +1,13 @@
 //! Who stands behind a token of an outside server.
 
+use std::sync::Arc;
+
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::access::Principal;
 use crate::access::consent::Asker;
-use crate::access::grant::{Grant, Panels, User};
+use crate::access::grant::{Grant, OPAQUE_TOKENS, Panels, User};
 use crate::access::scope::{ScopeSet, SmartScope, Special};
 use crate::fhir::{Instant, LogicalId, ResourceType};
 use crate::oauth::Authority;
@@ -15,6 +18,8 @@ use super::{Claims, Context, Server};
 
 /// How long a token counts whose end nobody says, in seconds: until it is looked up again.
 const UNTOLD: i64 = 5;
+/// Longest name of a token that is kept, in bytes.
+const MAX_JTI: usize = 512;
 
 impl Authority {
     /// The principal of a token that counts.
@@ -42,10 +47,12 @@ impl Authority {
         let denials = self.store.denials(&asker, self.clock.now()).await?;
         let scopes = self.outside_scopes(outside, &claims.scope);
         let hash = id_of(text);
+        let (token, token_name) = name_of(&claims.jti, hash);
         let grant = Grant {
             survivor,
             is_emergency: false,
-            token: claims.jti.as_str().and_then(named_by).unwrap_or(hash),
+            token,
+            token_name,
             user,
             is_fhir_user_readable: scopes.has(Special::OpenId) && scopes.has(Special::FhirUser),
             scopes,
@@ -142,10 +149,21 @@ fn client_of(outside: &Server, claims: &Claims) -> Result<String, Rejected> {
     Ok(format!("{}#{client}", outside.issuer))
 }
 
-/// The `jti` of a token, by which its issuer knows it, where the ledger can keep it as it stands.
-fn named_by(jti: &str) -> Option<Uuid> {
-    let id: Uuid = jti.parse().ok()?;
-    (id.to_string() == jti).then_some(id)
+/// The names of a token with a digest: the `jti` by which its issuer knows it, as it stands. What has none, or one
+/// that nobody would keep or that could be taken for a digest, goes by the digest.
+fn name_of(jti: &Value, hash: Uuid) -> (Uuid, Option<Arc<str>>) {
+    let is_name = |jti: &&str| {
+        (1..=MAX_JTI).contains(&jti.len())
+            && !jti.chars().any(char::is_control)
+            && !jti.starts_with(OPAQUE_TOKENS)
+    };
+    match jti.as_str().filter(is_name) {
+        Some(jti) => match jti.parse::<Uuid>() {
+            Ok(id) if id.to_string() == jti => (id, None),
+            _ => (hash, Some(jti.into())),
+        },
+        None => (hash, Some(format!("{OPAQUE_TOKENS}{}", hash.simple()).into())),
+    }
 }
 
 /// An id that a text always has: its hash, in the form of ids that are made otherwise.
@@ -154,4 +172,36 @@ fn id_of(text: &str) -> Uuid {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_token_goes_by_its_jti_as_it_stands_or_by_a_digest() {
+        let own = "01990000-0000-7000-8000-0000000000aa";
+        let hash = id_of("token");
+        let digest = format!("{OPAQUE_TOKENS}{}", hash.simple());
+        assert_eq!(digest.len(), OPAQUE_TOKENS.len() + 32, "as many as BALP has of a token");
+        for (jti, named) in [
+            (json!(own.to_uppercase()), own.to_uppercase()),
+            (json!("onrtac:7 ä"), "onrtac:7 ä".to_owned()),
+            (json!("j".repeat(MAX_JTI)), "j".repeat(MAX_JTI)),
+            (json!("j".repeat(MAX_JTI + 1)), digest.clone()),
+            (json!("a\0"), digest.clone()),
+            (json!(""), digest.clone()),
+            (json!(digest), digest.clone()),
+            (json!(format!("{OPAQUE_TOKENS}x")), digest.clone()),
+            (json!(7), digest.clone()),
+            (Value::Null, digest.clone()),
+        ] {
+            let (token, name) = name_of(&jti, hash);
+            assert_eq!((token, name.as_deref()), (hash, Some(named.as_str())), "{jti}");
+        }
+        let (token, name) = name_of(&json!(own), hash);
+        assert_eq!((token.to_string().as_str(), name), (own, None));
+    }
 }

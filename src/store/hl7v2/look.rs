@@ -29,11 +29,11 @@ const LANES: usize = 1;
 /// Most keys in one statement.
 const MOST: usize = 4_096;
 
-/// `$1` to `$19` are the ledger's; then the keys and the places of results, each with the number of its message in
+/// `$1` to `$20` are the ledger's; then the keys and the places of results, each with the number of its message in
 /// the order of the ledger's rows, which stands in the last column. Five kinds of rows, told apart by the column
 /// after those of a version: versions, keys, patients with the number of their messages, times, results.
 const LOOK: &str = concat!(
-    "WITH g AS (SELECT * FROM unnest($20::bigint[], $21::text[], $22::text[], $23::text[], $24::smallint[]) \
+    "WITH g AS (SELECT * FROM unnest($21::bigint[], $22::text[], $23::text[], $24::text[], $25::smallint[]) \
        AS g(whose, type, system, value, rt)), \
      known AS MATERIALIZED ( \
        SELECT g.whose, k.resource_type, k.system, k.value, k.resource_id, g.rt FROM g CROSS JOIN LATERAL \
@@ -45,9 +45,9 @@ const LOOK: &str = concat!(
     keys_of!("o", "resource_id"),
     " JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE r.op <> 'D'), \
      led AS (INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, rt, vid, subject, logical_id, party, \
-         token_id, request, request_id, query, failure, pats, entities) \
+         token_id, token, request, request_id, query, failure, pats, entities) \
        SELECT l.id, l.at, l.grp, $1::int, l.interaction, l.outcome, l.rt, l.vid, l.subject, l.logical_id, \
-         l.party, l.token_id, l.request, l.request_id, l.query, l.failure, \
+         l.party, l.token_id, l.token, l.request, l.request_id, l.query, l.failure, \
          nullif(ARRAY(SELECT p FROM (SELECT unnest(f.pats) FROM found f WHERE f.whose = l.whose \
            UNION SELECT unnest(l.pats::bigint[]) UNION SELECT l.pat) x(p) \
            WHERE p IS NOT NULL ORDER BY p), '{}'), \
@@ -56,9 +56,9 @@ const LOOK: &str = concat!(
              WHERE f.whose = l.whose ORDER BY 1), '{}') \
          FROM unnest($2::uuid[], $3::timestamptz[], $4::uuid[], $5::smallint[], $6::smallint[], \
            $7::smallint[], $8::int[], $9::uuid[], $10::text[], $11::bigint[], $12::uuid[], $13::uuid[], \
-           $14::text[], $15::text[], $16::text[], $17::bigint[], $18::text[], $19::text[]) WITH ORDINALITY \
+           $14::text[], $15::text[], $16::text[], $17::bigint[], $18::text[], $19::text[], $20::text[]) WITH ORDINALITY \
            AS l(id, at, grp, interaction, outcome, rt, vid, subject, logical_id, party, token_id, request, \
-             request_id, query, failure, pat, pats, entities, whose)",
+             request_id, query, failure, pat, pats, entities, token, whose)",
     if_kept!(" WHERE"),
     ") \
      SELECT vid, lu, op, meta, body, pats, rid, xid, 0::smallint AS what, resource_type AS a, NULL AS b, \
@@ -73,7 +73,7 @@ const LOOK: &str = concat!(
        NULL, w.entity_id, NULL, w.event_time, o.whose FROM one o CROSS JOIN LATERAL \
          (SELECT * FROM v2_watermark WHERE (entity_type, entity_id) = (o.resource_type, o.resource_id) OFFSET 0) w \
      UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 4::smallint, m.place, NULL, NULL, \
-       m.member, NULL, NULL, p.whose FROM unnest($25::bigint[], $26::text[]) AS p(whose, place) \
+       m.member, NULL, NULL, p.whose FROM unnest($26::bigint[], $27::text[]) AS p(whose, place) \
        CROSS JOIN LATERAL (SELECT * FROM v2_member WHERE place = p.place OFFSET 0) m"
 );
 

@@ -219,7 +219,7 @@ impl<'a> ReceiptColumns<'a> {
         self.issues.push_notes(one.id, &one.notes);
     }
 
-    /// In the order of the statement, from `$20` on.
+    /// In the order of the statement, from `$21` on.
     fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
         let [
             site,

@@ -20,14 +20,14 @@ use crate::fhir::Instant;
 /// One statement for many messages: their ledger rows, the keys of repetitions, the messages, their places
 /// in line and their issues. Who is first in all its lines is leased at once; who is not is blocked until the
 /// one before it ends. The row of a repetition says that it is one. What had its effect has no row in `v2_open`.
-/// `$1` to `$19` are the ledger's; `$60`: whether the commit waits for the disk.
+/// `$1` to `$20` are the ledger's; `$61`: whether the commit waits for the disk.
 pub(super) const RECEIVE: &str = concat!(
     "WITH g AS MATERIALIZED ( \
-       SELECT u.*, u.line::bigint[] AS keys FROM unnest($20::uuid[], $21::text[], $22::text[], \
-         $23::timestamptz[], $24::bytea[], $25::bytea[], $26::text[], $27::text[], $28::text[], $29::text[], \
-         $30::text[], $31::text[], $32::text[], $33::text[], $34::text[], $35::text[], $36::uuid[], \
-         $37::text[], $38::text[], $39::bytea[], $40::text[], $41::text[], $42::text[], $43::timestamptz[], \
-         $44::timestamptz[], $57::text[], $58::text[], $59::int[]) AS u(id, listener, peer, at, raw, sha256, site, \
+       SELECT u.*, u.line::bigint[] AS keys FROM unnest($21::uuid[], $22::text[], $23::text[], \
+         $24::timestamptz[], $25::bytea[], $26::bytea[], $27::text[], $28::text[], $29::text[], $30::text[], \
+         $31::text[], $32::text[], $33::text[], $34::text[], $35::text[], $36::text[], $37::uuid[], \
+         $38::text[], $39::text[], $40::bytea[], $41::text[], $42::text[], $43::text[], $44::timestamptz[], \
+         $45::timestamptz[], $58::text[], $59::text[], $60::int[]) AS u(id, listener, peer, at, raw, sha256, site, \
          charset, app, fac, control_id, type, event, structure, version, line, batch, state, ack_code, ack, \
          reason, tls, processing, sent, lease, part_of, goes_on, raw_key)), \
      claimed AS ( \
@@ -79,8 +79,8 @@ pub(super) const RECEIVE: &str = concat!(
          sub, text) \
        SELECT i.message, i.n, i.severity, i.code, i.name, i.segment, i.seq, i.field, i.rep, i.comp, i.sub, \
          i.text \
-         FROM fate f JOIN unnest($45::uuid[], $46::int[], $47::text[], $48::int[], $49::text[], $50::text[], \
-           $51::int[], $52::int[], $53::int[], $54::int[], $55::int[], $56::text[]) \
+         FROM fate f JOIN unnest($46::uuid[], $47::int[], $48::text[], $49::int[], $50::text[], $51::text[], \
+           $52::int[], $53::int[], $54::int[], $55::int[], $56::int[], $57::text[]) \
            AS i(message, n, severity, code, name, segment, seq, field, rep, comp, sub, text) \
            ON i.message = f.id AND f.first IS NULL \
        UNION ALL \
@@ -89,7 +89,7 @@ pub(super) const RECEIVE: &str = concat!(
         WHERE EXISTS (SELECT FROM v2_dedupe d \
                 WHERE d.site = g.site AND d.control_id = g.control_id AND d.sha256 <> g.sha256 \
                   AND NOT EXISTS (SELECT FROM v2_open o WHERE o.message_id = d.message_id))) \
-     SELECT id, leased, first, blocked, set_config('synchronous_commit', $60::text, true) FROM fate"
+     SELECT id, leased, first, blocked, set_config('synchronous_commit', $61::text, true) FROM fate"
 );
 
 /// Has the disk take all that was committed before, if a message is there: a crash may have lost one that the disk

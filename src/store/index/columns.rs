@@ -222,7 +222,7 @@ impl<'a> IndexColumns<'a> {
         }
     }
 
-    /// `$21` to `$67` of the statements that write the index.
+    /// `$22` to `$68` of the statements that write the index.
     pub(in crate::store) fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
         let Self { token, number, date, string, gone, .. } = self;
         vec![

@@ -1,6 +1,6 @@
-//! The parts of a writing statement that keep the index: `$21` to `$34` say for each resource `w`
-//! what `srow` and `comp` hold, `$35` to `$54` are the rows that are added, `$55` to `$67` those
-//! that are gone ([`super::IndexColumns::parameters`]). `$20` is the bucket.
+//! The parts of a writing statement that keep the index: `$22` to `$35` say for each resource `w`
+//! what `srow` and `comp` hold, `$36` to `$55` are the rows that are added, `$56` to `$68` those
+//! that are gone ([`super::IndexColumns::parameters`]). `$21` is the bucket.
 //!
 //! Arrays of a resource (`pats`, `toks`) are slices of one array for all: PostgreSQL has no arrays of
 //! arrays of different lengths, and a literal for each would have to be read.
@@ -10,11 +10,11 @@
 macro_rules! indexed {
     (many $types:literal $names:literal) => {
         concat!(
-            "SELECT x.*, ($33::bigint[])[p0:p1] AS pats, ($34::bigint[])[t0 - 1] AS present, \
-             ($34::bigint[])[t0:t1] AS marks, \
-             ($34::bigint[])[t0:t2] AS toks FROM unnest($21::bigint[], $22::smallint[], $23::bigint[], \
-             $24::timestamptz[], $25::timestamptz[], $26::jsonb[], $27::\"char\"[], $28::int[], \
-             $29::int[], $30::int[], $31::int[], $32::int[]",
+            "SELECT x.*, ($34::bigint[])[p0:p1] AS pats, ($35::bigint[])[t0 - 1] AS present, \
+             ($35::bigint[])[t0:t1] AS marks, \
+             ($35::bigint[])[t0:t2] AS toks FROM unnest($22::bigint[], $23::smallint[], $24::bigint[], \
+             $25::timestamptz[], $26::timestamptz[], $27::jsonb[], $28::\"char\"[], $29::int[], \
+             $30::int[], $31::int[], $32::int[], $33::int[]",
             $types,
             ") AS x(rid, rt, idh, s, hi, keys, ix, p0, p1, t0, t1, t2",
             $names,
@@ -23,12 +23,12 @@ macro_rules! indexed {
     };
     (one $more:literal) => {
         concat!(
-            "SELECT ($21::bigint[])[1] AS rid, ($22::smallint[])[1] AS rt, ($23::bigint[])[1] AS idh, \
-             ($24::timestamptz[])[1] AS s, ($25::timestamptz[])[1] AS hi, ($26::jsonb[])[1] AS keys, \
-             ($27::\"char\"[])[1] AS ix, ($33::bigint[])[($28::int[])[1]:($29::int[])[1]] AS pats, \
-             ($34::bigint[])[($30::int[])[1] - 1] AS present, \
-             ($34::bigint[])[($30::int[])[1]:($31::int[])[1]] AS marks, \
-             ($34::bigint[])[($30::int[])[1]:($32::int[])[1]] AS toks",
+            "SELECT ($22::bigint[])[1] AS rid, ($23::smallint[])[1] AS rt, ($24::bigint[])[1] AS idh, \
+             ($25::timestamptz[])[1] AS s, ($26::timestamptz[])[1] AS hi, ($27::jsonb[])[1] AS keys, \
+             ($28::\"char\"[])[1] AS ix, ($34::bigint[])[($29::int[])[1]:($30::int[])[1]] AS pats, \
+             ($35::bigint[])[($31::int[])[1] - 1] AS present, \
+             ($35::bigint[])[($31::int[])[1]:($32::int[])[1]] AS marks, \
+             ($35::bigint[])[($31::int[])[1]:($33::int[])[1]] AS toks",
             $more
         )
     };
@@ -41,8 +41,8 @@ macro_rules! put_index {
         concat!(
             put_index!(rows ""; ""; ""),
             // Types for the parameters that a new resource has no use for; never run.
-            "unused AS (SELECT $55::bigint[], $56::bigint[], $57::timestamptz[], $58::bigint[], $59::bigint[], \
-             $60::timestamptz[], $61::int[], $62::bigint[], $63::bigint[], $64::bigint[], $65::bigint[], $66::bigint[], $67::bigint[]), "
+            "unused AS (SELECT $56::bigint[], $57::bigint[], $58::timestamptz[], $59::bigint[], $60::bigint[], \
+             $61::timestamptz[], $62::int[], $63::bigint[], $64::bigint[], $65::bigint[], $66::bigint[], $67::bigint[], $68::bigint[]), "
         )
     };
     (changed) => {
@@ -55,18 +55,18 @@ macro_rules! put_index {
                 " ON CONFLICT (pat, rt, s, rid, dk) DO UPDATE SET hi = excluded.hi, toks = excluded.toks";
                 " ON CONFLICT DO NOTHING"
             ),
-            "srd AS (DELETE FROM srow x USING w WHERE w.ix = 'D' AND x.rid = w.rid AND x.dk = $20), \
+            "srd AS (DELETE FROM srow x USING w WHERE w.ix = 'D' AND x.rid = w.rid AND x.dk = $21), \
              cmd AS (DELETE FROM comp WHERE ctid = ANY (ARRAY(SELECT x.at \
-             FROM unnest($55::bigint[], $56::bigint[], $57::timestamptz[]) AS g(pat, rid, s) \
+             FROM unnest($56::bigint[], $57::bigint[], $58::timestamptz[]) AS g(pat, rid, s) \
              JOIN w ON w.rid = g.rid CROSS JOIN LATERAL (SELECT x.ctid AS at FROM comp x WHERE x.pat = g.pat \
-             AND x.rt = w.rt AND x.s = g.s AND x.rid = g.rid AND x.dk = $20 OFFSET 0) x))), \
+             AND x.rt = w.rt AND x.s = g.s AND x.rid = g.rid AND x.dk = $21 OFFSET 0) x))), \
              tkd AS (DELETE FROM tok WHERE ctid = ANY (ARRAY(SELECT x.at \
-             FROM unnest($58::bigint[], $59::bigint[], $60::timestamptz[], $61::int[]) AS g(rid, h, s, sysh) \
+             FROM unnest($59::bigint[], $60::bigint[], $61::timestamptz[], $62::int[]) AS g(rid, h, s, sysh) \
              CROSS JOIN LATERAL (SELECT x.ctid AS at FROM tok x WHERE x.h = g.h AND x.s = g.s \
-             AND x.rid = g.rid AND x.dk = $20 AND x.sysh = g.sysh OFFSET 0) x))), \
-             nmd AS (", put_index!(gone "num" "$62" "$63"), "), \
-             dtd AS (", put_index!(gone "dat" "$64" "$65"), "), \
-             std AS (", put_index!(gone "str" "$66" "$67"), "), "
+             AND x.rid = g.rid AND x.dk = $21 AND x.sysh = g.sysh OFFSET 0) x))), \
+             nmd AS (", put_index!(gone "num" "$63" "$64"), "), \
+             dtd AS (", put_index!(gone "dat" "$65" "$66"), "), \
+             std AS (", put_index!(gone "str" "$67" "$68"), "), "
         )
     };
     // Found row by row: joined freely, a table that was small at planning would be read through from then on.
@@ -82,24 +82,24 @@ macro_rules! put_index {
     (rows $summary:literal; $compartment:literal; $token:literal) => {
         concat!(
             "srw AS (INSERT INTO srow (rid, idh, s, hi, dk, rt, present, toks, keys) \
-             SELECT rid, idh, s, hi, $20::int, rt, present, toks, keys FROM w WHERE ix = 'I'",
+             SELECT rid, idh, s, hi, $21::int, rt, present, toks, keys FROM w WHERE ix = 'I'",
             $summary,
             "), cmp AS (INSERT INTO comp (pat, rt, s, rid, dk, hi, toks) \
-             SELECT p, w.rt, w.s, w.rid, $20::int, w.hi, \
+             SELECT p, w.rt, w.s, w.rid, $21::int, w.hi, \
              CASE WHEN cardinality(w.marks) > 250 THEN '{}' ELSE w.marks END \
              FROM w, unnest(w.pats) p WHERE w.ix = 'I'",
             $compartment,
             "), tkn AS (INSERT INTO tok (rid, h, s, sysh, dk) \
-             SELECT x.*, $20::int FROM unnest($35::bigint[], $36::bigint[], $37::timestamptz[], $38::int[]) x",
+             SELECT x.*, $21::int FROM unnest($36::bigint[], $37::bigint[], $38::timestamptz[], $39::int[]) x",
             $token,
             "), nmb AS (INSERT INTO num (rid, h, y, u, n, lo, hi, dk) \
-             SELECT rid, h, y, u, n, lo::numeric, hi::numeric, $20::int FROM unnest($39::bigint[], \
-             $40::bigint[], $41::int[], $42::int[], $43::int[], $44::text[], $45::text[]) \
+             SELECT rid, h, y, u, n, lo::numeric, hi::numeric, $21::int FROM unnest($40::bigint[], \
+             $41::bigint[], $42::int[], $43::int[], $44::int[], $45::text[], $46::text[]) \
              AS x(rid, h, y, u, n, lo, hi)), \
-             dtt AS (INSERT INTO dat (rid, h, lo, hi, dk) SELECT x.*, $20::int FROM unnest($46::bigint[], \
-             $47::bigint[], $48::timestamptz[], $49::timestamptz[]) x), \
-             stt AS (INSERT INTO str (rid, h, v, exact, whole, dk) SELECT x.*, $20::int FROM \
-             unnest($50::bigint[], $51::bigint[], $52::text[], $53::text[], $54::text[]) x), "
+             dtt AS (INSERT INTO dat (rid, h, lo, hi, dk) SELECT x.*, $21::int FROM unnest($47::bigint[], \
+             $48::bigint[], $49::timestamptz[], $50::timestamptz[]) x), \
+             stt AS (INSERT INTO str (rid, h, v, exact, whole, dk) SELECT x.*, $21::int FROM \
+             unnest($51::bigint[], $52::bigint[], $53::text[], $54::text[], $55::text[]) x), "
         )
     };
 }

@@ -16,8 +16,8 @@ macro_rules! versions {
         concat!(
             "WITH w AS (",
             indexed!(many
-                ", $68::xid8[], $69::int[], $70::\"char\"[], $71::text[], $72::int[], $73::timestamptz[], \
-                 $74::jsonb[], $75::jsonb[]"
+                ", $69::xid8[], $70::int[], $71::\"char\"[], $72::text[], $73::int[], $74::timestamptz[], \
+                 $75::jsonb[], $76::jsonb[]"
                 ", prior, vid, op, id, dh, lu, meta, body"
             ),
             "), "
@@ -27,9 +27,9 @@ macro_rules! versions {
         concat!(
             "WITH w AS NOT MATERIALIZED (",
             indexed!(one
-                ", ($68::xid8[])[1] AS prior, ($69::int[])[1] AS vid, ($70::\"char\"[])[1] AS op, \
-                 ($71::text[])[1] AS id, ($72::int[])[1] AS dh, ($73::timestamptz[])[1] AS lu, \
-                 ($74::jsonb[])[1] AS meta, ($75::jsonb[])[1] AS body"
+                ", ($69::xid8[])[1] AS prior, ($70::int[])[1] AS vid, ($71::\"char\"[])[1] AS op, \
+                 ($72::text[])[1] AS id, ($73::int[])[1] AS dh, ($74::timestamptz[])[1] AS lu, \
+                 ($75::jsonb[])[1] AS meta, ($76::jsonb[])[1] AS body"
             ),
             "), "
         )
@@ -39,9 +39,9 @@ macro_rules! versions {
 macro_rules! new_resources {
     () => {
         "idn AS (INSERT INTO ident (tid, rt, id, rid, dk, dh) \
-         SELECT $1::int, rt, id, rid, $20::int, dh FROM w WHERE prior = '0'), \
+         SELECT $1::int, rt, id, rid, $21::int, dh FROM w WHERE prior = '0'), \
          ins AS (INSERT INTO res (rid, lu, tid, dk, vid, rt, op, id, pats, meta, body) \
-         SELECT rid, lu, $1::int, $20::int, vid, rt, op, id, pats, meta, body FROM w WHERE prior = '0'), "
+         SELECT rid, lu, $1::int, $21::int, vid, rt, op, id, pats, meta, body FROM w WHERE prior = '0'), "
     };
 }
 
@@ -51,19 +51,19 @@ macro_rules! new_versions {
     (many) => {
         concat!(
             "locked AS MATERIALIZED (SELECT ", superseded!(), " FROM res r \
-             WHERE r.rid IN (SELECT rid FROM w WHERE prior > '0') AND r.dk = $20 ORDER BY r.rid FOR UPDATE), \
+             WHERE r.rid IN (SELECT rid FROM w WHERE prior > '0') AND r.dk = $21 ORDER BY r.rid FOR UPDATE), \
              old AS (INSERT INTO hist (", hist_columns!(), ") \
              SELECT l.* FROM locked l JOIN w ON w.rid = l.rid AND w.prior = l.xid), ",
             "upd AS (UPDATE res r SET ", new_values!(), "FROM w JOIN locked l ON l.rid = w.rid AND l.xid = w.prior \
-             WHERE r.rid = w.rid AND r.dk = $20 AND r.xid = w.prior RETURNING r.rid), "
+             WHERE r.rid = w.rid AND r.dk = $21 AND r.xid = w.prior RETURNING r.rid), "
         )
     };
     (one) => {
         concat!(
             "old AS (INSERT INTO hist (", hist_columns!(), ") SELECT ", superseded!(), " FROM res r \
-             WHERE r.rid = ($21::bigint[])[1] AND r.dk = $20 AND r.xid = ($68::xid8[])[1]), ",
+             WHERE r.rid = ($22::bigint[])[1] AND r.dk = $21 AND r.xid = ($69::xid8[])[1]), ",
             "upd AS (UPDATE res r SET ", new_values!(), "FROM w \
-             WHERE r.rid = ($21::bigint[])[1] AND r.dk = $20 AND r.xid = ($68::xid8[])[1] RETURNING r.rid), "
+             WHERE r.rid = ($22::bigint[])[1] AND r.dk = $21 AND r.xid = ($69::xid8[])[1] RETURNING r.rid), "
         )
     };
 }
@@ -90,7 +90,7 @@ macro_rules! new_values {
 macro_rules! records {
     ($count:ident) => {
         concat!(
-            "fed AS (INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT lu, rid, $20::int, vid, rt, op FROM w WHERE vid > 0), \
+            "fed AS (INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT lu, rid, $21::int, vid, rt, op FROM w WHERE vid > 0), \
              led AS (",
             insert_ledger!($count),
             ") "
@@ -101,7 +101,7 @@ macro_rules! records {
 macro_rules! unless_raced {
     () => {
         "SELECT CASE WHEN (SELECT count(*) FROM upd) = (SELECT count(*) FROM w WHERE prior > '0') \
-         THEN kiln_current($76) ELSE kiln_conflict() END"
+         THEN kiln_current($77) ELSE kiln_conflict() END"
     };
 }
 
@@ -111,7 +111,7 @@ pub(super) const CREATE: &str = concat!(
     new_resources!(),
     put_index!(new),
     records!(many),
-    "SELECT kiln_current($76)"
+    "SELECT kiln_current($77)"
 );
 
 /// One new resource.
@@ -120,7 +120,7 @@ pub(super) const CREATE_ONE: &str = concat!(
     new_resources!(),
     put_index!(new),
     records!(one),
-    "SELECT kiln_current($76)"
+    "SELECT kiln_current($77)"
 );
 
 /// New versions of resources only.
@@ -149,7 +149,7 @@ pub(in crate::store) const INDEX: &str = concat!(
     put_index!(changed),
     "led AS (",
     insert_ledger!(many),
-    ") SELECT kiln_current($68)"
+    ") SELECT kiln_current($69)"
 );
 
 /// New resources and new versions of resources.

@@ -15,7 +15,7 @@ fn planned(request: &str, resource: &str, is_strict: bool) -> Result<String, Str
     let mut bundle = parse(text.as_bytes()).expect("JSON");
     let mut entries = entries(&mut bundle, BASE, is_strict);
     let planned = entries.pop().expect("one entry");
-    planned.map(|entry| format!("{:?}", entry.action)).map_err(|error| error.to_string())
+    planned.map(|entry| format!("{:?}", entry.action)).map_err(|unread| unread.error.to_string())
 }
 
 #[test]
@@ -114,4 +114,46 @@ fn the_url_of_an_entry_is_as_long_as_a_request_may_have_it() {
     assert!(request(MAX_URL_BYTES).is_ok());
     let refused = request(MAX_URL_BYTES + 1).expect_err("too long");
     assert!(refused.contains("longer than") && refused.len() < 200, "{refused}");
+}
+
+/// What goes on record of an entry that is not understood, by its request and resource.
+fn recorded(request: &str, resource: &str) -> String {
+    let resource =
+        if resource.is_empty() { String::new() } else { format!(",\"resource\":{resource}") };
+    let text = format!(r#"{{"entry":[{{"request":{request}{resource}}}]}}"#);
+    let mut bundle = parse(text.as_bytes()).expect("JSON");
+    let unread = entries(&mut bundle, BASE, false).remove(0).expect_err(request);
+    let (interaction, disclosed) = unread.attempted(Kind::Transaction.of_system());
+    let subject = disclosed.subject.map(|(of, id, _)| format!(" {of}/{id}")).unwrap_or_default();
+    let asked = disclosed.asked.map(|(method, address)| format!(" {method} {address}"));
+    format!("{}{subject}{}", interaction.kind.as_str(), asked.unwrap_or_default())
+}
+
+/// Covers: security A4.
+#[test]
+fn an_entry_that_is_not_understood_goes_on_record_by_what_it_asks_for() {
+    let patient = r#"{"resourceType":"Patient","id":"b"}"#;
+    let long = format!(r#"{{"method":"BREW","url":"Patient/{}"}}"#, "é".repeat(2 * MAX_ADDRESS));
+    let cut = format!("transaction OTHER Patient/{}", "é".repeat(MAX_ADDRESS - "Patient/".len()));
+    for (request, resource, expected) in [
+        // What is wrong stands beside the URL.
+        (r#"{"method":"PUT","url":"Patient/b"}"#, "", "update Patient/b"),
+        (r#"{"method":"PUT","url":"Patient/b","ifMatch":"nonsense"}"#, patient, "update Patient/b"),
+        (r#"{"method":"POST","url":"Patient","ifNoneMatch":"nonsense"}"#, patient, "create"),
+        // Nothing can be meant by it.
+        (r#"{"method":"DELETE","url":"Nonsense/b"}"#, "", "transaction DELETE Nonsense/b"),
+        (
+            r#"{"method":"PUT","url":"http://example.org/fhir/Patient/b_c"}"#,
+            patient,
+            "transaction PUT Patient/b_c",
+        ),
+        (r#"{"method":"BREW","url":"/Patient/b"}"#, patient, "transaction OTHER Patient/b"),
+        (r#"{"method":"GET"}"#, "", "transaction GET "),
+        (r#"{"url":"Patient/b"}"#, patient, "transaction OTHER Patient/b"),
+        ("null", patient, "transaction OTHER "),
+        (long.as_str(), "", cut.as_str()),
+    ] {
+        assert_eq!(recorded(request, resource), expected, "{request}");
+    }
+    assert_eq!(address("/a\0", BASE), "a\u{fffd}", "the database keeps no NUL");
 }

@@ -40,10 +40,12 @@ impl Record<'_> {
         let rt = row.interaction.resource_type;
         let rt = rt.map(|of| binds.add(Bind::Short(of.code())));
         let mut uuid = |of: Option<Uuid>| of.map(|of| binds.add(Bind::Uuid(of)));
-        let (group, token) = (uuid(ledger::group(row)), uuid(row.caller.principal.token()));
+        let (token, token_name) = row.caller.principal.token_on_record();
+        let (group, token) = (uuid(ledger::group(row)), uuid(token));
         let (request_uuid, request_id) = packed(&request.id);
         let request_uuid = uuid(request_uuid);
         let request_id = request_id.map(|id| binds.text(id));
+        let token_name = token_name.map(|name| binds.text(name));
         let null = || "NULL".to_owned();
         let values = [
             binds.add(Bind::Uuid(row.id)),
@@ -55,12 +57,13 @@ impl Record<'_> {
             rt.unwrap_or_else(null),
             binds.add(Bind::Long(party)),
             token.unwrap_or_else(null),
+            token_name.unwrap_or_else(null),
             request_uuid.unwrap_or_else(null),
             request_id.unwrap_or_else(null),
             binds.text(&*request.path_and_query),
         ];
         format!(
-            "INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, rt, party, token_id, request, \
+            "INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, rt, party, token_id, token, request, \
              request_id, query, pats) SELECT {}, \
              nullif(ARRAY(SELECT DISTINCT unnest(p.pats) FROM p ORDER BY 1), '{{}}') \
              WHERE NOT EXISTS (SELECT FROM p WHERE p.seen > {MAX_SORTED}){}",
