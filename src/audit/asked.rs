@@ -291,7 +291,7 @@ fn bare(asked: &AskedToken) -> Vec<String> {
 }
 
 /// One of these, where there are any.
-fn some<T>(values: Vec<T>, condition: fn(Vec<T>) -> Condition) -> Condition {
+pub(super) fn some<T>(values: Vec<T>, condition: fn(Vec<T>) -> Condition) -> Condition {
     if values.is_empty() { Condition::never() } else { condition(values) }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::access::grant::User;
 use crate::search::request::compare::{AskedToken, Part};
 
+use super::asked::some;
 use super::balp::Entry;
 use super::query::{Condition, Reader};
 
@@ -60,7 +61,7 @@ impl Reader<'_> {
             }
             _ => Vec::new(),
         };
-        Condition::Actor(names.iter().map(|name| format!("user:{name}")).collect())
+        some(names.iter().map(|name| format!("user:{name}")).collect(), Condition::Actor)
     }
 }
 

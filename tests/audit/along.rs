@@ -28,7 +28,7 @@ async fn read_by_ada() -> TestServer {
     }
     let ada = Token::new(&server, "user/*.cruds").user("Practitioner/ada", &["practitioner"]);
     let (client, _stop) = ada.client().await;
-    client.get("/Patient/a").await.expect(200);
+    client.call("GET", "/Patient/a").header("X-Request-Id", "of-ada").send().await.expect(200);
     client.get("/Observation/oa").await.expect(200);
     server
 }
@@ -105,6 +105,17 @@ async fn events_are_retrieved_by_identifiers_of_parties_and_patients() {
         ("entity:Patient.identifier=urn:mrn|1&subtype=read&entity-type=2", both),
         (&format!("source:identifier=urn:ietf:rfc:3986|{base}&agent.identifier=urn:npi|7"), both),
         ("source:identifier=urn:ietf:rfc:3986|urn:x&agent.identifier=urn:npi|7", &[]),
+        // What an event names by an identifier alone is no resource.
+        (&format!("source.identifier=urn:ietf:rfc:3986|{base}&agent.identifier=urn:npi|7"), both),
+        ("source.identifier=urn:ietf:rfc:3986|urn:x&agent.identifier=urn:npi|7", &[]),
+        ("agent.identifier=app", both),
+        ("agent.identifier=|app&patient.identifier=urn:mrn|1", both),
+        (&format!("agent.identifier={base}|ada"), both),
+        (&format!("agent.identifier={base}|eve"), &[]),
+        ("agent:Practitioner.identifier=app", &[]),
+        ("entity.identifier=of-ada", &["read Patient/a/_history/1"]),
+        ("entity.identifier=urn:x|of-ada", &[]),
+        ("entity.identifier=urn:mrn|1&subtype=read", both),
     ] {
         let query = format!("date=ge2020-01-01&date=le2100-01-01&{query}");
         assert_eq!(page(&server.client, &query).await.0, expected, "{query}");
@@ -210,6 +221,7 @@ async fn neither_goes_beyond_what_the_caller_may_search_for() {
     let (matches, along) = page(&narrow, "subtype=read&_include=*").await;
     assert_eq!((matches.len(), along), (2, Vec::new()));
     narrow.get("/AuditEvent?patient.gender=male").await.expect(403);
+    narrow.get("/AuditEvent?source.identifier=x").await.expect(403);
     let (one, _stop) =
         Token::new(&server, "system/AuditEvent.rs system/Patient.rs?gender=female").client().await;
     assert_eq!(page(&one, "patient.gender=male").await.0, [""; 0]);

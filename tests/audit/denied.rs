@@ -71,9 +71,12 @@ async fn each_attempt_that_came_to_nothing_is_on_record_once_with_why() {
     let hidden = "SELECT count(*) FROM ledger WHERE failure LIKE 'out of reach%'";
     assert_eq!(server.database.number(hidden).await, 3);
     // Who audits finds who tried to see it.
-    let found = server.client.get("/AuditEvent?entity=Patient/b&outcome=4&subtype=read").await;
-    let event = |path: &str| found.at(&format!("entry[0].resource.{path}"));
-    assert_eq!(event("outcome").as_deref(), Some("4"), "{found:?}");
-    let why = event("outcomeDesc").unwrap();
-    assert_eq!(why, "out of reach: Patient/b is not known");
+    for by in ["entity", "patient"] {
+        let url = format!("/AuditEvent?{by}=Patient/b&outcome=4&subtype=read");
+        let found = server.client.get(&url).await;
+        let event = |path: &str| found.at(&format!("entry[0].resource.{path}"));
+        assert_eq!(event("outcome").as_deref(), Some("4"), "{by}: {found:?}");
+        let why = event("outcomeDesc").unwrap();
+        assert_eq!(why, "out of reach: Patient/b is not known", "{by}");
+    }
 }

@@ -7,6 +7,7 @@ mod denied;
 mod disclosures;
 mod events;
 pub(crate) mod faults;
+mod found;
 mod hours;
 mod kills;
 mod logins;

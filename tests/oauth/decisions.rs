@@ -84,10 +84,15 @@ async fn each_decision_is_an_event_of_its_pattern() {
     }
 
     // They are found by what they name.
-    for (what, expected) in
-        [("Consent/no-a", 1), ("Consent/no-z", 0), ("Organization/g", 0), ("Patient/b", 1)]
-    {
-        let url = format!("/AuditEvent?subtype=AuthZ-Consent&entity={what}");
+    for (what, expected) in [
+        ("entity=Consent/no-a", 1),
+        ("entity=Consent/no-z", 0),
+        ("entity=Organization/g", 0),
+        ("entity=Patient/b", 1),
+        ("agent=Organization/g", 2),
+        ("agent=Organization/h", 0),
+    ] {
+        let url = format!("/AuditEvent?subtype=AuthZ-Consent&{what}");
         let found = read(&server, &officer, &url).await.expect(200);
         assert_eq!(found.json().items_at("entry").len(), expected, "{what}");
     }
