@@ -8,8 +8,8 @@ use crate::fhir::{Identity, Instant, Version};
 use super::fault::Place;
 use super::walk::{At, Walk, Within};
 
-/// Bytes of a text that are read in the time of one look.
-const BYTES_A_LOOK: usize = 32;
+/// Bytes of a text that are read or compared in the time of one look.
+pub(super) const BYTES_A_LOOK: usize = 32;
 
 /// The JSON of a version, which stands in a text of its own.
 pub(super) struct Opened<'t> {

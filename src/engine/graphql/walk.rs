@@ -13,6 +13,7 @@ use crate::fhir::{Identity, Instant, ResourceType, VersionId};
 use crate::fhirpath::{Environment, Expression, Item, Node as PathNode, System};
 
 use super::fault::{Fault, Faults, Place, Step};
+use super::opened::BYTES_A_LOOK;
 use super::output::{Entry, Listing, Out};
 use super::plan::{Node, Pick, Slice, What};
 
@@ -157,6 +158,7 @@ impl<'w> Walk<'w> {
                 all.push((node, node.children.iter().collect()));
                 continue;
             };
+            self.looks_at(node.said.len() / BYTES_A_LOOK, node.place);
             if first.said == node.said {
                 children.extend(&node.children);
             } else {
@@ -176,7 +178,8 @@ impl<'w> Walk<'w> {
     ) where
         'w: 'v,
     {
-        let looks: usize = nodes.iter().map(|node| 1 + node.children.len()).sum();
+        let looks = |node: &&Node<'_>| 1 + node.children.len() + node.key.len() / BYTES_A_LOOK;
+        let looks: usize = nodes.iter().map(looks).sum();
         let place = nodes.first().map(|node| node.place).unwrap_or_default();
         if !self.looks_at(looks, place) {
             return;

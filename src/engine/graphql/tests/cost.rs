@@ -78,6 +78,9 @@ async fn what_leads_on_takes_room_before_it_is_read() {
 async fn what_is_looked_at_is_bounded_though_nothing_of_it_is_told() {
     let organization = |inner: &str| format!("{{ Organization(id: \"many\") {{ {inner} }} }}");
     let patient = |inner: &str| format!("{{ Patient(id: \"many\") {{ {inner} }} }}");
+    let long = format!("a: use(fhirpath: \"true{}\")", " and true".repeat(40));
+    let twice = format!("identifier @flatten {{ {long} ... on Identifier {{ {long} }} }}");
+    let named = format!("identifier @flatten {{ {}: system }}", "k".repeat(200));
     for (document, is_looked_at) in [
         // Each of them alone is allowed.
         (organization("identifier(value: none) { system }"), false),
@@ -86,6 +89,8 @@ async fn what_is_looked_at_is_bounded_though_nothing_of_it_is_told() {
         (organization(&times(4, "identifier(value: none) { system }")), true),
         (organization(&times(3, "identifier @flatten { system }")), true),
         (organization("identifier(fhirpath: \"nope()\") { system }"), true),
+        (organization(&named), true),
+        (organization(&twice), true),
         (patient(&times(5, "name(given: none) { use }")), true),
         (patient("generalPractitioner @flatten { resource(optional: true) { id } }"), true),
     ] {
