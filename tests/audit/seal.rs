@@ -147,6 +147,8 @@ async fn rows_that_are_gone_added_moved_or_cut_off_are_named() {
         ("DELETE FROM ledger_party".to_owned(), Finding::Altered(ids[0])),
         (insert(&new.to_string(), "xid"), Finding::Inserted(new)),
         (insert(&new.to_string(), "1"), Finding::Inserted(new)),
+        // Before all that there can be.
+        (insert(&Uuid::nil().to_string(), &i64::MIN.to_string()), Finding::Inserted(Uuid::nil())),
         // Moved to the end, where nothing is sealed yet.
         (
             format!("UPDATE ledger_row SET xid = 1000000000 WHERE {}", of(2)),
