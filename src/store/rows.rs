@@ -35,7 +35,8 @@ impl<'a> FromSql<'a> for Timestamptz {
 
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Fault> {
         let micros = i64::from_be_bytes(raw.try_into()?);
-        Ok(Self(Instant::from_micros(micros + EPOCH_2000)))
+        // What is `infinity` there is the last moment here.
+        Ok(Self(Instant::from_micros(micros.saturating_add(EPOCH_2000))))
     }
 }
 
@@ -205,5 +206,10 @@ mod tests {
         Timestamptz(instant).to_sql(&Type::TIMESTAMPTZ, &mut out).expect("writes");
         let back = Timestamptz::from_sql(&Type::TIMESTAMPTZ, &out).expect("reads");
         assert_eq!(back.0, instant);
+        for (never, expected) in [(i64::MAX, i64::MAX), (i64::MIN, i64::MIN + EPOCH_2000)] {
+            let read =
+                Timestamptz::from_sql(&Type::TIMESTAMPTZ, &never.to_be_bytes()).expect("reads");
+            assert_eq!(read.0.as_micros(), expected, "infinity");
+        }
     }
 }

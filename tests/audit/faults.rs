@@ -96,37 +96,83 @@ async fn no_answer_leaves_before_its_row_is_committed() {
     }
 }
 
+fn patient(id: &str) -> String {
+    format!(r#"{{"resourceType":"Patient","id":"{id}"}}"#)
+}
+
+/// A transaction that stores these.
+fn transaction(ids: [&str; 3]) -> String {
+    let entry = |id: &str| {
+        let resource = patient(id);
+        format!(r#"{{"resource":{resource},"request":{{"method":"PUT","url":"Patient/{id}"}}}}"#)
+    };
+    let entries = ids.map(entry).join(",");
+    format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{entries}]}}"#)
+}
+
+/// Sends a request and hangs up once the database holds it, before there is an answer.
+async fn hang_up(server: &TestServer, request: &str, [method, url, body]: [&str; 3]) {
+    let address = server.client.root().trim_start_matches("http://").to_owned();
+    let is_form = url.ends_with("/_search");
+    let kind = if is_form { "application/x-www-form-urlencoded" } else { "application/fhir+json" };
+    let length = body.len();
+    let text = format!(
+        "{method} /fhir{url} HTTP/1.1\r\nHost: {address}\r\nX-Request-Id: {request}\r\n\
+         Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    server.database.until_waiting(1).await;
+    drop(stream);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// Nobody listens any more when the row is written: each that hung up is on record once, a transaction by each of its
+/// entries too, as done where it was stored and as failed where it was not.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_hangs_up_is_on_record() {
     let server = TestServer::start().await;
     server.client.put("/Patient/a", SECRET).await.expect(201);
-    let address = server.client.root().trim_start_matches("http://").to_owned();
+    // Found out when it is stored.
+    let check = "ALTER TABLE res ADD CONSTRAINT planted CHECK (id <> 'fails')";
+    server.database.run(check).await;
     let locker = connect(&server.database.superuser).await;
-    for (url, outcome) in
-        [("/fhir/Patient/a", 0), ("/fhir/Patient?_id=a", 0), ("/fhir/Patient/x", 4)]
+    let (ledger, data) = ("ledger_row", "res");
+    for (number, (table, asked, outcome, rows, ids)) in [
+        (ledger, ["GET", "/Patient/a", ""], 0, 1, &[][..]),
+        (ledger, ["GET", "/Patient/x", ""], 4, 1, &[]),
+        (ledger, ["GET", "/Patient?_id=a", ""], 0, 1, &[]),
+        (ledger, ["POST", "/Patient/_search", "_id=a"], 0, 1, &[]),
+        (ledger, ["GET", "/Patient?_id=a&_revinclude=Observation:subject", ""], 0, 1, &[]),
+        (ledger, ["PUT", "/Patient/p", &patient("p")], 0, 1, &["p"]),
+        (data, ["PUT", "/Patient/q", &patient("q")], 0, 1, &["q"]),
+        (data, ["PUT", "/Patient/fails", &patient("fails")], 8, 1, &["fails"]),
+        (ledger, ["POST", "/", &transaction(["r", "s", "t"])], 0, 4, &["r", "s", "t"]),
+        (data, ["POST", "/", &transaction(["u", "v", "w"])], 0, 4, &["u", "v", "w"]),
+        (data, ["POST", "/", &transaction(["y", "fails", "z"])], 8, 4, &["y", "fails", "z"]),
+    ]
+    .into_iter()
+    .enumerate()
     {
-        let request = format!("gone-{}", url.len());
-        locker.batch_execute("BEGIN; LOCK TABLE ledger_row IN SHARE MODE").await.unwrap();
-        let mut stream = TcpStream::connect(&address).await.unwrap();
-        let head =
-            format!("GET {url} HTTP/1.1\r\nHost: {address}\r\nX-Request-Id: {request}\r\n\r\n");
-        stream.write_all(head.as_bytes()).await.unwrap();
-        server.database.until_waiting(1).await;
-        // Nobody listens any more when the row is written.
-        drop(stream);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let (request, [method, url, _]) = (format!("gone-{number}"), asked);
+        let lock = format!("BEGIN; LOCK TABLE {table} IN SHARE MODE");
+        locker.batch_execute(&lock).await.unwrap();
+        hang_up(&server, &request, asked).await;
         locker.batch_execute("ROLLBACK").await.unwrap();
-        let rows = format!(
-            "SELECT count(*) FROM ledger WHERE request_id = '{request}' AND outcome = {outcome}"
-        );
-        let mut found = 0;
+        let all = format!("SELECT count(*) FROM ledger WHERE request_id = '{request}'");
         for _ in 0..100 {
-            found = server.database.number(&rows).await;
-            if found > 0 {
+            if server.database.number(&all).await >= rows {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        assert_eq!(found, 1, "{url}");
+        // Nor does one more come.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(server.database.number(&all).await, rows, "{method} {url}, held by {table}");
+        let right = format!("{all} AND outcome = {outcome}");
+        assert_eq!(server.database.number(&right).await, rows, "{method} {url}, held by {table}");
+        let stored = format!("SELECT count(*) FROM res WHERE id IN ('{}')", ids.join("','"));
+        let expected = if outcome == 0 { ids.len() } else { 0 };
+        assert_eq!(server.database.number(&stored).await, expected as i64, "{method} {url}");
     }
 }

@@ -20,6 +20,7 @@ mod places;
 mod receiver;
 mod record;
 mod retire;
+mod retirements;
 mod roles;
 mod rows;
 mod seal;

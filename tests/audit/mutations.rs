@@ -1,8 +1,8 @@
 //! Random changes of the record, of its seal and of the checkpoints: each is found, and the first fault is
 //! named (A11).
 //!
-//! 40 changes; 1,000 with `KILN_TEST_LONG=1`. The seed is printed; `KILN_AUDIT_SEED=n` sets it. What a change of
-//! rows must be told as follows from a copy of the ledger that the database itself compares.
+//! 40 changes; 1,000 with `KILN_TEST_LONG=1`. The seed is of the clock and printed; `KILN_AUDIT_SEED=n` sets it. What a
+//! change of rows must be told as follows from a copy of the ledger that the database itself compares.
 //!
 //! Covers: security A11.
 
@@ -12,7 +12,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use crate::harness::database::connect;
-use crate::harness::shared::long;
+use crate::harness::shared::{audit_seed, long};
 use crate::search_oracle::random::Random;
 
 use super::record::Record;
@@ -32,6 +32,32 @@ const SHADOWED: [(&str, &str); 4] =
 
 /// What a row is copied by.
 const COPIED: &str = "grp, tid, interaction, outcome, party, request, query, pat, pats, entities";
+
+/// Rows that say something in each column: one as before migration 70 and one of now.
+const PLANTED: &str = "INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, \
+     client, token, source, request_id, method, query, failure, pats, entities, person, purpose) VALUES \
+     (gen_random_uuid(), now(), gen_random_uuid(), 0, 12, 4, 103, 7, 'p', 'user:ada', 'app', 'token', '192.0.2.1', \
+     'request', 'GET', '/', 'why', '{7,-8}', '{Patient/p}', 'Practitioner/ada', 'TREAT');\n\
+     INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, rt, vid, subject, party, token_id, request, \
+     query, pat) SELECT gen_random_uuid(), now(), gen_random_uuid(), 0, 12, 0, 103, 7, gen_random_uuid(), \
+     kiln_party('user:eve', 'app', 'Practitioner/eve', 'TREAT', '192.0.2.1', 'GET'), gen_random_uuid(), \
+     gen_random_uuid(), '/', 7";
+
+/// The columns that may be NULL, by tables.
+const NULLABLE: [(&str, &str); 2] = [
+    ("ledger_party", "client person purpose source"),
+    (
+        "ledger_row",
+        "actor client entities failure grp logical_id method party pat pats person purpose request request_id rt \
+         source subject token token_id vid",
+    ),
+];
+
+/// The same as the database has it.
+const MAY_BE_NULL: &str = "SELECT c.relname::text, \
+     string_agg(a.attname::text, ' ' ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid WHERE a.attnum > 0 AND NOT a.attisdropped AND NOT \
+     a.attnotnull AND c.oid IN ('ledger_party'::regclass, 'ledger_row'::regclass, 'seal'::regclass, \
+     'seal_retired'::regclass, 'seal_rows'::regclass) GROUP BY 1 ORDER BY 1";
 
 /// What is changed, in turn.
 #[derive(Clone, Copy, Debug)]
@@ -105,28 +131,38 @@ struct World {
 
 impl World {
     async fn make(seed: u64) -> Self {
-        let record = Record::make().await;
+        let mut record = Record::make().await;
+        record.server.database.run(PLANTED).await;
+        record.seal().await;
+        record.copy().await;
         record.server.database.run(COPY_VIEW).await;
         let client = connect(&record.server.database.superuser).await;
+        let rows = client.query("SELECT id FROM ledger ORDER BY xid, id", &[]).await.unwrap();
+        record.ids = rows.iter().map(|row| row.get(0)).collect();
         let batches = record.server.database.number("SELECT count(*) FROM seal").await;
         Self { record, client, random: Random::new(seed, 0), batches: batches.cast_unsigned() }
     }
 
-    /// A column of a table with the value it is changed to.
-    async fn column(&mut self, table: &str) -> (String, String) {
-        let sql = "SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute \
+    /// A column of a table: its name, its type, and whether it may be NULL.
+    async fn column(&mut self, table: &str) -> (String, String, bool) {
+        let sql = "SELECT attname::text, format_type(atttypid, NULL), NOT attnotnull FROM pg_attribute \
                    WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
         let columns = self.client.query(sql, &[&table]).await.unwrap();
         let row = self.random.pick(&columns);
-        let (name, kind): (String, String) = (row.get(0), row.get(1));
+        (row.get(0), row.get(1), row.get(2))
+    }
+
+    /// The value that a column is changed to.
+    fn value(&mut self, name: &str, kind: &str) -> String {
         let by = self.random.between(1, 255);
-        let value = match (name.as_str(), kind.as_str()) {
+        let never = self.random.chance(20).then(|| *self.random.pick(&["", "-"]));
+        match (name, kind, never) {
             // It has to stay above 0, and numbers of batches must not meet.
-            ("size", _) => format!("size + {by}"),
-            ("n", _) => format!("n + 1000 + {by}"),
+            ("size", _, _) => format!("size + {by}"),
+            ("n", _, _) => format!("n + 1000 + {by}"),
             // It must be nobody's number.
-            ("pat", _) => format!("coalesce(pat, 1000000000000) # {by}::bigint"),
-            (name, "uuid") => {
+            ("pat", _, _) => format!("coalesce(pat, 1000000000000) # {by}::bigint"),
+            (_, "uuid", _) => {
                 let other = self.uuid();
                 // One of anywhere, or the next one that there could be.
                 let next = format!(
@@ -136,23 +172,35 @@ impl World {
                 let chosen = if self.random.chance(50) { "NULL" } else { &next };
                 format!("coalesce({chosen}, '{other}'::uuid)")
             }
-            (name, "timestamp with time zone") => format!("{name} + interval '{by} microseconds'"),
-            (name, "date") => format!("{name} + {by}"),
-            (name, "smallint" | "integer" | "bigint") => {
+            (_, "timestamp with time zone" | "date", Some(sign)) => format!("'{sign}infinity'"),
+            (_, "timestamp with time zone", _) => format!("{name} + interval '{by} microseconds'"),
+            (_, "date", _) => format!("{name} + {by}"),
+            (_, "smallint" | "integer" | "bigint", _) => {
                 format!("coalesce({name}, 0) # {by}::{kind}")
             }
-            (name, "text") => format!("coalesce({name}, '') || 'x'"),
-            (name, "bigint[]") => format!("{name} || {}::bigint", 1_000_000_000_000 + by),
-            (name, "text[]") => format!("{name} || 'x'::text"),
-            (name, "bytea") if self.random.chance(20) => format!("{name} || '\\x00'::bytea"),
-            (name, "bytea") => {
+            (_, "text", _) => format!("coalesce({name}, '') || 'x'"),
+            (_, "bigint[]" | "text[]", Some(_)) => format!("array_append({name}, NULL)"),
+            (_, "bigint[]", _) => format!("{name} || {}::bigint", 1_000_000_000_000 + by),
+            (_, "text[]", _) => format!("{name} || 'x'::text"),
+            (_, "bytea", Some(_)) => format!("{name} || '\\x00'::bytea"),
+            (_, "bytea", _) => {
                 let at = format!("{by} % length({name})");
                 let bit = 1 << self.random.below(8);
                 format!("set_byte({name}, {at}, get_byte({name}, {at}) # {bit})")
             }
-            (name, kind) => panic!("{table}.{name}: no value of {kind} is known"),
-        };
-        (name, value)
+            _ => panic!("{name}: no value of {kind} is known"),
+        }
+    }
+
+    /// A row of the ledger that says something in a column, its own or its party's, and no longer once that is NULL.
+    async fn emptied(&mut self, table: &str, name: &str) -> Option<Uuid> {
+        let sql = format!(
+            "SELECT r.id FROM ledger_row r LEFT JOIN ledger_party p ON p.key = r.party WHERE {0}.{name} IS NOT NULL \
+             AND {0}.{name}::text NOT IN ('{{}}', r.id::text) ORDER BY r.xid, r.id",
+            if table == "ledger_party" { "p" } else { "r" }
+        );
+        let rows = self.client.query(&sql, &[]).await.unwrap();
+        (!rows.is_empty()).then(|| self.random.pick(&rows).get(0))
     }
 
     fn uuid(&mut self) -> Uuid {
@@ -203,7 +251,14 @@ impl World {
                 self.uuid()
             ),
             Kind::ChangeRow => {
-                let (name, value) = self.column("ledger_row").await;
+                let (name, kind, may_be_null) = self.column("ledger_row").await;
+                if may_be_null
+                    && self.random.chance(40)
+                    && let Some(one) = self.emptied("ledger_row", &name).await
+                {
+                    return format!("UPDATE ledger_row SET {name} = NULL WHERE id = '{one}'");
+                }
+                let value = self.value(&name, &kind);
                 let shadow = SHADOWED.iter().find(|(shadowed, _)| *shadowed == name);
                 let shadow =
                     shadow.map(|(_, other)| format!(", {other} = NULL")).unwrap_or_default();
@@ -226,13 +281,27 @@ impl World {
     }
 
     async fn change_party(&mut self, kind: Kind) -> String {
-        let one = self.row();
-        let party = format!("key = (SELECT party FROM ledger_row WHERE id = '{one}')");
+        let one = self.with_party().await;
+        let of = |one: Uuid| format!("key = (SELECT party FROM ledger_row WHERE id = '{one}')");
         if matches!(kind, Kind::DeleteParty) {
-            return format!("DELETE FROM ledger_party WHERE {party}");
+            return format!("DELETE FROM ledger_party WHERE {}", of(one));
         }
-        let (name, value) = self.column("ledger_party").await;
-        format!("UPDATE ledger_party SET {name} = {value} WHERE {party}")
+        let (name, kind, may_be_null) = self.column("ledger_party").await;
+        if may_be_null
+            && self.random.chance(40)
+            && let Some(one) = self.emptied("ledger_party", &name).await
+        {
+            return format!("UPDATE ledger_party SET {name} = NULL WHERE {}", of(one));
+        }
+        let value = self.value(&name, &kind);
+        format!("UPDATE ledger_party SET {name} = {value} WHERE {}", of(one))
+    }
+
+    /// A row that has its party by a key.
+    async fn with_party(&mut self) -> Uuid {
+        let sql = "SELECT id FROM ledger_row WHERE party IS NOT NULL ORDER BY xid, id";
+        let rows = self.client.query(sql, &[]).await.unwrap();
+        self.random.pick(&rows).get(0)
     }
 
     async fn change_seal(&mut self, kind: Kind) -> (String, Finding) {
@@ -256,7 +325,8 @@ impl World {
             ),
             Kind::ChangeSeal | Kind::ChangeSealedRows => {
                 let table = if matches!(kind, Kind::ChangeSeal) { "seal" } else { "seal_rows" };
-                let (name, value) = self.column(table).await;
+                let (name, kind, _) = self.column(table).await;
+                let value = self.value(&name, &kind);
                 (format!("UPDATE {table} SET {name} = {value} WHERE n = {n}"), found)
             }
             Kind::CutEnd => self.cut_from(n).await,
@@ -316,6 +386,14 @@ impl World {
         Change { statements: String::new(), outside, expected: Expected::Exactly(expected) }
     }
 
+    /// Fails unless the row that statements change is named; they are undone.
+    async fn is_named_after(&self, statements: &str) {
+        self.record.server.database.run(statements).await;
+        let found = self.record.verify().await.finding;
+        assert!(names(self.first().await, found.as_ref()), "{statements}: {found:?}");
+        self.record.restore().await;
+    }
+
     /// What the database says is the first row that is not what it was.
     async fn first(&self) -> (Option<Uuid>, Option<Uuid>) {
         let row = self.client.query_opt(FIRST, &[]).await.unwrap();
@@ -338,7 +416,7 @@ fn names((before, now): (Option<Uuid>, Option<Uuid>), found: Option<&Finding>) -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_random_change_is_found_and_the_first_fault_named() {
-    let seed = std::env::var("KILN_AUDIT_SEED").ok().map_or(1, |text| text.parse().unwrap());
+    let seed = audit_seed();
     let cases = if long() { 1_000 } else { 40 };
     println!("seed {seed}, {cases} changes");
     let mut world = World::make(seed).await;
@@ -367,4 +445,42 @@ async fn any_random_change_is_found_and_the_first_fault_named() {
         }
     }
     assert_eq!(world.record.verify().await.finding, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_column_that_is_emptied_is_missed() {
+    let mut world = World::make(audit_seed()).await;
+    let rows = world.client.query(MAY_BE_NULL, &[]).await.unwrap();
+    let columns: Vec<(&str, &str)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(columns, NULLABLE);
+    for (table, names) in NULLABLE {
+        for name in names.split(' ') {
+            let one = world.emptied(table, name).await;
+            let one = one.unwrap_or_else(|| panic!("no row says anything in {table}.{name}"));
+            let of = match table {
+                "ledger_row" => format!("id = '{one}'"),
+                _ => format!("key = (SELECT party FROM ledger_row WHERE id = '{one}')"),
+            };
+            world.is_named_after(&format!("UPDATE {table} SET {name} = NULL WHERE {of}")).await;
+        }
+    }
+}
+
+/// Rows are found by the key of their party: none may lead to another than they tell of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_found_as_that_of_another_party_is_named() {
+    let world = World::make(audit_seed()).await;
+    let eve = "(SELECT key FROM ledger_party WHERE actor = 'user:eve')";
+    for change in [
+        // It tells of Ada by itself.
+        format!("UPDATE ledger_row SET party = {eve} WHERE actor = 'user:ada'"),
+        "UPDATE ledger_row SET party = 1 WHERE actor = 'user:ada'".to_owned(),
+        // It tells of Eve, by a key that is nobody's.
+        format!(
+            "UPDATE ledger_row SET party = party # (1::bigint << 32) WHERE party = {eve};\n\
+             UPDATE ledger_party SET key = key # (1::bigint << 32) WHERE actor = 'user:eve'"
+        ),
+    ] {
+        world.is_named_after(&change).await;
+    }
 }

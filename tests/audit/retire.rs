@@ -19,11 +19,11 @@ use crate::harness::process::kiln;
 use super::record::Record;
 
 /// Two months of long ago that have partitions, and one before them whose rows find none.
-const OLD: [(&str, bool); 3] = [("200905", false), ("201001", true), ("201002", true)];
+pub(super) const OLD: [(&str, bool); 3] = [("200905", false), ("201001", true), ("201002", true)];
 
 impl Record {
     /// A record that begins with this year, and goes on with rows of months of long ago.
-    async fn with_old_months() -> Self {
+    pub(super) async fn with_old_months() -> Self {
         Self::make().await.with(&OLD).await
     }
 
@@ -57,7 +57,7 @@ impl Record {
     }
 
     /// Runs `kiln audit` beside the server, as the owner of the tables.
-    fn command(&self, arguments: &[&str]) -> Output {
+    pub(super) fn command(&self, arguments: &[&str]) -> Output {
         let data = self.folder.path().join("data");
         let flags = [
             format!("data_dir={}", data.display()),
@@ -73,7 +73,7 @@ impl Record {
     }
 
     /// Drops what is older than six years, and has that sealed.
-    async fn retire(&self) -> String {
+    pub(super) async fn retire(&self) -> String {
         let done = self.command(&["retain", "--years", "6"]);
         let text = String::from_utf8_lossy(&done.stdout).into_owned();
         assert!(done.status.success(), "{text}{}", String::from_utf8_lossy(&done.stderr));
@@ -105,7 +105,7 @@ impl Record {
     }
 
     /// The first batch of a month (`YYYY-MM`).
-    async fn first_of(&self, month: &str) -> u64 {
+    pub(super) async fn first_of(&self, month: &str) -> u64 {
         let sql = format!("SELECT min(n) FROM c_seal WHERE month = '{month}-01'");
         self.server.database.number(&sql).await.cast_unsigned()
     }
@@ -222,6 +222,13 @@ async fn what_says_that_a_month_was_dropped_cannot_be_forged() {
         (format!("{};\n{}", without(now), add(&posing)), forged()),
         // The record still says so by a row, and that is not enough.
         (silenced.clone(), Some(Finding::Unproven { batch: january, month: "201001".to_owned() })),
+        // Nor does it hide that where a part of the row says nothing at all.
+        (
+            format!(
+                "{silenced};\nUPDATE ledger_row SET entities = array_prepend(NULL, entities) WHERE interaction = 60"
+            ),
+            Some(Finding::Unproven { batch: january, month: "201001".to_owned() }),
+        ),
         (
             format!("{silenced};\nDELETE FROM ledger_row WHERE interaction = 60"),
             Some(Finding::Gone(january)),

@@ -10,6 +10,7 @@ use kiln::app::audit::sealer::{Sealer, log_name};
 use kiln::app::audit::verify::{Outside, verify};
 use kiln::audit::Finding;
 use kiln::clock::SystemClock;
+use kiln::store::maintenance::last_seal;
 use uuid::Uuid;
 
 use crate::harness::database::connect;
@@ -36,6 +37,50 @@ async fn a_record_that_nobody_touched_is_as_it_was_sealed() {
     assert_eq!((report.finding, report.batches, report.rows), (None, 5, 1));
     let nothing = record.verify_since(99).await;
     assert_eq!((nothing.finding, nothing.rows), (None, 0));
+}
+
+/// What is compared from a checkpoint on is what came after it, and what is told on the way ends at the whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_compares_what_came_after_a_checkpoint() {
+    let record = Record::make().await;
+    record.server.client.get("/Patient/p1").await.expect(200);
+    assert_eq!(record.seal().await, 17);
+    let store = record.server.store();
+    let last = last_seal(store, &log_name(store)).await.unwrap().unwrap();
+    let (batches, newest) = (last.n + 1, u64::from(last.size));
+    for (since, rows) in [(0, 17), (last.n, newest), (batches, 0)] {
+        let mut told = Vec::new();
+        let progress = |position| told.push(position);
+        let outside = record.outside();
+        let report = verify(store, &log_name(store), &outside, since, progress).await.unwrap();
+        assert_eq!((report.finding, report.batches, report.rows), (None, batches, rows));
+        assert!(told.is_sorted(), "{told:?}");
+        assert_eq!(told.last(), Some(&last.signed.checkpoint.rows), "since {since}: {told:?}");
+
+        let verified = record.command(&["verify", "--since", &since.to_string()]);
+        let text = String::from_utf8_lossy(&verified.stdout).into_owned();
+        let said = format!("{rows} rows are as they were sealed, in {batches} batches\n");
+        assert!(verified.status.success() && text.starts_with(&said), "since {since}: {text}");
+        let errors = String::from_utf8_lossy(&verified.stderr).into_owned();
+        assert!(errors.contains(&format!("{rows} rows in ")), "since {since}: {errors}");
+        let noted = format!(
+            "SELECT count(*) FROM ledger WHERE query = 'kiln audit verify' \
+             AND entities = ARRAY['since {since}: {rows} rows']"
+        );
+        assert_eq!(record.server.database.number(&noted).await, 1, "since {since}");
+    }
+    // What is wrong before it is not looked at, what is wrong after it is named.
+    let bend = |of: &str| format!("UPDATE ledger_row SET vid = 99 WHERE id = (SELECT {of})");
+    let (first, newest) = (record.ids[0], "last_id FROM seal ORDER BY n DESC LIMIT 1");
+    let since = last.n.to_string();
+    record.server.database.run(&bend(&format!("'{first}'::uuid"))).await;
+    assert!(record.command(&["verify", "--quiet", "--since", &since]).status.success());
+    assert!(!record.command(&["verify", "--quiet"]).status.success());
+    record.server.database.run(&bend(newest)).await;
+    let verified = record.command(&["verify", "--quiet", "--since", &since]);
+    let text = String::from_utf8_lossy(&verified.stdout).into_owned();
+    let named = format!("row {} was altered", last.last.id);
+    assert!(!verified.status.success() && text.contains(&named), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,6 +147,8 @@ async fn rows_that_are_gone_added_moved_or_cut_off_are_named() {
         ("DELETE FROM ledger_party".to_owned(), Finding::Altered(ids[0])),
         (insert(&new.to_string(), "xid"), Finding::Inserted(new)),
         (insert(&new.to_string(), "1"), Finding::Inserted(new)),
+        // Before all that there can be.
+        (insert(&Uuid::nil().to_string(), &i64::MIN.to_string()), Finding::Inserted(Uuid::nil())),
         // Moved to the end, where nothing is sealed yet.
         (
             format!("UPDATE ledger_row SET xid = 1000000000 WHERE {}", of(2)),

@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use flate2::read::GzDecoder;
+use kiln::clock::{Clock as _, SystemClock};
 
 /// A file of the shared folder (`KILN_SHARED`, or `../shared`); `None` with a word about it when
 /// the folder is not at hand.
@@ -53,6 +54,17 @@ pub(crate) fn seed() -> Option<u64> {
     std::env::var("KILN_TEST_SEED")
         .ok()
         .map(|text| text.parse().expect("KILN_TEST_SEED is a number"))
+}
+
+/// The seed of a test of the record (`KILN_AUDIT_SEED`): that which failed, else one of the clock. Who takes it prints
+/// it.
+///
+/// # Panics
+/// When it is no number.
+pub(crate) fn audit_seed() -> u64 {
+    let of_clock = || SystemClock.now().as_micros().cast_unsigned();
+    std::env::var("KILN_AUDIT_SEED")
+        .map_or_else(|_| of_clock(), |text| text.parse().expect("KILN_AUDIT_SEED is a number"))
 }
 
 /// Whether a file's name ends in `.ending`.

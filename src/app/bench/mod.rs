@@ -59,9 +59,10 @@ const BASE: &str = "http://127.0.0.1:8080/fhir";
 /// The load to put on the server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum Work {
-    /// What the ledger costs, beside a server without one (--without); and with --database what its rows
-    /// weigh, how fast they are compared with their seal, and how soon they are found by a search and by
-    /// `kiln audit who` (--config names the same database).
+    /// What the ledger costs, beside a server without one (--without), for one client beside a flush in
+    /// --database; and with --database what its rows weigh, how fast they are compared with their seal, and how
+    /// soon they are found by a search and by `kiln audit who` (--config names the same database, and what
+    /// audit.reads of the server is).
     Audit,
     /// Create with the base definitions checked beside creates of which the form alone is, on a server with
     /// validation.create = off.
@@ -123,7 +124,9 @@ pub struct BenchArgs {
     /// bench-without-ledger, started by `kiln serve --without-ledger`.
     #[arg(long, value_name = "URL")]
     pub without: Option<String>,
-    /// audit: fail where the ledger costs reads at 1,000 a second more than it may, or anything far more.
+    /// audit: fail where the ledger costs reads at 1,000 a second more than it may, or anything far more; by an optimised
+    /// build where it costs anything more than it may. With --database also where rows weigh more, or where comparing
+    /// them with the seal, a search or an answer who had access takes longer.
     /// search: fail where a kind of search takes more times its floor than it may or fails, where a costly
     /// client holds back others, or where the index takes more room than it may.
     #[arg(long)]

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use sha2::{Digest as _, Sha256};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, Type};
 use uuid::Uuid;
@@ -48,7 +49,8 @@ type Party = [Option<Box<[u8]>>; 6];
 pub struct KnownParties(Mutex<HashMap<i64, Arc<Party>>>);
 
 impl KnownParties {
-    /// The party of a row that names one; one that is missing says nothing.
+    /// The party of a row that names one. One that is missing says nothing, nor does one by a key of another actor:
+    /// rows are found by the key, so that what they tell would be hidden from who looks for the actor.
     pub(super) async fn of(&self, row: &Row, store: &Store) -> Result<Arc<Party>, Error> {
         let Some(key) = row.try_get::<_, Option<i64>>(20).map_err(failure::error)? else {
             return Ok(Arc::default());
@@ -67,6 +69,9 @@ impl KnownParties {
         for (at, part) in party.iter_mut().enumerate() {
             *part = raw(&found, at)?.map(Box::from);
         }
+        if !is_key_of(key, &party) {
+            return Ok(Arc::default());
+        }
         let party = Arc::new(party);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KNOWN {
@@ -75,6 +80,12 @@ impl KnownParties {
         known.insert(key, party.clone());
         Ok(party)
     }
+}
+
+/// Whether a key begins with the hash of the party's actor (migration 70, `kiln_actor`), as each of them does.
+fn is_key_of(key: i64, party: &Party) -> bool {
+    let hash = party[0].as_deref().map(|actor| <[u8; 32]>::from(Sha256::digest(actor)));
+    hash.is_some_and(|hash| key.to_be_bytes()[..4] == hash[..4])
 }
 
 /// Adds to `out` what is hashed of a row of [`raw_columns`].
@@ -103,6 +114,14 @@ pub(super) fn encode_raw(row: &Row, party: &Party, out: &mut Vec<u8>) -> Result<
     push(out, raw(row, 19)?.or(Some(&NO_TEXTS)));
     push(out, of_party(4)?);
     push(out, of_party(5)?);
+    // A row has its party by a key or in itself, never both: it would be found as one party's and tell of another.
+    if raw(row, 20)?.is_some() {
+        for column in 21..27 {
+            if raw(row, column)?.is_some() {
+                push(out, None);
+            }
+        }
+    }
     Ok(())
 }
 
@@ -163,5 +182,30 @@ impl<'a> FromSql<'a> for Raw<'a> {
 
     fn accepts(_: &Type) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_of_the_actor_whose_hash_it_begins_with() {
+        let party = |actor: Option<&str>| {
+            let mut party = Party::default();
+            party[0] = actor.map(|actor| actor.as_bytes().into());
+            party
+        };
+        // SHA-256 of "user:ada" as sha256sum has it, and any other half.
+        let key = (0x19d0_191a_i64 << 32) | 5;
+        for (key, actor, expected) in [
+            (key, Some("user:ada"), true),
+            (key ^ 0x7fff_ffff, Some("user:ada"), true),
+            (key ^ (1 << 32), Some("user:ada"), false),
+            (key, Some("user:eve"), false),
+            (key, None, false),
+        ] {
+            assert_eq!(is_key_of(key, &party(actor)), expected, "{key:x} {actor:?}");
+        }
     }
 }

@@ -32,9 +32,9 @@ const ROWS: &str = "SELECT l.xid, l.id, row_to_json(l)::text FROM (SELECT id, at
      AND l.at < to_timestamp($1 || '01+00', 'YYYYMMDDTZH') + interval '1 month' \
      ORDER BY l.xid, l.id LIMIT $4";
 
-/// What sealed rows ($1: their kind) say of months that were dropped.
+/// What sealed rows ($1: their kind) say of months that were dropped. They may have been bent.
 const RETIRED: &str = "SELECT e FROM ledger l, unnest(l.entities) e \
-     WHERE l.interaction = $1 AND l.outcome = 0 AND (l.xid, l.id) <= ($2, $3)";
+     WHERE e IS NOT NULL AND l.interaction = $1 AND l.outcome = 0 AND (l.xid, l.id) <= ($2, $3)";
 
 /// The batches of a month ($1) whose rows are there.
 const BATCHES: &str = "SELECT n FROM seal_rows \

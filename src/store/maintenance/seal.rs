@@ -112,7 +112,7 @@ pub struct EncodedRow {
 pub struct Seal {
     /// Its number, from 0.
     pub n: u64,
-    /// The month of its rows, six digits; more where it is not the first of a month.
+    /// The month of its rows, six digits; more where it is not the first of a month, none where it is no day.
     pub month: String,
     /// How many rows it has.
     pub size: u32,
@@ -332,7 +332,8 @@ fn seal(row: &Row, log: &str) -> Result<Seal, Error> {
     };
     let last = Place { xid: number(4)?, id: row.try_get(5).map_err(failure::error)? };
     let signed = Signed { checkpoint, key: PublicKey(hash(8)?), signature: bytes(9)?.to_vec() };
-    let month: &str = row.try_get(10).map_err(failure::error)?;
+    // What is no day of any month, as `infinity`, has no digits: it is of no row.
+    let month = row.try_get::<_, Option<&str>>(10).map_err(failure::error)?.unwrap_or_default();
     let month = month.strip_suffix("01").unwrap_or(month).to_owned();
     Ok(Seal { n, month, size: size.cast_unsigned(), last, root: hash(6)?, signed })
 }

@@ -116,7 +116,7 @@ async fn answers(
         let count = questions.len();
         let mut figure = |what: &str, value: f64| {
             let what = format!("{what} of {count} answers who, by {kind}");
-            bench.report.figure(Figure::new(what, value, "ms", Bound::AtMost(ANSWER_MS)));
+            bench.report.bind(Figure::new(what, value, "ms", Bound::AtMost(ANSWER_MS)));
         };
         figure("p50", p50);
         figure("p99", p99);
@@ -151,7 +151,7 @@ async fn commands(
     }
     let what = format!("longest of {COMMANDS} commands `kiln audit who`, by {kind}");
     let longest = longest.as_secs_f64() * 1_000.0;
-    bench.report.figure(Figure::new(what, longest, "ms", Bound::AtMost(ANSWER_MS)));
+    bench.report.bind(Figure::new(what, longest, "ms", Bound::AtMost(ANSWER_MS)));
     Ok(())
 }
 
