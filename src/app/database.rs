@@ -224,9 +224,19 @@ impl Home {
     /// # Errors
     /// [`StartError::Store`], [`StartError::Config`].
     pub async fn store(&self, config: &Config, tenant: Tenant) -> Result<Store, StartError> {
-        let realm = self.app.of(tenant).called(config.tenant());
-        let store = Store::connect(&realm, sizes(config), integrity(config)?).await;
-        store.map_err(|error| StartError::Store(root_cause(&error)))
+        connected(&self.app.of(tenant), config).await
+    }
+
+    /// The same of data that are being restored.
+    ///
+    /// # Errors
+    /// As [`Home::store`].
+    pub async fn store_of_copy(
+        &self,
+        config: &Config,
+        tenant: Tenant,
+    ) -> Result<Store, StartError> {
+        connected(&self.app.of(tenant).restored(), config).await
     }
 
     /// Tells how the private PostgreSQL does, when there is one and it is ours.
@@ -305,6 +315,12 @@ impl Database {
         drop(store);
         home.close().await;
     }
+}
+
+async fn connected(realm: &Realm, config: &Config) -> Result<Store, StartError> {
+    let realm = realm.clone().called(config.tenant());
+    let store = Store::connect(&realm, sizes(config), integrity(config)?).await;
+    store.map_err(|error| StartError::Store(root_cause(&error)))
 }
 
 /// How many connections there are, of which kinds.

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, RecyclingMethod, Runtime, Timeouts,
+};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 use tokio_postgres::config::Host;
@@ -24,6 +26,7 @@ use super::tls::{AddressError, Tls};
 use super::write::Locks;
 
 mod transaction;
+pub(super) mod whole;
 
 pub(super) use transaction::Transaction;
 
@@ -96,6 +99,8 @@ pub(super) struct Target {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
     pub(super) opened: Opened,
+    /// Whether it is for who restores the database, which is whole for nobody else.
+    pub(super) is_restored: bool,
 }
 
 /// Whether a commit waits until the disk has it.
@@ -322,6 +327,9 @@ async fn open(target: &Target) -> Result<Pipeline, Error> {
     let (client, connection) = connected.map_err(failure::error)?;
     target.opened.add();
     drive(connection);
+    if !target.is_restored && whole::is_restoring(&client).await.map_err(failure::error)? {
+        return Err(Error::Unavailable(whole::RESTORING.into()));
+    }
     Ok(Pipeline { client, statements: RwLock::default(), compiled: RwLock::default() })
 }
 
@@ -360,7 +368,7 @@ impl Pool {
         more: &str,
     ) -> Result<Self, Error> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let Target { config, tls, opened } = realm.target(timeout_ms, flush, more)?;
+        let Target { config, tls, opened, is_restored } = realm.target(timeout_ms, flush, more)?;
         let manager = Manager::from_config(config, tls, recycling);
         let timeouts = Timeouts {
             wait: Some(POOL_TIMEOUT),
@@ -370,9 +378,15 @@ impl Pool {
         let pool = deadpool_postgres::Pool::builder(manager)
             .max_size(size.max(1))
             .timeouts(timeouts)
-            .post_create(Hook::sync_fn(move |_, _| {
+            .post_create(Hook::async_fn(move |client, _| {
                 opened.add();
-                Ok(())
+                Box::pin(async move {
+                    let found = whole::is_restoring(client).await.map_err(HookError::Backend)?;
+                    if found && !is_restored {
+                        return Err(HookError::message(whole::RESTORING));
+                    }
+                    Ok(())
+                })
             }))
             .runtime(Runtime::Tokio1)
             .build();

@@ -4,6 +4,7 @@ use sqlx::migrate::{MigrateError as SqlxError, Migrator};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use thiserror::Error;
 
+use super::connection::whole::IS_RESTORING;
 use super::tenant::{self, Realm};
 use super::tls::AddressError;
 
@@ -39,9 +40,6 @@ pub enum MigrateError {
     )]
     Older,
 }
-
-/// Whether a database is not whole yet (`store::backup`).
-const IS_RESTORING: &str = "SELECT to_regclass('kiln_restoring') IS NOT NULL";
 
 /// Brings the database at `owner` to this version; waits while another node does.
 ///

@@ -46,8 +46,6 @@ mod write;
 
 use std::sync::{Arc, OnceLock};
 
-use sqlx::postgres::PgPoolOptions;
-
 use crate::error::Error;
 use crate::fhir::Identity;
 use crate::search::extract::Extractor;
@@ -220,8 +218,7 @@ impl Store {
         let soon = (parties.clone(), Some(unflushed.clone()));
         let ledger_of_reads = LedgerWriter::new(realm, soon, limit)?;
         let looks = hl7v2::Looks::new(realm, (parties.clone(), unflushed.clone()), limit)?;
-        let options = realm.sqlx_options().map_err(Error::internal)?;
-        let admin = PgPoolOptions::new().max_connections(6).connect_lazy_with(options);
+        let admin = connection::whole::pool(realm, 6).map_err(Error::internal)?;
         let hasher = Hasher::load(&readers).await?;
         let inner = Inner {
             readers,

@@ -88,11 +88,22 @@ pub struct Realm {
     opened: Opened,
     /// What the tenant is called, for metrics.
     name: Option<String>,
+    is_restored: bool,
 }
 
 impl Realm {
     pub(super) fn new(address: Address, tenant: Tenant) -> Self {
-        Self { address, tenant, opened: Opened::default(), name: None }
+        Self { address, tenant, opened: Opened::default(), name: None, is_restored: false }
+    }
+
+    /// The same for who restores the data: nobody else gets a connection while that is under way.
+    #[must_use]
+    pub fn restored(self) -> Self {
+        Self { is_restored: true, ..self }
+    }
+
+    pub(super) fn is_restored(&self) -> bool {
+        self.is_restored
     }
 
     /// The same with what its tenant is called.
@@ -163,7 +174,8 @@ impl Realm {
         ));
         config.ssl_mode(tls.mode());
         let tls = tls.connector().map_err(Error::internal)?;
-        Ok(Target { config, tls, opened: self.opened.clone() })
+        let (opened, is_restored) = (self.opened.clone(), self.is_restored);
+        Ok(Target { config, tls, opened, is_restored })
     }
 }
 

@@ -100,11 +100,6 @@ impl Asked {
         }
     }
 
-    /// Whether it asks for what is there and changes nothing.
-    fn is_read(&self) -> bool {
-        self.method == "GET" || self.url.ends_with("/_search")
-    }
-
     fn by(self, token: &Arc<str>) -> Self {
         Self { authorization: Some(token.clone()), ..self }
     }

@@ -4,12 +4,14 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use kiln::store::backup::{BackupKey, Opening};
 
-use crate::harness::database::{Database, temporary};
+use crate::harness::database::{Database, connect, temporary};
 use crate::harness::server::TestServer;
 
+use super::record::{made, message, put_back, send};
 use super::{CANARY, Place, World, observation, patient};
 
 /// What a data folder is brought back with: the key of checkpoints, the checkpoints up to the backup, and the newest list.
@@ -150,8 +152,115 @@ async fn a_backup_that_is_not_as_it_was_made_is_refused() {
     database.run("CREATE TABLE kiln_restoring (since timestamptz)").await;
     assert!(place.refused(&["migrate"]).contains("being restored"));
     database.run("DROP TABLE kiln_restoring").await;
+    // Who is connected already would see what comes.
+    let other = connect(&database.app).await;
+    let refused = place.refused(&["restore", &file, "--key", &key, "--without-erasures"]);
+    assert!(refused.contains("others are connected"), "{refused}");
+    drop(other);
+    assert_eq!(database.number(relations).await, 0);
     place.done(&["restore", &file, "--key", &key, "--without-erasures"]);
     assert_eq!(database.number("SELECT count(*) FROM res").await, 1);
+    std::fs::remove_dir_all(place.folder).unwrap();
+}
+
+/// A server that runs already finds the mark too, when it connects anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_not_whole_is_served_by_nobody() {
+    let world = World::new().await;
+    world.put("/Patient/p1", &patient("p1", CANARY)).await;
+    let (client, database) = (&world.server.client, &world.server.database);
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    database.run("CREATE TABLE kiln_restoring (since timestamptz)").await;
+    database.run(cut).await;
+    for path in ["/Patient/p1", "/Patient?name=canarystone", "/Patient/p1/_history"] {
+        for _ in 0..3 {
+            client.get(path).await.expect(503);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    database.run("DROP TABLE kiln_restoring").await;
+    let began = Instant::now();
+    while client.get("/Patient/p1").await.status != 200 {
+        assert!(began.elapsed() < Duration::from_mins(1), "it is whole by now");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Who has the identifiers by now is somebody else: what came about that one is not erased again with the record of before.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_about_who_came_later_keep_their_texts() {
+    let world = World::new().await;
+    send(&world, &message("c1", "A01")).await;
+    let before = made(&world).await;
+    world.place.erase(&before, "1");
+    send(&world, &message("c2", "A08")).await;
+    assert_ne!(made(&world).await, before);
+    send(&world, &message("c3", "A08")).await;
+    put_back(&world, "c3").await;
+    let (file, key, checkpoints) = back_up(&world);
+    let database = Box::pin(Database::empty()).await;
+    let place = brought_back(&world, &checkpoints, &database);
+    place.done(&["restore", &file, "--key", &key]);
+    for (query, expected) in [
+        ("SELECT count(*) FROM v2_message WHERE raw IS NOT NULL", 2),
+        ("SELECT count(*) FROM v2_message WHERE control_id = 'c1' AND raw IS NOT NULL", 0),
+        ("SELECT count(*) FROM v2_open WHERE state IS NULL", 1),
+    ] {
+        assert_eq!(database.number(query).await, expected, "{query}");
+    }
+    std::fs::remove_dir_all(place.folder).unwrap();
+}
+
+/// What waited when the backup was made had been worked on before the record was erased.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_waited_makes_no_record_of_who_was_erased_since() {
+    let world = World::new().await;
+    send(&world, &message("c1", "A01")).await;
+    let before = made(&world).await;
+    send(&world, &message("c2", "A08")).await;
+    put_back(&world, "c2").await;
+    let (file, key, checkpoints) = back_up(&world);
+    world.server.database.run("DELETE FROM v2_open").await;
+    world.place.erase(&before, "1");
+    let database = Box::pin(Database::empty()).await;
+    let place = brought_back(&world, &checkpoints, &database);
+    place.done(&["restore", &file, "--key", &key]);
+    for (query, expected) in [
+        ("SELECT count(*) FROM v2_message WHERE raw IS NOT NULL", 0),
+        ("SELECT count(*) FROM v2_message WHERE state = 'discarded'", 1),
+        ("SELECT count(*) FROM v2_open WHERE state IS NULL", 0),
+    ] {
+        assert_eq!(database.number(query).await, expected, "{query}");
+    }
+    std::fs::remove_dir_all(place.folder).unwrap();
+}
+
+/// Without the list nobody is erased again, and what is erased from then on has a list of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_list_another_one_is_begun() {
+    let world = World::new().await;
+    world.put("/Patient/p1", &patient("p1", CANARY)).await;
+    let (file, key, checkpoints) = back_up(&world);
+    world.place.erase("p1", "1");
+    let database = Box::pin(Database::empty()).await;
+    let place = brought_back(&world, &checkpoints, &database);
+    let list = place.folder.join("erasures.jsonl");
+    let old = std::fs::read_to_string(&list).unwrap();
+    place.done(&["restore", &file, "--key", &key, "--without-erasures"]);
+    assert!(!list.exists(), "it says what is not so any more");
+    let names = std::fs::read_dir(&place.folder).unwrap();
+    let away = names
+        .map(|it| it.unwrap().path())
+        .find(|it| it.display().to_string().contains("erasures."));
+    assert_eq!(std::fs::read_to_string(away.expect("it is put away")).unwrap(), old);
+    place.erase("p1", "1");
+    let new = std::fs::read_to_string(&list).unwrap();
+    assert!(new.lines().count() == 1 && new != old, "{new}");
+    // Both in one file would say nothing for certain.
+    std::fs::write(&list, format!("{old}{new}")).unwrap();
+    let refused = place.refused(&["erase", "list"]);
+    assert!(refused.contains("not known to the database"), "{refused}");
     std::fs::remove_dir_all(place.folder).unwrap();
 }
 
@@ -167,11 +276,14 @@ async fn a_list_that_is_not_whole_is_refused() {
     let whole = std::fs::read_to_string(world.place.folder.join("erasures.jsonl")).unwrap();
     let lines: Vec<&str> = whole.lines().collect();
     let [first, second] = lines[..] else { panic!("{whole}") };
+    let log = serde_json::from_str::<serde_json::Value>(first).unwrap()["log"].to_string();
+    let of_others = whole.replace(&log, r#""ffffffffffffffff""#);
     for (list, why) in [
         (format!("{first}\n"), "older than the backup"),
         (format!("{second}\n"), "erasure 1 is missing"),
         (format!("{first}\n{}\n", second.replace(r#""p2""#, r#""p3""#)), "not signed"),
         (format!("{first}\nx\n"), "cannot be understood"),
+        (of_others.clone(), "of other data"),
     ] {
         let database = Box::pin(Database::empty()).await;
         let place = brought_back(&world, &checkpoints, &database);
@@ -180,6 +292,16 @@ async fn a_list_that_is_not_whole_is_refused() {
         assert!(refused.contains(why), "{why}: {refused}");
         std::fs::remove_dir_all(place.folder).unwrap();
     }
+    let database = Box::pin(Database::empty()).await;
+    let place = brought_back(&world, &checkpoints, &database);
+    let named = place.folder.join("named.jsonl").display().to_string();
+    std::fs::write(&named, of_others).unwrap();
+    let restore = ["restore", &file, "--key", &key, "--erasures", &named];
+    let refused = place.refused(&[&["--set", "tenancy.mode=path"][..], &restore].concat());
+    assert!(refused.contains("each tenant has a list of its own"), "{refused}");
+    let refused = place.refused(&restore);
+    assert!(refused.contains("of other data") && refused.contains("named.jsonl"), "{refused}");
+    std::fs::remove_dir_all(place.folder).unwrap();
 }
 
 /// A backup while others write is of one moment: of each transaction it has all or nothing.

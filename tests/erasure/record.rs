@@ -5,10 +5,14 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
+use kiln::fhir::LogicalId;
+use kiln::store::maintenance::Eraser;
+use kiln::store::{Address, Tenant};
+
 use super::{CANARY, World, observation, patient};
 
 /// What is the patient's alone, whatever it lies in.
-const OWN: [&str; 9] = [
+const OWN: [&str; 11] = [
     "Patient/p1",
     "Observation/o1",
     "Observation/gone",
@@ -16,13 +20,21 @@ const OWN: [&str; 9] = [
     "Task/t2",
     "Provenance/pr1",
     "DocumentReference/d1",
+    "DocumentReference/d3",
     "Binary/b1",
+    "Binary/b3",
     "Bundle/doc1",
 ];
 
 /// What names others too, or is nobody's alone.
-const SHARED: [&str; 5] =
-    ["Account/both", "Bundle/of-both", "Group/g1", "Observation/moved", "Provenance/of-both"];
+const SHARED: [&str; 6] = [
+    "Account/both",
+    "Bundle/of-both",
+    "Group/g1",
+    "Observation/moved",
+    "Provenance/of-both",
+    "Provenance/of-tasks",
+];
 
 const PATCH: &str = r#"{"resourceType":"Parameters","parameter":[{"name":"operation","part":[{"name":"type","valueCode":"delete"},{"name":"path","valueString":"Patient.active"}]}]}"#;
 
@@ -41,6 +53,10 @@ const MORE: &[(&str, &str)] = &[
         r#"{"resourceType":"Task","id":"t3","status":"requested","intent":"order","for":{"reference":"Patient/p2"}}"#,
     ),
     (
+        "/Task/t4",
+        r#"{"resourceType":"Task","id":"t4","status":"requested","intent":"order","focus":{"reference":"Task/t3"}}"#,
+    ),
+    (
         "/Binary/b1",
         r#"{"resourceType":"Binary","id":"b1","contentType":"text/plain","data":"Q2FuYXJ5c3RvbmU="}"#,
     ),
@@ -51,6 +67,14 @@ const MORE: &[(&str, &str)] = &[
     (
         "/DocumentReference/d1",
         r#"{"resourceType":"DocumentReference","id":"d1","status":"current","subject":{"reference":"Patient/p1"},"content":[{"attachment":{"url":"Binary/b1"}},{"attachment":{"url":"Binary/b2"}}]}"#,
+    ),
+    (
+        "/Binary/b3",
+        r#"{"resourceType":"Binary","id":"b3","contentType":"text/plain","data":"Q2FuYXJ5c3RvbmU="}"#,
+    ),
+    (
+        "/DocumentReference/d3",
+        r#"{"resourceType":"DocumentReference","id":"d3","status":"current","subject":{"reference":"Patient/p1"},"content":[{"attachment":{"url":"Binary/b3"}}]}"#,
     ),
     (
         "/DocumentReference/d2",
@@ -74,6 +98,14 @@ const MORE: &[(&str, &str)] = &[
     ),
 ];
 
+/// Exports that have ended: of Tasks (140), which no file says of whom they are, and of HealthcareServices (60).
+const EXPORTS: &str = "INSERT INTO export_job (id, actor, request, asked, types, needs, state, asked_at) \
+     SELECT id, 'x', '', '{}', '{}', '{}', 'completed', now() FROM unnest(ARRAY[ \
+       '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000002']::uuid[]) j(id);\n\
+     INSERT INTO export_file (job, number, kind, rt, lines, bytes, parts) VALUES \
+       ('00000000-0000-0000-0000-000000000001', 1, 'o', 140, 1, 1, 1), \
+       ('00000000-0000-0000-0000-000000000002', 1, 'o', 60, 1, 1, 1)";
+
 /// A record with everything that a record can have, beside that of somebody else.
 async fn fill(world: &World) {
     world.put("/Patient/p1", &patient("p1", CANARY)).await;
@@ -96,12 +128,16 @@ async fn fill(world: &World) {
     for (id, targets) in [
         ("pr1", r#"{"reference":"Observation/o1"}"#),
         ("of-both", r#"{"reference":"Observation/o1"},{"reference":"Observation/q1"}"#),
+        ("of-tasks", r#"{"reference":"Observation/o1"},{"reference":"Task/t4"}"#),
     ] {
         let body = format!(
             r#"{{"resourceType":"Provenance","id":"{id}","target":[{targets}],"recorded":"2026-01-01T00:00:00Z","agent":[{{"who":{{"display":"somebody"}}}}]}}"#
         );
         world.put(&format!("/Provenance/{id}"), &body).await;
     }
+    // What is deleted is still there, in its versions.
+    world.server.client.delete("/Binary/b3").await.expect(204);
+    world.server.database.run(EXPORTS).await;
 }
 
 /// How many a search finds.
@@ -132,7 +168,8 @@ async fn a_record_is_erased_whole_and_what_is_others_stays() {
     for path in SHARED {
         client.get(&format!("/{path}")).await.expect(200);
         // What no longer names the patient is not told of.
-        let names = !matches!(path, "Observation/moved" | "Provenance/of-both");
+        let names =
+            !matches!(path, "Observation/moved" | "Provenance/of-both" | "Provenance/of-tasks");
         assert_eq!(told.contains(&format!("\n  {path}\n")), names, "{path}: {told}");
     }
     client.get("/Observation/moved/_history/1").await.expect(404);
@@ -149,11 +186,13 @@ async fn a_record_is_erased_whole_and_what_is_others_stays() {
         ("Patient?_id=p1", "0"),
         ("Observation?subject=Patient/p2", "2"),
         ("Patient?name=other", "1"),
-        ("Task?_total=accurate", "1"),
-        ("Provenance?_total=accurate", "1"),
+        ("Task?_total=accurate", "2"),
+        ("Provenance?_total=accurate", "2"),
     ] {
         assert_eq!(total(&world, query).await, expected, "{query}");
     }
+    let files = "SELECT coalesce(sum(rt), 0)::bigint FROM export_file";
+    assert_eq!(world.server.database.number(files).await, 60, "who asks finds no Tasks any more");
     no_words(&world).await;
 }
 
@@ -228,21 +267,21 @@ async fn no_id_is_used_again_and_the_record_tells_what_was_done() {
 }
 
 /// A message of version 2 about somebody.
-fn message(control: &str, event: &str) -> String {
+pub(super) fn message(control: &str, event: &str) -> String {
     format!(
         "MSH|^~\\&|LAB|STM|K|H|20260101120000||ADT^{event}|{control}|P|2.5\rEVN|{event}|20260101120000\r\
          PID|1||77^^^STM^MR||{CANARY}^Zebedia||19700101|F\rPV1|1|I\r"
     )
 }
 
-async fn send(world: &World, message: &str) {
+pub(super) async fn send(world: &World, message: &str) {
     let url = format!("{}/v2/messages", world.server.client.root());
     let call = world.server.client.call("POST", &url).header("Content-Type", "application/hl7-v2");
     call.body(message.to_owned()).send().await.expect(200);
 }
 
 /// The patient whom a message made, once it has.
-async fn made(world: &World) -> String {
+pub(super) async fn made(world: &World) -> String {
     let began = Instant::now();
     loop {
         let found = world.server.client.get("/Patient?identifier=77").await.expect(200);
@@ -252,6 +291,27 @@ async fn made(world: &World) -> String {
         assert!(began.elapsed() < Duration::from_mins(1), "{}", found.text());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Has a message wait that was worked on, as one that has just come: it did nothing yet.
+pub(super) async fn put_back(world: &World, control: &str) {
+    let database = &world.server.database;
+    let done = format!(
+        "SELECT count(*) FROM v2_message WHERE control_id = '{control}' AND state LIKE 'processed%'"
+    );
+    let began = Instant::now();
+    while database.number(&done).await == 0 {
+        assert!(began.elapsed() < Duration::from_mins(1), "{control} is not worked on");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let own = format!("(SELECT id FROM v2_message WHERE control_id = '{control}')");
+    let back = format!(
+        "DELETE FROM v2_effect WHERE message_id IN {own};\n\
+         UPDATE v2_message SET state = 'received' WHERE id IN {own};\n\
+         INSERT INTO v2_open (message_id, site, received_at, order_keys, next_try) \
+         SELECT id, site, received_at, order_keys, now() + interval '1 day' FROM v2_message WHERE id IN {own}"
+    );
+    database.run(&back).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,4 +339,37 @@ async fn messages_lose_their_texts_and_later_ones_make_another_record() {
     let after = made(&world).await;
     assert_ne!(before, after);
     world.server.client.get(&format!("/Patient/{before}")).await.expect(410);
+}
+
+/// Whether it came after it was looked for, or is known by what it did: it is worked on first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_waits_keeps_its_text_and_has_the_erasure_wait() {
+    let world = World::new().await;
+    let (place, database) = (&world.place, &world.server.database);
+    send(&world, &message("c1", "A01")).await;
+    let before = made(&world).await;
+    place.by("ada", &["erase", "request", "--patient", &before, "--reason", "x"]).unwrap();
+    send(&world, &message("c2", "A08")).await;
+    put_back(&world, "c2").await;
+    let owner = Address::new(database.owner.clone()).of(Tenant::ONLY);
+    let eraser = Eraser::connect(&owner, world.server.store().hasher()).await.unwrap();
+    let id: LogicalId = before.parse().unwrap();
+    let whose = eraser.whose(&id, "http://localhost").await.unwrap();
+    let by = ("grace", kiln::fhir::Instant::from_micros(0));
+    let done = eraser.execute(1, by, &whose, |_| String::new()).await.unwrap();
+    assert!(done.is_none(), "it came after nothing had been found that waits: {done:?}");
+
+    let effect = format!(
+        "UPDATE v2_open SET order_keys = '{{}}';\n\
+         INSERT INTO v2_effect (message_id, n, action, resource_type, resource_id, version, map_rule) \
+         SELECT message_id, 9, 'update', 'Patient', '{before}', 1, '' FROM v2_open"
+    );
+    database.run(&effect).await;
+    let refused = place.by("grace", &["erase", "approve", "1"]).unwrap_err();
+    assert!(refused.contains("messages about the patient wait"), "{refused}");
+    let texts = "SELECT count(*) FROM v2_message WHERE raw IS NOT NULL";
+    assert_eq!(database.number(texts).await, 2);
+    database.run("DELETE FROM v2_open").await;
+    place.by("grace", &["erase", "approve", "1"]).unwrap();
+    assert_eq!(database.number(texts).await, 0);
 }

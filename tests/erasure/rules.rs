@@ -6,7 +6,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::harness::database::{Database, connect};
 
-use super::{CANARY, PASSWORD, World, patient, said};
+use super::{CANARY, PASSWORD, World, observation, patient, said};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_person_erases_nothing() {
@@ -65,6 +65,58 @@ async fn what_speaks_against_it_is_told_and_nothing_is_erased() {
     world.server.client.get("/Patient/p1").await.expect(410);
     let again = place.by("ada", &["erase", "request", "--patient", "p1", "--reason", "x"]);
     assert!(again.unwrap_err().contains("erased already"));
+    for (id, why) in [("p1", "erased already"), ("nobody", "is not known")] {
+        let add = ["hold", "add", "--patient", id, "--reason", "too late"];
+        let refused = place.by("ada", &add).unwrap_err();
+        assert!(refused.contains(why), "{id}: {refused}");
+    }
+    assert!(!place.done(&["hold", "list"]).contains("too late"), "there is nothing to keep");
+    // What is written about the patient afterwards is a record again.
+    world.put("/Observation/late", &observation("late", "p1", CANARY)).await;
+    place.erase("p1", "2");
+    world.server.client.get("/Observation/late").await.expect(410);
+    let list = std::fs::read_to_string(place.folder.join("erasures.jsonl")).unwrap();
+    assert_eq!(list.lines().count(), 2, "{list}");
+}
+
+/// What was somebody else's before is a part of that record too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_keeps_old_versions_of_what_is_another_patients_by_now() {
+    let world = World::new().await;
+    let (place, client) = (&world.place, &world.server.client);
+    for id in ["p1", "p2"] {
+        world.put(&format!("/Patient/{id}"), &patient(id, CANARY)).await;
+    }
+    world.put("/Observation/moved", &observation("moved", "p2", "of p2")).await;
+    world.put("/Observation/moved", &observation("moved", "p1", CANARY)).await;
+    place.by("ada", &["hold", "add", "--patient", "p2", "--reason", "a lawsuit"]).unwrap();
+    let asked = place.by("ada", &["erase", "request", "--patient", "p1", "--reason", "x"]).unwrap();
+    assert!(asked.contains("blocked: old versions"), "{asked}");
+    let refused = place.by("grace", &["erase", "approve", "1"]).unwrap_err();
+    assert!(refused.contains("are of Patient/p2, on hold"), "{refused}");
+    client.get("/Observation/moved/_history/1").await.expect(200);
+    place.by("grace", &["hold", "remove", "--patient", "p2"]).unwrap();
+    place.by("grace", &["erase", "approve", "1"]).unwrap();
+    client.get("/Observation/moved/_history/1").await.expect(410);
+    client.get("/Patient/p2").await.expect(200);
+}
+
+/// Whatever fails once a record is erased, no backup brings it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_has_an_erasure_as_soon_as_it_is_done() {
+    let world = World::new().await;
+    let place = &world.place;
+    world.put("/Patient/p1", &patient("p1", CANARY)).await;
+    place.by("ada", &["erase", "request", "--patient", "p1", "--reason", "x"]).unwrap();
+    let stops = "CREATE FUNCTION stops() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN RAISE EXCEPTION 'it goes no further'; END $$;\n\
+                 CREATE TRIGGER stops BEFORE UPDATE ON erasure FOR EACH ROW \
+                 WHEN (OLD.executed_at IS NOT NULL) EXECUTE FUNCTION stops()";
+    world.server.database.run(stops).await;
+    place.by("grace", &["erase", "approve", "1"]).unwrap_err();
+    world.server.client.get("/Patient/p1").await.expect(410);
+    let list = std::fs::read_to_string(place.folder.join("erasures.jsonl")).unwrap();
+    assert!(list.lines().count() == 1 && list.contains(r#""patient":"p1""#), "{list}");
 }
 
 /// Roles that are built in want a second factor, here as at the page.
@@ -92,7 +144,10 @@ async fn the_servers_role_erases_nothing() {
     for statement in [
         "SELECT kiln_erase('p1', 1, '', '{}', '{}', '{}')",
         "SELECT kiln_alone('p1', 1, '', '{}', '{}')",
-        "SELECT kiln_record('p1', 1, '{}')",
+        "SELECT kiln_record('p1', 1, '', '{}', '{}', '{}')",
+        "SELECT kiln_waiting('p1', 1, '{}', '{}')",
+        "SELECT kiln_discard('p1', 1, '{}', '{}')",
+        "SELECT kiln_held('p1', 1, '', '{}', '{}', '{}', '{}')",
         "SELECT kiln_patient_lines('p1', '{}')",
         "SELECT kiln_last_xid()",
         "CALL kiln_reach(1)",

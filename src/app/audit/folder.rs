@@ -17,6 +17,17 @@ const CHECKPOINTS: &str = "checkpoints.jsonl";
 /// Why the folder cannot be used.
 #[derive(Debug, Error)]
 pub enum FolderError {
+    /// The list of what was erased has what the database does not know of.
+    #[error(
+        "{}: erasure {number} in it is not known to the database, which was restored without it or is another one: \
+         restore with this list, or put it away under another name", path.display()
+    )]
+    Ahead {
+        /// The list.
+        path: PathBuf,
+        /// The number of the request.
+        number: i64,
+    },
     /// A file in it cannot be read or written.
     #[error("{}: {cause}", path.display())]
     File {

@@ -26,7 +26,7 @@ use crate::store::maintenance::Eraser;
 use crate::store::{Address, Tenant};
 
 use super::audit::folder::Folder;
-use super::audit::note_command;
+use super::audit::{note_command, sealer};
 use super::database::{Home, StartError};
 use super::{erasure, postgres};
 
@@ -128,7 +128,8 @@ async fn back_up(
         // What is restored needs the list, be it empty.
         if let Some(owner) = home.owner(part.tenant) {
             let eraser = Eraser::connect(&owner, store.hasher()).await?;
-            erasure::complete(&Folder::of(&part.config), &eraser).await?;
+            let log = sealer::log_name(&store);
+            erasure::complete(&Folder::of(&part.config), &eraser, &log).await?;
         }
     }
     let address = home.whole(config).ok_or(StartError::NoOwner)?;

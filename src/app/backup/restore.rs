@@ -14,6 +14,7 @@ use clap::Args;
 
 use crate::access::interaction::Kind;
 use crate::audit::{Erased, SignedErased, erasures_of};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::store::backup::{BackupKey, Opening, Restoring, reach};
 use crate::store::maintenance::Eraser;
@@ -34,7 +35,8 @@ pub(in crate::app) struct RestoreArgs {
     /// The key that it was made with. Default: backup.key beside the other keys.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// The list of what was erased (erasures.jsonl), the newest that there is. Default: that beside the checkpoints.
+    /// The list of what was erased (erasures.jsonl), the newest that there is. Default: that beside the checkpoints, of each
+    /// tenant its own.
     #[arg(long, value_name = "FILE", conflicts_with = "without_erasures")]
     erasures: Option<PathBuf>,
     /// Restore although no list says what was erased since: what was comes back.
@@ -49,6 +51,10 @@ pub(in crate::app) struct RestoreArgs {
 pub(in crate::app) async fn run(args: RestoreArgs, config: &Config) -> Done {
     if config.tenancy.tenant.is_some() {
         return Err("a backup has all tenants: run it without --tenant".into());
+    }
+    if args.erasures.is_some() && config.has_tenants() {
+        let text = "each tenant has a list of its own: put them beside their checkpoints, and do without --erasures";
+        return Err(text.into());
     }
     let path = args.key.clone().unwrap_or_else(|| config.keys_dir().join(super::KEY_FILE));
     let (key, _) = key(Some(&path), false, config)?;
@@ -76,8 +82,8 @@ async fn verified(path: &Path, key: &BackupKey) -> Result<u64, Box<dyn Error>> {
 
 /// What says what was erased.
 enum Lists {
-    /// For all tenants.
-    Named(Vec<SignedErased>),
+    /// In this file.
+    Named(PathBuf, Vec<SignedErased>),
     /// Nobody wants one.
     None,
     /// Of each its own.
@@ -94,7 +100,7 @@ impl Lists {
         if let Some(path) = &args.erasures {
             let found = list::read(path)?.ok_or_else(|| missing(path))?;
             has_keys(config, &found)?;
-            return Ok(Self::Named(found));
+            return Ok(Self::Named(path.clone(), found));
         }
         let path = list::path(&Folder::of(config));
         let found = list::read(&path)?.ok_or_else(|| missing(&path))?;
@@ -105,16 +111,26 @@ impl Lists {
     /// What was erased of a part, with the lines that say so.
     fn of(&self, part: &Part, store: &Store) -> Result<Vec<(Erased, String)>, Box<dyn Error>> {
         let folder = Folder::of(&part.config);
-        let path = list::path(&folder);
-        let lines = match self {
+        let (path, lines) = match self {
             Self::None => return Ok(Vec::new()),
-            Self::Named(lines) => lines.clone(),
-            Self::Own => list::read(&path)?.ok_or_else(|| missing(&path))?,
+            Self::Named(path, lines) => (path.clone(), lines.clone()),
+            Self::Own => {
+                let path = list::path(&folder);
+                let lines = list::read(&path)?.ok_or_else(|| missing(&path))?;
+                (path, lines)
+            }
         };
         if lines.is_empty() {
             return Ok(Vec::new());
         }
-        let erased = erasures_of(&lines, &sealer::log_name(store), &folder.trusted()?);
+        let log = sealer::log_name(store);
+        if !lines.iter().any(|it| it.erased.log == log) {
+            let text = "what it says is of other data than the backup";
+            return Err(
+                format!("{}: {text}: it is not the list that is wanted", path.display()).into()
+            );
+        }
+        let erased = erasures_of(&lines, &log, &folder.trusted()?);
         let erased = erased.map_err(|error| format!("{}: {error}", path.display()))?;
         let line = |it: &Erased| {
             let signed = lines.iter().find(|line| line.erased == *it);
@@ -215,13 +231,15 @@ fn filled(mut command: Command, path: &Path, key: &BackupKey) -> io::Result<()> 
 
 /// Erases in a part what was erased of it, by the list; how many records.
 async fn erased_again(part: &Part, lists: &Lists, home: &Home) -> Result<u64, Box<dyn Error>> {
-    let store = home.store(&part.config, part.tenant).await?;
-    let owner = home.owner(part.tenant).ok_or(StartError::NoOwner)?;
+    let store = home.store_of_copy(&part.config, part.tenant).await?;
+    let owner = home.owner(part.tenant).ok_or(StartError::NoOwner)?.restored();
     let eraser = Eraser::connect(&owner, store.hasher()).await?;
     note_act(&store, Kind::Admin, "kiln restore", "the database was restored from a backup")
         .await?;
     if matches!(lists, Lists::None) {
         note_act(&store, Kind::Admin, "kiln restore", "without a list of what was erased").await?;
+        // What is erased from now on is counted anew.
+        list::put_away(&Folder::of(&part.config), SystemClock.now())?;
         return Ok(0);
     }
     let gone = lists.of(part, &store)?;

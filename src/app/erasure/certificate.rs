@@ -232,7 +232,7 @@ mod tests {
     /// Covers: security G2.
     #[test]
     fn a_certificate_lists_every_store_that_is_counted_and_claims_no_more() {
-        let migration = include_str!("../../../migrations/0213_erasure.sql");
+        let migration = include_str!("../../../migrations/0214_erasure_of_one.sql");
         let counted: Vec<&str> = migration
             .split("jsonb_build_object('")
             .skip(1)

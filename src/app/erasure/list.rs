@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::app::audit::folder::{Folder, FolderError};
 use crate::audit::SignedErased;
+use crate::fhir::Instant;
 
 /// The name of the file.
 const FILE: &str = "erasures.jsonl";
@@ -36,8 +37,7 @@ fn in_file(file: &mut File, path: &Path) -> Result<Vec<SignedErased>, FolderErro
     read.map_err(|cause| FolderError::File { path: path.to_owned(), cause })?;
     let mut all = Vec::new();
     for (at, line) in text.split_inclusive('\n').enumerate() {
-        let value = serde_json::from_str(line).ok();
-        match value.as_ref().and_then(SignedErased::from_json) {
+        match in_line(line) {
             Some(signed) => all.push(signed),
             None if line.ends_with('\n') => {
                 return Err(FolderError::Unreadable { path: path.to_owned(), line: at + 1 });
@@ -48,12 +48,17 @@ fn in_file(file: &mut File, path: &Path) -> Result<Vec<SignedErased>, FolderErro
     Ok(all)
 }
 
-/// Has the file have all of `lines`, on the disk, behind what it has; it is made where there is none. Only its owner may
-/// read it.
+/// Has the file have all of `lines`, which are those of a log, on the disk, behind what it has; it is made where there is
+/// none. Only its owner may read it.
 ///
 /// # Errors
-/// [`FolderError`]
-pub(in crate::app) fn complete(folder: &Folder, lines: &[String]) -> Result<(), FolderError> {
+/// [`FolderError`], [`FolderError::Ahead`] where the file has other lines of that log: with both in it, it would say
+/// nothing for certain.
+pub(in crate::app) fn complete(
+    folder: &Folder,
+    lines: &[String],
+    log: &str,
+) -> Result<(), FolderError> {
     let path = path(folder);
     let fault = |cause| FolderError::File { path: path.clone(), cause };
     std::fs::create_dir_all(folder.path()).map_err(fault)?;
@@ -63,10 +68,13 @@ pub(in crate::app) fn complete(folder: &Folder, lines: &[String]) -> Result<(), 
     // Another command may write there too.
     file.lock().map_err(fault)?;
     let known = in_file(&mut file, &path)?;
-    let is_known = |line: &String| {
-        let value = serde_json::from_str(line).ok();
-        value.as_ref().and_then(SignedErased::from_json).is_some_and(|it| known.contains(&it))
+    let all: Vec<Option<SignedErased>> = lines.iter().map(|line| in_line(line)).collect();
+    let is_ahead = |line: &&SignedErased| {
+        line.erased.log == log && !all.iter().flatten().any(|it| it.erased == line.erased)
     };
+    if let Some(line) = known.iter().find(is_ahead) {
+        return Err(FolderError::Ahead { path, number: line.erased.number });
+    }
     let is_cut_off = {
         let text = std::fs::read(&path).map_err(fault)?;
         !text.is_empty() && !text.ends_with(b"\n")
@@ -80,12 +88,34 @@ pub(in crate::app) fn complete(folder: &Folder, lines: &[String]) -> Result<(), 
             more.push('\n');
         }
     }
-    for line in lines.iter().filter(|line| !is_known(line)) {
-        more.push_str(line);
-        more.push('\n');
+    for (line, signed) in lines.iter().zip(&all) {
+        if !signed.as_ref().is_some_and(|it| known.contains(it)) {
+            more.push_str(line);
+            more.push('\n');
+        }
     }
     file.write_all(more.as_bytes()).and_then(|()| file.sync_all()).map_err(fault)?;
     File::open(folder.path()).and_then(|it| it.sync_all()).map_err(fault)
+}
+
+/// Puts the file away under a name with a time in it, where there is one: a list begins anew.
+///
+/// # Errors
+/// [`FolderError`]
+pub(in crate::app) fn put_away(folder: &Folder, now: Instant) -> Result<(), FolderError> {
+    let path = path(folder);
+    let away = folder.path().join(format!("erasures.{}.jsonl", now.to_string().replace(':', "")));
+    match std::fs::rename(&path, away) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Err(FolderError::File { path, cause })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn in_line(line: &str) -> Option<SignedErased> {
+    let value = serde_json::from_str(line).ok();
+    value.as_ref().and_then(SignedErased::from_json)
 }
 
 #[cfg(test)]
@@ -95,7 +125,6 @@ mod tests {
     use super::*;
     use crate::audit::{Erased, SigningKey};
     use crate::config::Config;
-    use crate::fhir::Instant;
 
     fn folder(name: &str) -> Folder {
         let path = std::env::temp_dir().join(format!("kiln-list-{}-{name}", std::process::id()));
@@ -121,24 +150,54 @@ mod tests {
         let folder = folder("once");
         let path = path(&folder);
         assert_eq!(read(&path).unwrap(), None);
-        complete(&folder, &[]).unwrap();
+        complete(&folder, &[], "l").unwrap();
         assert_eq!(read(&path).unwrap(), Some(vec![]));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let (one, two) = (line(1), line(2));
         let text = |signed: &SignedErased| signed.to_json().to_string();
-        complete(&folder, &[text(&one)]).unwrap();
-        complete(&folder, &[text(&one), text(&two)]).unwrap();
-        complete(&folder, &[text(&one), text(&two)]).unwrap();
+        complete(&folder, &[text(&one)], "l").unwrap();
+        complete(&folder, &[text(&one), text(&two)], "l").unwrap();
+        complete(&folder, &[text(&one), text(&two)], "l").unwrap();
         assert_eq!(read(&path).unwrap(), Some(vec![one.clone(), two.clone()]));
         // A write that was cut off.
         let whole = std::fs::read_to_string(&path).unwrap();
         for cut in [whole.len() - 5, whole.len() - 1] {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            complete(&folder, &[text(&one), text(&two)]).unwrap();
+            complete(&folder, &[text(&one), text(&two)], "l").unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), whole, "{cut}");
         }
         std::fs::write(&path, "{}\n").unwrap();
         assert!(matches!(read(&path), Err(FolderError::Unreadable { line: 1, .. })));
+        std::fs::remove_dir_all(folder.path()).unwrap();
+    }
+
+    /// A database that was restored without the list begins to count anew.
+    #[test]
+    fn a_list_that_has_more_than_the_database_is_left_as_it_is() {
+        let folder = folder("ahead");
+        let path = path(&folder);
+        let text = |signed: &SignedErased| signed.to_json().to_string();
+        let (one, two, other) = (line(1), line(2), line(1));
+        let all = [text(&one), text(&two)];
+        complete(&folder, &all, "l").unwrap();
+        let whole = std::fs::read_to_string(&path).unwrap();
+        for lines in [&all[..1], &[], &[text(&two)]] {
+            let refused = complete(&folder, lines, "l");
+            assert!(matches!(refused, Err(FolderError::Ahead { .. })), "{lines:?}");
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), whole);
+        // What is of other data stands beside.
+        let elsewhere =
+            SignedErased { erased: Erased { log: "m".to_owned(), ..one.erased }, ..other };
+        complete(&folder, &[text(&elsewhere)], "m").unwrap();
+        assert_eq!(read(&path).unwrap().map(|it| it.len()), Some(3));
+
+        put_away(&folder, Instant::from_micros(0)).unwrap();
+        put_away(&folder, Instant::from_micros(0)).unwrap();
+        assert_eq!(read(&path).unwrap(), None);
+        let away = folder.path().join("erasures.1970-01-01T000000.000Z.jsonl");
+        assert_eq!(std::fs::read_to_string(away).unwrap().lines().count(), 3);
+        complete(&folder, &[], "l").unwrap();
         std::fs::remove_dir_all(folder.path()).unwrap();
     }
 }

@@ -167,23 +167,28 @@ async fn opened<'a>(
     let base = config.base_url(config.http.listen);
     let desk = Desk { config, authority, eraser, folder: Folder::of(config), base };
     // What could not be written when it was executed.
-    complete(&desk.folder, &desk.eraser).await?;
+    desk.complete().await?;
     Ok(desk)
 }
 
-/// Has the list of erasures have all that were executed; it is there from then on.
+/// Has the list of erasures have all that were executed of the data of `log`; it is there from then on.
 ///
 /// # Errors
-/// What the database or the file system says.
-pub(super) async fn complete(folder: &Folder, eraser: &Eraser) -> Done {
+/// What the database or the file system says; and where the list has more of these data than the database knows.
+pub(super) async fn complete(folder: &Folder, eraser: &Eraser, log: &str) -> Done {
     let lines: Vec<String> =
         eraser.requests().await?.into_iter().filter_map(|it| it.line).collect();
-    Ok(list::complete(folder, &lines)?)
+    Ok(list::complete(folder, &lines, log)?)
 }
 
 impl Desk<'_> {
     fn now(&self) -> Instant {
         self.authority.clock.now().floor_to_millis()
+    }
+
+    async fn complete(&self) -> Done {
+        let log = sealer::log_name(&self.authority.store);
+        complete(&self.folder, &self.eraser, &log).await
     }
 
     async fn erase(&self, command: Command, out: &mut impl Write) -> Done {
@@ -209,11 +214,7 @@ impl Desk<'_> {
         match command {
             HoldCommand::Add { patient, reason, by } => {
                 let officer = by.proven(self.authority, "hold add").await?;
-                let text = format!("hold on Patient/{patient}: {reason}");
-                self.note(Kind::Admin, &officer.actor, &patient, &text).await?;
-                let by = (officer.name.as_str(), self.now());
-                let number = self.eraser.add_hold(&patient, &reason, by).await?;
-                writeln!(out, "hold {number} keeps Patient/{patient} from being erased")?;
+                self.add_hold(&patient, &reason, &officer, out).await?;
             }
             HoldCommand::List { patient } => {
                 self.told("hold list", "").await?;
@@ -240,6 +241,36 @@ impl Desk<'_> {
         Ok(())
     }
 
+    async fn add_hold(
+        &self,
+        patient: &LogicalId,
+        reason: &str,
+        officer: &Officer,
+        out: &mut impl Write,
+    ) -> Done {
+        let whose = self.eraser.whose(patient, &self.base).await?;
+        self.has_record(patient, &whose).await?;
+        let text = format!("hold on Patient/{patient}: {reason}");
+        self.note(Kind::Admin, &officer.actor, patient, &text).await?;
+        let by = (officer.name.as_str(), self.now());
+        let number = self.eraser.add_hold(patient, reason, by).await?;
+        // An erasure that was under way had it wait.
+        let kept = self.has_record(patient, &whose).await;
+        kept.map_err(|error| format!("hold {number} keeps nothing: {error}"))?;
+        writeln!(out, "hold {number} keeps Patient/{patient} from being erased")?;
+        Ok(())
+    }
+
+    /// Fails where there is nothing to erase or to keep.
+    async fn has_record(&self, patient: &LogicalId, whose: &Whose<'_>) -> Done {
+        let record = self.eraser.record(whose).await?;
+        if !record.is_there || record.is_erased {
+            let text = if record.is_erased { "was erased already" } else { "is not known" };
+            return Err(format!("Patient/{patient} {text}").into());
+        }
+        Ok(())
+    }
+
     async fn request(
         &self,
         patient: &LogicalId,
@@ -248,11 +279,7 @@ impl Desk<'_> {
         out: &mut impl Write,
     ) -> Done {
         let whose = self.eraser.whose(patient, &self.base).await?;
-        let record = self.eraser.record(&whose).await?;
-        if !record.is_there || record.is_erased {
-            let text = if record.is_erased { "was erased already" } else { "is not known" };
-            return Err(format!("Patient/{patient} {text}").into());
-        }
+        self.has_record(patient, &whose).await?;
         let text = format!("erasure of Patient/{patient} requested: {reason}");
         self.note(Kind::Admin, &officer.actor, patient, &text).await?;
         let by = (officer.name.as_str(), self.now());
@@ -302,7 +329,6 @@ impl Desk<'_> {
         let text = format!("erasure {number} of Patient/{patient} approved");
         self.note(Kind::Erase, &officer.actor, &patient, &text).await?;
         self.execute((number, &patient), &whose, officer).await?;
-        complete(&self.folder, &self.eraser).await?;
         self.eraser.vacuum().await?;
         self.tell(&self.find(number).await?, false, out).await
     }
@@ -323,7 +349,11 @@ impl Desk<'_> {
                 .to_string()
         };
         let done = self.eraser.execute(number, (officer.name.as_str(), at), whose, line).await?;
-        let mut certificate = done.ok_or("it was withdrawn, executed or held at this moment")?;
+        let mut certificate = done.ok_or(
+            "it was withdrawn, executed or held at this moment, or a message came: `kiln erase show`",
+        )?;
+        // Whatever becomes of the rest: it is erased, and no backup may bring it back.
+        self.complete().await?;
         for _ in 0..LOOKS {
             let more = self.eraser.execute_again(whose).await?;
             let is_more = certificate::add(&mut certificate, &more);
@@ -388,6 +418,10 @@ impl Desk<'_> {
             let ((by, at), number, reason) = (&hold.made, hold.number, &hold.reason);
             blocks.push(format!("hold {number} by {by} since {at}: {reason}"));
         }
+        for other in self.eraser.held_with(whose).await? {
+            let text = "old versions of what is this patient's by now";
+            blocks.push(format!("{text} are of Patient/{other}, on hold: `kiln hold list`"));
+        }
         let years = self.config.erasure.retain_years;
         let until = record.last_act.and_then(|last| years_after(last, years));
         if let Some(until) = until.filter(|until| *until > self.now().to_string()) {
@@ -428,7 +462,8 @@ impl Desk<'_> {
 fn years_after(last: Instant, years: u32) -> Option<String> {
     let text = last.to_string();
     let year: u32 = text.get(..4)?.parse().ok()?;
-    (years > 0).then(|| format!("{:04}{}", year.saturating_add(years), &text[4..]))
+    // A year of more digits would come before all others.
+    (years > 0).then(|| format!("{:04}{}", year.saturating_add(years).min(9_999), &text[4..]))
 }
 
 #[cfg(test)]
@@ -442,6 +477,8 @@ mod tests {
             (0, None),
             (1, Some("2025-02-29T10:00:00.000Z")),
             (10, Some("2034-02-29T10:00:00.000Z")),
+            (9_999, Some("9999-02-29T10:00:00.000Z")),
+            (u32::MAX, Some("9999-02-29T10:00:00.000Z")),
         ] {
             assert_eq!(years_after(last, years).as_deref(), expected);
         }

@@ -6,6 +6,7 @@
 mod stream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_postgres::config::Host;
 
@@ -21,17 +22,25 @@ pub use stream::{BackupError, BackupKey, Head, Opening, Sealing};
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')";
 
-/// As long as this table is there, nobody serves the database (`migrate`).
+/// As long as this table is there, nobody serves the database (`migrate`), and no server that runs already gets a connection
+/// (`connection::whole`).
 const MARK: &str =
     "CREATE TABLE kiln_restoring (since timestamptz NOT NULL DEFAULT clock_timestamp())";
 const UNMARK: &str = "DROP TABLE kiln_restoring";
+
+/// Who else is connected. (Who may not see what others do is not told which of them are clients.)
+const OTHERS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+     AND pid <> pg_backend_pid() AND coalesce(backend_type, 'client backend') = 'client backend'";
+
+/// How often, and how long apart, it is looked whether others have gone.
+const LOOKS: (u32, Duration) = (50, Duration::from_millis(100));
 
 const LAST: &str = "SELECT kiln_last_xid(), pg_snapshot_xmax(pg_current_snapshot())::text::bigint";
 
 const REACH: &str = "CALL kiln_reach($1)";
 
 /// Every statement of this folder that can be prepared, for the test that does.
-pub(super) const STATEMENTS: &[&str] = &[IS_EMPTY, LAST];
+pub(super) const STATEMENTS: &[&str] = &[IS_EMPTY, OTHERS, LAST];
 
 /// What the environment of a program of PostgreSQL says of where to connect, as whom and how: a password stands in no
 /// list of processes.
@@ -68,16 +77,38 @@ impl Restoring {
     /// Marks an empty database as one that is not whole; `None` where it is not empty.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] without a database; so in all functions of this type.
+    /// [`Error::Busy`] where others are connected, who would see what comes; [`Error::Unavailable`] without a database; so in
+    /// all functions of this type.
     pub async fn begin(address: &Address) -> Result<Option<Self>, Error> {
-        let pipelines = Pipelines::new(&address.of(Tenant::ONLY), 1, 0, Flush::Wait)?;
+        let pipelines = Pipelines::new(&address.of(Tenant::ONLY).restored(), 1, 0, Flush::Wait)?;
         let pipeline = pipelines.pipeline().await?;
         let row = pipeline.client().query_one(IS_EMPTY, &[]).await.map_err(failure::error)?;
         if !row.try_get::<_, bool>(0).map_err(failure::error)? {
             return Ok(None);
         }
         pipeline.client().batch_execute(MARK).await.map_err(failure::error)?;
-        Ok(Some(Self(pipeline)))
+        let restoring = Self(pipeline);
+        // Who connects from now on finds the mark.
+        if restoring.is_alone().await? {
+            return Ok(Some(restoring));
+        }
+        restoring.finish().await?;
+        Err(Error::Busy(
+            "others are connected to the database: stop the servers, then restore".to_owned(),
+        ))
+    }
+
+    /// Whether nobody else is connected, after a while for those who are just going.
+    async fn is_alone(&self) -> Result<bool, Error> {
+        let (looks, pause) = LOOKS;
+        for _ in 0..looks {
+            let row = self.0.client().query_one(OTHERS, &[]).await.map_err(failure::error)?;
+            if row.try_get::<_, i64>(0).map_err(failure::error)? == 0 {
+                return Ok(true);
+            }
+            tokio::time::sleep(pause).await;
+        }
+        Ok(false)
     }
 
     /// From now on it may be served.
@@ -92,7 +123,8 @@ impl Restoring {
 /// # Errors
 /// [`Error::Unavailable`] without a database.
 pub async fn reach(owner: &Realm) -> Result<u64, Error> {
-    let pipeline = Pipelines::new(owner, 1, 0, Flush::Soon)?.pipeline().await?;
+    let owner = owner.clone().restored();
+    let pipeline = Pipelines::new(&owner, 1, 0, Flush::Soon)?.pipeline().await?;
     let row = pipeline.client().query_one(LAST, &[]).await.map_err(failure::error)?;
     let (last, next): (i64, i64) =
         (row.try_get(0).map_err(failure::error)?, row.try_get(1).map_err(failure::error)?);

@@ -1,6 +1,6 @@
 //! Erasure of patients' records: requests, holds, and what is done, by the owner of the tables alone.
 //!
-//! What is taken and what stays is decided in the database, by `kiln_erase` (migration 213), in one transaction that sees one
+//! What is taken and what stays is decided in the database, by `kiln_erase` (migration 214), in one transaction that sees one
 //! state of it: who writes to the same resources at that moment has it begin anew, or fails.
 
 use std::sync::Arc;
@@ -20,7 +20,13 @@ use super::super::{Realm, failure};
 
 mod execute;
 
-const RECORD: &str = "SELECT is_there, is_erased, last_act, waiting FROM kiln_record($1, $2, $3)";
+const RECORD: &str =
+    "SELECT is_there, is_erased, last_act, waiting FROM kiln_record($1, $2, $3, $4, $5, $6)";
+
+const OTHERS_ON_HOLD: &str =
+    "SELECT DISTINCT patient FROM erasure_hold WHERE lifted_at IS NULL AND patient <> $1";
+
+const HELD: &str = "SELECT unnest(kiln_held($1, $2, $3, $4, $5, $6, $7))";
 
 const SITES: &str = "SELECT DISTINCT site FROM v2_message";
 
@@ -53,7 +59,19 @@ const WITHDRAW: &str = "UPDATE erasure SET withdrawn_by = $2, withdrawn_at = $3 
 
 /// Every statement of this file and of what is below it, for the test that prepares them.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
-    let own: &[&str] = &[RECORD, SITES, HOLDS, ADD_HOLD, LIFT_HOLDS, ASK, ALL, ONE, WITHDRAW];
+    let own: &[&str] = &[
+        RECORD,
+        OTHERS_ON_HOLD,
+        HELD,
+        SITES,
+        HOLDS,
+        ADD_HOLD,
+        LIFT_HOLDS,
+        ASK,
+        ALL,
+        ONE,
+        WITHDRAW,
+    ];
     own.iter().chain(execute::STATEMENTS).copied()
 }
 
@@ -62,9 +80,9 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
 pub struct PatientRecord {
     /// Whether the id was ever given.
     pub is_there: bool,
-    /// Whether it was erased.
+    /// Whether it was erased, and nothing was written about the patient since.
     pub is_erased: bool,
-    /// When the last version of it was made.
+    /// When the last version of it was made, if that was no erasure.
     pub last_act: Option<Instant>,
     /// How many messages about the patient wait for work, or for somebody.
     pub waiting: i64,
@@ -171,8 +189,9 @@ impl Eraser {
 
     /// What is known of a record.
     pub async fn record(&self, whose: &Whose<'_>) -> Result<PatientRecord, Error> {
-        let values: [&(dyn ToSql + Sync); 3] =
-            [&whose.patient.as_str(), &whose.hash, &whose.senders];
+        let Whose { patient, hash, base, types, kept, senders } = whose;
+        let patient = patient.as_str();
+        let values: [&(dyn ToSql + Sync); 6] = [&patient, hash, base, types, kept, senders];
         let rows = self.rows(RECORD, &values).await?;
         let row = rows.first().ok_or_else(|| Error::internal("a function gives a row"))?;
         Ok(PatientRecord {
@@ -181,6 +200,23 @@ impl Eraser {
             last_act: moment(row, 2)?,
             waiting: get(row, 3)?,
         })
+    }
+
+    /// The other patients on hold of whom old versions would go with a record: what is that patient's alone by now was
+    /// theirs before.
+    pub async fn held_with(&self, whose: &Whose<'_>) -> Result<Vec<LogicalId>, Error> {
+        let Whose { patient, hash, base, types, kept, .. } = whose;
+        let patient = patient.as_str();
+        let id = |row: &Row| -> Result<LogicalId, Error> {
+            let text: &str = get(row, 0)?;
+            text.parse::<LogicalId>().map_err(Error::internal)
+        };
+        let others = self.rows(OTHERS_ON_HOLD, &[&patient]).await?;
+        let others: Vec<LogicalId> = others.iter().map(id).collect::<Result<_, Error>>()?;
+        let held: Vec<&str> = others.iter().map(LogicalId::as_str).collect();
+        let hashes: Vec<i64> = others.iter().map(|it| self.hasher.patient(it)).collect();
+        let values: [&(dyn ToSql + Sync); 7] = [&patient, hash, base, types, kept, &held, &hashes];
+        self.rows(HELD, &values).await?.iter().map(id).collect()
     }
 
     /// The holds on a patient's record, or all, those that were lifted too.
@@ -294,11 +330,14 @@ mod tests {
 
     #[test]
     fn the_migration_has_the_numbers_of_types() {
-        let migration = include_str!("../../../migrations/0213_erasure.sql");
+        let before = include_str!("../../../migrations/0213_erasure.sql");
+        let migration = include_str!("../../../migrations/0214_erasure_of_one.sql");
         let code = |name: &str| name.parse::<ResourceType>().expect(name).code();
         assert_eq!(["Patient", "Binary", "Bundle", "Parameters"].map(code), [103, 9, 12, 102]);
-        for text in ["rt = 103", "rt = 9", "rt IN (12, 102)"] {
-            assert!(migration.contains(text), "{text}");
+        for (place, text) in
+            [(migration, "rt = 103"), (migration, "rt = 9"), (before, "rt IN (12, 102)")]
+        {
+            assert!(place.contains(text), "{text}");
         }
         // What may have a Binary attached is in the index of 0207 by the same list.
         let attaching = include_str!("../../../migrations/0207_attachments.sql");

@@ -22,6 +22,8 @@ const NEXT: &str = "SELECT coalesce(max(ordinal), 0) + 1 FROM erasure";
 
 const ERASE: &str = "SELECT kiln_erase($1, $2, $3, $4, $5, $6)::text";
 
+const DISCARD: &str = "SELECT kiln_discard($1, $2, $3, $4)";
+
 const EXECUTED: &str = "UPDATE erasure SET approved_by = $2, executed_at = $3, ordinal = $4, certificate = $5::text::jsonb, \
      line = $6 WHERE number = $1 AND executed_at IS NULL AND withdrawn_at IS NULL AND asked_by <> $2 \
      AND NOT EXISTS (SELECT FROM erasure_hold h WHERE h.patient = erasure.patient AND h.lifted_at IS NULL)";
@@ -45,14 +47,15 @@ const VACUUM: &str = "VACUUM res, hist, srow, comp, tok, num, dat, str, v2_messa
 
 /// Every statement of this file that can be prepared, for the test that does.
 pub(super) const STATEMENTS: &[&str] =
-    &[NEXT, ERASE, EXECUTED, COUNTED, EXECUTED_BEFORE, GO_ON_BEHIND];
+    &[NEXT, ERASE, DISCARD, EXECUTED, COUNTED, EXECUTED_BEFORE, GO_ON_BEHIND];
 
 /// How often one is begun anew because somebody wrote to the same.
 const TRIES: u32 = 20;
 
 impl Eraser {
     /// Executes a request that somebody else approves; what was taken and left. `line` says what the list of erasures
-    /// will have of it, told the how manieth it is. `None`, and nothing is taken: it is not open any more, or held.
+    /// will have of it, told the how manieth it is. `None`, and nothing is taken: it is not open any more, or held, or
+    /// somebody else is on hold of whom something would go, or a message about the patient waits.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database, [`Error::Busy`] where others write to the same again and again; so in all
@@ -65,6 +68,11 @@ impl Eraser {
         line: impl Fn(i64) -> String,
     ) -> Result<Option<Value>, Error> {
         self.retried(async || {
+            let record = self.record(whose).await.map_err(Attempt::Failed)?;
+            let held = self.held_with(whose).await.map_err(Attempt::Failed)?;
+            if record.waiting > 0 || !held.is_empty() {
+                return Err(Attempt::Closed);
+            }
             let next = self.query(NEXT, &[]).await?;
             let ordinal: i64 = next.first().map_or(Ok(1), |row| row.try_get(0))?;
             let certificate = self.erase_once(whose).await?;
@@ -96,7 +104,8 @@ impl Eraser {
         self.query(COUNTED, &[&number, &text]).await.map(drop).map_err(failure::error)
     }
 
-    /// Executes in a restored copy what was executed in the data that it is a copy of; what was taken.
+    /// Executes in a restored copy what was executed in the data that it is a copy of; what was taken. Messages about the
+    /// patient that wait in the copy had ended there: they are discarded.
     ///
     /// # Errors
     /// As [`Eraser::execute`].
@@ -107,6 +116,8 @@ impl Eraser {
         whose: &Whose<'_>,
     ) -> Result<Value, Error> {
         let done = self.retried(async || {
+            let Whose { patient, hash, types, senders, .. } = whose;
+            self.query(DISCARD, &[&patient.as_str(), hash, types, senders]).await?;
             let certificate = self.erase_once(whose).await?;
             let (text, at) = (certificate.to_string(), Timestamptz(erased.at));
             let patient = erased.patient.as_str();
