@@ -412,9 +412,8 @@ configuration! {
     [audit] Audit {
         /// When a read is answered: "committed" (the default) once the database has its row, which
         /// reaches the disk within milliseconds, or "flushed" once the disk has it. All else, such as
-        /// writes, refusals and logins, always waits for the disk, with its row. What a crash of the database
-        /// server takes of the rows of answered reads, kiln writes again once it is back; with "committed"
-        /// they are lost only where kiln ends in the same moment, as when one machine has both and stops.
+        /// writes, refusals and logins, always waits for the disk, with its row. What a crash of the database takes
+        /// of "committed" rows, kiln writes again: they are lost only where it ends in the same moment.
         reads: ReadAudit = Text("committed"),
         /// Folder of the key that checkpoints of the ledger are signed with (`checkpoints.key`, which only its
         /// owner may read), of the public keys that are trusted (`*.pub`), and of the checkpoints
