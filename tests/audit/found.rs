@@ -112,7 +112,7 @@ async fn record() -> (TestServer, String, Vec<Value>) {
     store(&server, STORED).await;
     user(&server, "officer", "privacy", None).await;
     user(&server, "ada", "practitioner", Some("Practitioner/ada")).await;
-    let pat = user(&server, "pat", "patient", Some("Patient/p1")).await;
+    let pat = user(&server, "Pat", "patient", Some("Patient/p1")).await;
     let scopes = "openid fhirUser patient/Patient.rs patient/Practitioner.rs";
     register(&server, &public("app", scopes)).await;
     register(&server, &service("job", "system/Patient.rs")).await;
@@ -279,9 +279,9 @@ fn is_of_each_kind(events: &[Value]) {
     };
     for (code, needed) in [
         ("agent", &["Organization/g", "Patient/p1", "Practitioner/ada"][..]),
-        ("agent", &["app", "job", "pat"]),
-        ("agent-name", &["ada", "pat"]),
-        ("altid", &["client:job", "user:ada", "user:pat"]),
+        ("agent", &["Pat", "app", "job"]),
+        ("agent-name", &["Pat", "ada"]),
+        ("altid", &["client:job", "user:Pat", "user:ada"]),
         ("entity", &["Consent/no-b", "Observation/o", "Patient/nobody", "Patient/p1/_history/1"]),
         ("entity-type", &["1", "2", "Consent", "UserOauthAgent", "XrequestId"]),
         ("outcome", &["0", "4", "8"]),
