@@ -369,9 +369,8 @@ fn of_every_kind() -> Vec<(Entry, usize, Value)> {
         let person = entry.person.as_ref().map(|_| "Patient/p".to_owned());
         let of_patient = Entry { person, request_id: String::new(), ..entry.clone() };
         for entry in [entry, of_patient] {
-            let events: Vec<Value> = entry.events(BASE).map(|event| event.body).collect();
-            let events = events.into_iter().enumerate();
-            all.extend(events.map(|(number, event)| (entry.clone(), number, event)));
+            let events = entry.events(BASE).enumerate();
+            all.extend(events.map(|(number, event)| (entry.clone(), number, event.body)));
         }
     }
     all
