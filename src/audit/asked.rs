@@ -7,7 +7,6 @@
 use crate::access::interaction::Kind;
 use crate::fhir::ResourceType;
 use crate::search::request::compare::{AskedReference, AskedToken, Part};
-use crate::search::values::string::fold;
 
 use super::balp::{AGENTS, ENTITIES, UNKNOWN_PATIENTS};
 use super::form::Form;
@@ -129,11 +128,7 @@ impl Reader<'_> {
                     is_part(self.base, part, text, is_exact),
                     Condition::Not(Box::new(decision())),
                 ),
-                // Addresses have no letters whose case or accents could count: who says so finds none.
-                when(
-                    !is_exact || *fold(text) == *text,
-                    Condition::Source(part, fold(text).into_owned()),
-                ),
+                Condition::Source { part, text: text.to_owned(), is_exact },
             ]),
             "entity-name" => Condition::never(),
             _ => return None,

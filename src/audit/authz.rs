@@ -106,3 +106,49 @@ impl Entry {
         self.entities.iter().map(String::as_str).filter(is_of)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_refers_to_the_one_organization_that_the_user_asked_for() {
+        let entry = |kind: Kind, entities: &[&str]| Entry {
+            id: "01990000-0000-7000-8000-00000000000a".parse().unwrap(),
+            kind,
+            outcome: 0,
+            resource_type: None,
+            subject: None,
+            actor: "user:ada".to_owned(),
+            client: None,
+            token: None,
+            person: Some("Practitioner/ada".to_owned()),
+            purpose: None,
+            source: None,
+            request_id: String::new(),
+            method: "OTHER".to_owned(),
+            query: "token".to_owned(),
+            failure: None,
+            patients: Vec::new(),
+            entities: entities.iter().map(|&it| it.to_owned()).collect(),
+        };
+        let (one, both) = (["Consent/c", "Organization/g"], ["Organization/g", "Organization/h"]);
+        for (kind, entities, code, expected) in [
+            (
+                Kind::ConsentDecision,
+                &one[..],
+                Some("agent"),
+                &["Practitioner/ada", "Organization/g"][..],
+            ),
+            (Kind::ConsentDecision, &one, Some("entity"), &["Consent/c"]),
+            (Kind::ConsentDecision, &one, Some("patient"), &[]),
+            (Kind::ConsentDecision, &both, None, &["Practitioner/ada"]),
+            (Kind::Batch, &one, Some("agent"), &["Practitioner/ada"]),
+            (Kind::Batch, &one, Some("entity"), &["Consent/c", "Organization/g"]),
+        ] {
+            let found = entry(kind, entities).references(0, code);
+            let found = found.iter().map(|it| format!("{}/{}", it.resource_type, it.id));
+            assert_eq!(found.collect::<Vec<_>>(), expected, "{kind:?} {entities:?} {code:?}");
+        }
+    }
+}

@@ -65,8 +65,15 @@ pub enum Condition {
     PersonOf(ResourceType),
     /// Behind it stands one of these resources.
     Persons(Vec<String>),
-    /// It came from an address of which this is all, or the beginning, a part or the end.
-    Source(Part, String),
+    /// It came from an address of which this is all, or the beginning, a part or the end, folded or not.
+    Source {
+        /// Which part.
+        part: Part,
+        /// The text.
+        text: String,
+        /// Whether case, accents and punctuation count.
+        is_exact: bool,
+    },
     /// It was for one of these purposes.
     Purposes(Vec<&'static str>),
     /// Its request has one of these ids.
@@ -166,9 +173,9 @@ impl Condition {
             }
             Self::Purposes(codes) => entry.purpose.as_deref().is_some_and(|it| codes.contains(&it)),
             Self::Requests(ids) => ids.contains(&entry.request_id),
-            Self::Source(part, text) => {
+            Self::Source { part, text, is_exact } => {
                 let source = entry.source.as_deref().unwrap_or("unknown");
-                is_part(source, *part, text, false)
+                is_part(source, *part, text, *is_exact)
             }
             Self::Subject(of, id, version) => {
                 let subject = entry.subject.as_ref();

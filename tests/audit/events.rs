@@ -40,7 +40,7 @@ pub(super) async fn faults(client: &Client, resource: &Value) -> Vec<String> {
 
 /// Every kind, with and without user, client, token and patients, failed and not; the last with a token that has no
 /// name.
-fn entries() -> Vec<Entry> {
+pub(super) fn entries() -> Vec<Entry> {
     let mut entries = Vec::new();
     let patient =
         |hash: i64, id: Option<&str>| PatientOf { hash, id: id.map(|id| id.parse().unwrap()) };

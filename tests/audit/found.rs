@@ -2,11 +2,25 @@
 //! exactly those whose element says so (A13).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use kiln::access::interaction::Kind;
+use kiln::audit::balp::Entry;
+use kiln::audit::query::{Condition, Reader};
+use kiln::fhir::datetime::Zone;
+use kiln::fhir::query::Query;
+use kiln::fhir::{Instant, LogicalId, ResourceType};
+use kiln::search::extract::{Extractor, Settings};
+use kiln::search::request::{Context, Limits, SearchTarget, Strictness, parse};
+use kiln::search::values::quantity::Ucum;
+use kiln::spec::codes::Codes;
+use kiln::spec::package::Pack;
+use kiln::spec::{R4_PACK, Spec};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
+use super::events::entries;
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;
 use crate::oauth::browser::{register, store, user};
@@ -98,7 +112,7 @@ async fn record() -> (TestServer, String, Vec<Value>) {
     store(&server, STORED).await;
     user(&server, "officer", "privacy", None).await;
     user(&server, "ada", "practitioner", Some("Practitioner/ada")).await;
-    let pat = user(&server, "pat", "patient", Some("Patient/p1")).await;
+    let pat = user(&server, "Pat", "patient", Some("Patient/p1")).await;
     let scopes = "openid fhirUser patient/Patient.rs patient/Practitioner.rs";
     register(&server, &public("app", scopes)).await;
     register(&server, &service("job", "system/Patient.rs")).await;
@@ -229,6 +243,11 @@ fn is_token(asked: &str, (system, code): (&str, &str)) -> bool {
     }
 }
 
+fn query_of(code: &str, modifier: &str, value: &str) -> String {
+    let name = if modifier.is_empty() { code.to_owned() } else { format!("{code}:{modifier}") };
+    format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))
+}
+
 /// Whether an event is found by a value of a parameter with a modifier, as R4 has it.
 fn is_found(parameter: &Parameter, (modifier, value): (&str, &str), event: &Value) -> bool {
     let elements = elements(parameter, event);
@@ -260,9 +279,9 @@ fn is_of_each_kind(events: &[Value]) {
     };
     for (code, needed) in [
         ("agent", &["Organization/g", "Patient/p1", "Practitioner/ada"][..]),
-        ("agent", &["app", "job", "pat"]),
-        ("agent-name", &["ada", "pat"]),
-        ("altid", &["client:job", "user:ada", "user:pat"]),
+        ("agent", &["Pat", "app", "job"]),
+        ("agent-name", &["Pat", "ada"]),
+        ("altid", &["client:job", "user:Pat", "user:ada"]),
         ("entity", &["Consent/no-b", "Observation/o", "Patient/nobody", "Patient/p1/_history/1"]),
         ("entity-type", &["1", "2", "Consent", "UserOauthAgent", "XrequestId"]),
         ("outcome", &["0", "4", "8"]),
@@ -319,21 +338,81 @@ async fn each_parameter_finds_exactly_the_events_whose_elements_say_so() {
             asked.push(("", "x".to_owned()));
         }
         for (modifier, value) in &asked {
-            let name =
-                if modifier.is_empty() { code.to_owned() } else { format!("{code}:{modifier}") };
-            let encoded = utf8_percent_encode(value, NON_ALPHANUMERIC);
-            let url = format!("/AuditEvent?_count=500&date=le{last}&{name}={encoded}");
+            let query = query_of(code, modifier, value);
+            let url = format!("/AuditEvent?_count=500&date=le{last}&{query}");
             let answer = ask(&server, &officer, ("GET", &url, "")).await.expect(200);
             let bundle: Value = serde_json::from_str(&answer.text()).unwrap();
             let entries = bundle["entry"].as_array().map(Vec::as_slice).unwrap_or_default();
             // An outcome would say that events are left out.
             let found = entries.iter().map(|entry| &entry["resource"]);
-            assert!(found.clone().all(|it| it["resourceType"] == "AuditEvent"), "{name}={value}");
+            assert!(found.clone().all(|it| it["resourceType"] == "AuditEvent"), "{query}");
             let found: BTreeSet<&str> = found.map(id).filter(|id| known.contains(id)).collect();
             let is_it = |event: &&Value| is_found(parameter, (modifier, value), event);
             let expected: BTreeSet<&str> = events.iter().filter(is_it).map(id).collect();
-            assert_eq!(found, expected, "{name}={value}");
+            assert_eq!(found, expected, "{query}");
         }
     }
     server.stop().await;
+}
+
+/// The server's address in events that no server made.
+const BASE: &str = "http://h.example/fhir";
+
+/// Events of every kind: their rows, their numbers in these, and what they show.
+fn of_every_kind() -> Vec<(Entry, usize, Value)> {
+    let mut all = Vec::new();
+    for entry in entries() {
+        // Nothing that gives a token is about a patient.
+        let is_token = entry.kind == Kind::Token;
+        let patients = if is_token { Vec::new() } else { entry.patients.clone() };
+        let entry = Entry { patients, ..entry };
+        let person = entry.person.as_ref().map(|_| "Patient/p".to_owned());
+        let of_patient = Entry { person, request_id: String::new(), ..entry.clone() };
+        for entry in [entry, of_patient] {
+            let events = entry.events(BASE).enumerate();
+            all.extend(events.map(|(number, event)| (entry.clone(), number, event.body)));
+        }
+    }
+    all
+}
+
+/// The same of rows in memory, of all kinds, of which no server makes each.
+///
+/// Covers: security A13.
+#[test]
+fn events_of_every_kind_are_found_by_what_their_elements_say() {
+    let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).unwrap();
+    let settings = Settings { base: BASE.into(), units: Box::new(Ucum), zone: Zone::UTC };
+    let extractor = Extractor::new(Arc::new(Spec::r4().unwrap()), codes, settings).unwrap();
+    let context = Context {
+        extractor: &extractor,
+        now: Instant::from_micros(0),
+        strictness: Strictness::Criteria,
+        dates_overlap: false,
+        limits: Limits::default(),
+    };
+    // The patient a is the one with the hash 1.
+    let hash = |id: &LogicalId| i64::from(id.as_str() == "a");
+    let reader = Reader { base: BASE, hash: &hash };
+    let target = SearchTarget::Type(ResourceType::AUDIT_EVENT);
+    let condition = |query: &str| -> Condition {
+        let request = parse(&target, &Query::parse(query).unwrap(), &context);
+        let request = request.unwrap_or_else(|fault| panic!("{query}: {fault}"));
+        reader.read_all(&request.filters).unwrap_or_else(|fault| panic!("{query}: {fault:?}"))
+    };
+    let events = of_every_kind();
+    for parameter in PARAMETERS {
+        let asked: BTreeSet<_> =
+            events.iter().flat_map(|(_, _, event)| asked_of(parameter, event)).collect();
+        assert_eq!(asked.is_empty(), NEVER.contains(&parameter.0), "{}: {asked:?}", parameter.0);
+        let presence = ["true", "false"].map(|value| ("missing", value.to_owned()));
+        for (modifier, value) in asked.into_iter().chain(presence) {
+            let query = query_of(parameter.0, modifier, &value);
+            let condition = condition(&query);
+            for (entry, number, event) in &events {
+                let expected = is_found(parameter, (modifier, &value), event);
+                assert_eq!(condition.holds(entry, *number), expected, "{query}: {event:#}");
+            }
+        }
+    }
 }

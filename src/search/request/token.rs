@@ -89,8 +89,11 @@ impl Criteria<'_> {
         if shape.is_only(&PLAIN) && system.is_some_and(|system| !system.is_empty()) {
             return Err(raw.wrong(r"without a system, which these values do not have; a | is \|"));
         }
+        // Of texts the index has lower case; the ledger has its parties as they are written.
+        let as_written = shape.is_only(&[Kind::Text]) && code.to_lowercase() != **code;
         let codes = |cases: Vec<Case>| -> Vec<Code<'static>> {
-            cases.into_iter().map(|case| owned(code, case)).collect()
+            let cases = as_written.then_some(Case::Sensitive).into_iter().chain(cases);
+            cases.map(|case| owned(code, case)).collect()
         };
         let some = |codes: Vec<_>, form: fn(Vec<Code<'static>>) -> AskedToken| {
             if codes.is_empty() { Vec::new() } else { vec![form(codes)] }

@@ -228,7 +228,7 @@ impl<'p> Where<'p> {
             }
             Condition::NamesOf(None) => ("cardinality(entities) > 0".to_owned(), false),
             // Addresses are compared folded, which the database cannot do.
-            Condition::Source(..) => ("true".to_owned(), false),
+            Condition::Source { .. } => ("true".to_owned(), false),
             plain => (self.plain(plain), true),
         }
     }
@@ -281,7 +281,7 @@ impl<'p> Where<'p> {
             | Condition::NamesOf(None)
             | Condition::Not(_)
             | Condition::Patients(_)
-            | Condition::Source(..) => "true".to_owned(),
+            | Condition::Source { .. } => "true".to_owned(),
         }
     }
 

@@ -29,6 +29,8 @@ fn a_token_is_looked_for_as_the_index_may_hold_it() {
         ("Observation?code=eq5", "code eq5/eq5^"),
         ("Observation?code=a,s|b", "code a/a^, s|b^"),
         (r"Patient?identifier=http://foo\,123|ABC", "identifier http://foo,123|ABC"),
+        ("AuditEvent?altid=user:ada", "altid user:ada^"),
+        ("AuditEvent?altid=user:Ada", "altid user:Ada/user:ada^"),
         (r"Patient?identifier=a\|b", "identifier a|b"),
         ("Patient?identifier=AbC", "identifier AbC"),
         ("Patient?identifier=|AbC", "identifier |AbC"),
