@@ -67,6 +67,11 @@ impl Reader<'_> {
             {
                 self.of_patient(id)
             }
+            ("patient", AskedReference::Local { resource_type, .. })
+                if *resource_type != ResourceType::PATIENT =>
+            {
+                Condition::never()
+            }
             // No index knows versions: they are found as anything else that an event is about.
             ("entity" | "patient", AskedReference::Local { resource_type, id, version }) => {
                 let version = version.map(|version| version.0);

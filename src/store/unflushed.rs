@@ -42,11 +42,13 @@ macro_rules! behind {
     };
 }
 
-/// Adds the rows that are not there. An id has its time within it, which an index finds.
+/// Adds the rows that are not there. An id has its time within it, which an index finds: what is there of
+/// these times is looked at once.
 const AGAIN: &str = concat!(
     insert_ledger!(many),
     behind!(),
-    "NOT EXISTS (SELECT FROM ledger_row o WHERE kiln_time(o.id) = kiln_time(l.id) AND o.id = l.id)"
+    "l.id <> ALL (ARRAY(SELECT o.id FROM ledger_row o WHERE kiln_time(o.id) = ANY (ARRAY(SELECT DISTINCT \
+     kiln_time(i) FROM unnest($2::uuid[]) AS i)) AND o.id = ANY ($2::uuid[])))"
 );
 /// How far the database has come in its log.
 const NOW: &str = "SELECT pg_current_wal_insert_lsn()::text";
@@ -139,7 +141,7 @@ impl Unflushed {
             // Whoever asks the database for more is told that it is away: here it is asked again.
             if let Err(error) = self.settle().await {
                 let cause = root_cause(&error);
-                tracing::debug!(cause, "rows of reads are kept until the database is back");
+                tracing::warn!(cause, "rows of reads are kept until the database has them");
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -154,7 +156,8 @@ impl Unflushed {
         for rows in older.chunks(BATCH) {
             self.write_again(&pipeline, rows).await?;
         }
-        if older.len() < count {
+        // Of those that were there nothing was written just now.
+        if count > 0 {
             is_on_disk(&pipeline).await?;
         }
         // What was committed by this database is on its disk, unless it is another by now.

@@ -32,6 +32,21 @@ fn references(event: &Value) -> Vec<&str> {
     entities.filter_map(|entity| entity["what"]["reference"].as_str()).collect()
 }
 
+async fn are_found_by_what_they_name(server: &TestServer, officer: &str) {
+    for (what, expected) in [
+        ("entity=Consent/no-a", 1),
+        ("entity=Consent/no-z", 0),
+        ("entity=Organization/g", 0),
+        ("entity=Patient/b", 1),
+        ("agent=Organization/g", 2),
+        ("agent=Organization/h", 0),
+    ] {
+        let url = format!("/AuditEvent?subtype=AuthZ-Consent&{what}");
+        let found = read(server, officer, &url).await.expect(200);
+        assert_eq!(found.json().items_at("entry").len(), expected, "{what}");
+    }
+}
+
 /// Each decision is one event of the pattern, with who asked for which organization, and outcome 0 or 8.
 ///
 /// Covers: security S10.
@@ -83,19 +98,7 @@ async fn each_decision_is_an_event_of_its_pattern() {
         assert_eq!(agents[3]["who"], event["source"]["observer"]);
     }
 
-    // They are found by what they name.
-    for (what, expected) in [
-        ("entity=Consent/no-a", 1),
-        ("entity=Consent/no-z", 0),
-        ("entity=Organization/g", 0),
-        ("entity=Patient/b", 1),
-        ("agent=Organization/g", 2),
-        ("agent=Organization/h", 0),
-    ] {
-        let url = format!("/AuditEvent?subtype=AuthZ-Consent&{what}");
-        let found = read(&server, &officer, &url).await.expect(200);
-        assert_eq!(found.json().items_at("entry").len(), expected, "{what}");
-    }
+    are_found_by_what_they_name(&server, &officer).await;
 
     // What a patient lets be is a decision too, where the token is about that patient.
     let eve = token_for(&server, "eve", "patient/*.rs", Some("c")).await;

@@ -20,7 +20,7 @@ use super::super::together::{Queue, Together};
 use super::super::unflushed::Unflushed;
 use super::super::{Store, TENANT, failure};
 use super::{Keyed, Member};
-use crate::access::{Draft, LedgerRow, Permit, Unaudited};
+use crate::access::{Disclosed, Draft, LedgerRow, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Identity, Instant, ResourceType};
 
@@ -110,6 +110,23 @@ impl Looked {
         self.known.iter().any(is_same)
     }
 
+    /// The row of who asked, with what was told: as the statement adds it.
+    fn recorded(&self, row: &LedgerRow) -> LedgerRow {
+        let mut row = row.clone();
+        let Disclosed { patients, entities, .. } = &mut row.disclosed;
+        patients.extend(self.current.iter().flat_map(|current| current.patients.iter().copied()));
+        patients.sort_unstable();
+        patients.dedup();
+        let names = self.current.iter().map(|current| {
+            let Identity { resource_type, id } = &current.version.identity;
+            format!("{resource_type}/{}/_history/{}", id.as_str(), current.version.version.0)
+        });
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        entities.extend(names);
+        row
+    }
+
     fn take(&mut self, row: &Row) -> Result<(), Error> {
         let text = |at: usize| row.try_get::<_, String>(at).map_err(failure::error);
         let what: i16 = row.try_get(8).map_err(failure::error)?;
@@ -191,7 +208,8 @@ impl Together for Looks {
             let whose = usize::try_from(whose - 1).ok().and_then(|at| all.get_mut(at));
             whose.ok_or_else(|| Error::internal("a row that was not asked for"))?.take(row)?;
         }
-        self.unflushed.keep(before, batch.iter().map(|look| look.row.clone())).await;
+        let rows = batch.iter().zip(&all).map(|(look, looked)| looked.recorded(&look.row));
+        self.unflushed.keep(before, rows).await;
         Ok(all)
     }
 }

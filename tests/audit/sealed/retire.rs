@@ -16,7 +16,7 @@ use kiln::audit::{Finding, Retirement, SignedRetirement, SigningKey};
 use crate::harness::database::connect;
 use crate::harness::process::kiln;
 
-use super::record::Record;
+use super::super::record::Record;
 
 /// Two months of long ago that have partitions, and one before them whose rows find none.
 pub(super) const OLD: [(&str, bool); 3] = [("200905", false), ("201001", true), ("201002", true)];

@@ -15,7 +15,7 @@ use crate::harness::database::connect;
 use crate::harness::shared::{audit_seed, long};
 use crate::search_oracle::random::Random;
 
-use super::record::Record;
+use super::super::record::Record;
 
 /// The ledger as it was, row by row in its order.
 const COPY_VIEW: &str = "CREATE TABLE c_view AS SELECT row_number() OVER (ORDER BY xid, id) AS place, \

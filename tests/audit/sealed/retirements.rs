@@ -11,7 +11,7 @@ use crate::harness::database::connect;
 use crate::harness::shared::{audit_seed, long};
 use crate::search_oracle::random::Random;
 
-use super::record::Record;
+use super::super::record::Record;
 use super::retire::OLD;
 
 /// What is done, in turn.

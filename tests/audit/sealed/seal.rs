@@ -17,7 +17,7 @@ use crate::harness::database::connect;
 use crate::harness::process::Process;
 use crate::harness::server::config;
 
-use super::record::Record;
+use super::super::record::Record;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_nobody_touched_is_as_it_was_sealed() {
