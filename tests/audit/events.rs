@@ -327,6 +327,7 @@ fn by_codes() -> Vec<Asked> {
 fn by_names() -> Vec<Asked> {
     vec![
         asked("patient=Patient/a", |it| about(it, "Patient/a")),
+        asked("patient=Observation/ob", |_| false),
         asked("patient=a&action=U", |it| about(it, "Patient/a") && it["action"] == "U"),
         asked("patient:missing=true", |it| !has(it, "entity", "/type/code", "1")),
         asked("entity=Observation/ob", |it| {
