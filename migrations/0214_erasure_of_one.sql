@@ -6,7 +6,8 @@
 -- As before, all of it is for the owner of the tables alone.
 
 -- The messages about a patient that wait for work or for somebody: those in the patient's lines, of before the record was
--- erased, and those that did something to it and were put back into the line.
+-- erased, and those that did something to it and were put back into the line. Parts that were not put together yet wait for
+-- the others, for a day.
 CREATE FUNCTION kiln_waiting(whose text, hash bigint, types text[], senders bigint[]) RETURNS uuid[]
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -14,7 +15,8 @@ DECLARE
   until timestamptz := coalesce((SELECT max(e.executed_at) FROM erasure e WHERE e.patient = whose), 'infinity');
 BEGIN
   RETURN (SELECT coalesce(array_agg(o.message_id), '{}') FROM v2_open o
-    WHERE (o.state IS NULL OR o.state IN ('failed', 'held'))
+    WHERE (o.state IS NULL OR o.state IN ('failed', 'held')
+        OR o.state = 'fragment' AND o.attempts = 0 AND o.received_at > now() - interval '1 day')
       AND (o.order_keys && lines AND o.received_at <= until OR EXISTS (
         SELECT FROM v2_effect e LEFT JOIN ident i
             ON i.tid = 0 AND i.rt = array_position(types, e.resource_type) AND i.id = e.resource_id
@@ -24,7 +26,7 @@ BEGIN
 END $$;
 
 -- Ends in a restored copy what of these waits there and had ended where the record was erased: nothing is made of it anew.
--- What had no effect yet and stands in a line of somebody else too is left; how many were ended.
+-- What had no effect yet and stands in a line of somebody else too, whose record is there, is left; how many were ended.
 CREATE FUNCTION kiln_discard(whose text, hash bigint, types text[], senders bigint[]) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -38,7 +40,8 @@ BEGIN
      OR NOT EXISTS (
        SELECT FROM unnest(o.order_keys) k(key) JOIN v2_message m ON m.order_keys @> ARRAY[k.key]
          JOIN v2_effect e ON e.message_id = m.id
-        WHERE k.key <> ALL (senders) AND e.resource_type = 'Patient' AND e.resource_id <> whose));
+        WHERE k.key <> ALL (senders) AND e.resource_type = 'Patient' AND e.resource_id <> whose
+          AND NOT EXISTS (SELECT FROM erasure g WHERE g.patient = e.resource_id AND g.executed_at IS NOT NULL)));
   SELECT coalesce(array_agg(DISTINCT k.key), '{}') INTO lined
     FROM v2_open o CROSS JOIN LATERAL unnest(o.order_keys) k(key) WHERE o.message_id = ANY (gone);
   DELETE FROM v2_answer WHERE message_id = ANY (gone);
@@ -87,10 +90,10 @@ BEGIN
 END $$;
 
 -- The keys of the resources that are a patient's alone: what lies in that patient's compartment and in no other; what is in
--- no compartment and names the patient or something of the patient's, and nothing of others, nor what leads to something of
--- others in the same way, five references far; and Binaries that nothing else has attached, deleted ones too. `types` are the
--- names of types in the order of their numbers, `kept` are types of which nothing is anybody's alone. 103 is Patient, 9 is
--- Binary.
+-- no compartment and names the patient, and nothing of others, or something of the patient's, and nothing of others nor what
+-- leads to something of others in the same way, five references far; and Binaries that nothing else has attached, deleted
+-- ones too. `types` are the names of types in the order of their numbers, `kept` are types of which nothing is anybody's
+-- alone. 103 is Patient, 9 is Binary.
 CREATE OR REPLACE FUNCTION kiln_alone(whose text, hash bigint, base text, types text[], kept smallint[]) RETURNS bigint[]
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -115,7 +118,8 @@ BEGIN
       mine AS MATERIALIZED (
         SELECT DISTINCT x.rid FROM x JOIN unnest(names) n(name) ON n.name = x.name
          WHERE NOT EXISTS (SELECT FROM unnest(own) k(rid) WHERE k.rid = x.rid)),
-      -- What leads on from these over what is in no compartment either.
+      -- What leads on from these over what is in no compartment either; what names the patient itself is judged by what it
+      -- names, wherever that leads.
       reached (origin, rid) AS (
         SELECT m.rid, m.rid FROM mine m
         UNION
@@ -124,7 +128,8 @@ BEGIN
             AND i.id = split_part(x.name, '/', 2)
           JOIN res o ON o.rid = i.rid AND o.dk = i.dk
          WHERE o.pats = '{}' AND o.rt <> ALL (kept) AND o.rt <> 103
-           AND NOT EXISTS (SELECT FROM unnest(own) k(rid) WHERE k.rid = o.rid))
+           AND NOT EXISTS (SELECT FROM unnest(own) k(rid) WHERE k.rid = o.rid)
+           AND NOT EXISTS (SELECT FROM x p WHERE p.rid = w.origin AND p.name = 'Patient/' || whose))
     SELECT coalesce(array_agg(m.rid), '{}') INTO more FROM mine m WHERE NOT EXISTS (
       SELECT FROM reached w JOIN x ON x.rid = w.rid WHERE w.origin = m.rid
          AND (x.name LIKE 'Patient/%' AND x.name <> 'Patient/' || whose OR EXISTS (
@@ -190,16 +195,23 @@ BEGIN
          AND (o.resource_type = 'Patient' AND o.resource_id <> whose OR r.pats <> '{}' AND hash <> ALL (r.pats)))
     UNION SELECT e.message_id FROM unnest(names) x(name) JOIN v2_effect e
       ON e.resource_type = split_part(x.name, '/', 1) AND e.resource_id = split_part(x.name, '/', 2)) f;
+  -- Names of parts come again: the newest part before is the one that is gone on from, of a day at most.
   LOOP
-    SELECT coalesce(array_agg(DISTINCT p.id), '{}') INTO more FROM unnest(messages) k(id)
-      JOIN v2_message m ON m.id = k.id JOIN v2_message p ON p.site = m.site AND p.goes_on = m.part_of
-     WHERE p.goes_on <> '' AND NOT EXISTS (SELECT FROM unnest(messages) o(id) WHERE o.id = p.id);
+    SELECT coalesce(array_agg(DISTINCT f.id), '{}') INTO more FROM (
+      SELECT DISTINCT ON (m.id) p.id FROM unnest(messages) k(id) JOIN v2_message m ON m.id = k.id
+        JOIN v2_open o ON o.state = 'fragment' AND o.site = m.site AND o.message_id < m.id
+          AND o.message_id >= kiln_first_id(m.received_at - interval '1 day 1 minute')
+        JOIN v2_message p ON p.id = o.message_id AND p.goes_on = m.part_of
+       WHERE m.part_of <> '' AND p.received_at > m.received_at - interval '1 day'
+       ORDER BY m.id, p.id DESC) f
+     WHERE NOT EXISTS (SELECT FROM unnest(messages) o(id) WHERE o.id = f.id);
     EXIT WHEN more = '{}';
     messages := messages || more;
   END LOOP;
   -- One that waits is still to be worked on.
   messages := ARRAY(SELECT k.id FROM unnest(messages) k(id) WHERE NOT EXISTS (SELECT FROM v2_open o
-    WHERE o.message_id = k.id AND (o.state IS NULL OR o.state IN ('failed', 'held'))));
+    WHERE o.message_id = k.id AND (o.state IS NULL OR o.state IN ('failed', 'held')
+      OR o.state = 'fragment' AND o.attempts = 0 AND o.received_at > now() - interval '1 day')));
   UPDATE v2_message SET raw = NULL, raw_key = NULL, ack = NULL, reason = ''
    WHERE id = ANY (messages) AND (raw IS NOT NULL OR ack IS NOT NULL OR reason <> '');
   GET DIAGNOSTICS n = ROW_COUNT;

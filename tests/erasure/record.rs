@@ -12,12 +12,13 @@ use kiln::store::{Address, Tenant};
 use super::{CANARY, World, observation, patient};
 
 /// What is the patient's alone, whatever it lies in.
-const OWN: [&str; 11] = [
+const OWN: [&str; 12] = [
     "Patient/p1",
     "Observation/o1",
     "Observation/gone",
     "Task/t1",
     "Task/t2",
+    "Task/t6",
     "Provenance/pr1",
     "DocumentReference/d1",
     "DocumentReference/d3",
@@ -27,13 +28,14 @@ const OWN: [&str; 11] = [
 ];
 
 /// What names others too, or is nobody's alone.
-const SHARED: [&str; 6] = [
+const SHARED: [&str; 7] = [
     "Account/both",
     "Bundle/of-both",
     "Group/g1",
     "Observation/moved",
     "Provenance/of-both",
     "Provenance/of-tasks",
+    "Task/t5",
 ];
 
 const PATCH: &str = r#"{"resourceType":"Parameters","parameter":[{"name":"operation","part":[{"name":"type","valueCode":"delete"},{"name":"path","valueString":"Patient.active"}]}]}"#;
@@ -55,6 +57,14 @@ const MORE: &[(&str, &str)] = &[
     (
         "/Task/t4",
         r#"{"resourceType":"Task","id":"t4","status":"requested","intent":"order","focus":{"reference":"Task/t3"}}"#,
+    ),
+    (
+        "/Task/t5",
+        r#"{"resourceType":"Task","id":"t5","status":"requested","intent":"order","for":{"reference":"Patient/p2"},"focus":{"reference":"Patient/p1"}}"#,
+    ),
+    (
+        "/Task/t6",
+        r#"{"resourceType":"Task","id":"t6","status":"requested","intent":"order","description":"Canarystone","for":{"reference":"Patient/p1"},"partOf":[{"reference":"Task/t5"}]}"#,
     ),
     (
         "/Binary/b1",
@@ -186,7 +196,7 @@ async fn a_record_is_erased_whole_and_what_is_others_stays() {
         ("Patient?_id=p1", "0"),
         ("Observation?subject=Patient/p2", "2"),
         ("Patient?name=other", "1"),
-        ("Task?_total=accurate", "2"),
+        ("Task?_total=accurate", "3"),
         ("Provenance?_total=accurate", "2"),
     ] {
         assert_eq!(total(&world, query).await, expected, "{query}");
@@ -370,6 +380,63 @@ async fn a_message_that_waits_keeps_its_text_and_has_the_erasure_wait() {
     let texts = "SELECT count(*) FROM v2_message WHERE raw IS NOT NULL";
     assert_eq!(database.number(texts).await, 2);
     database.run("DELETE FROM v2_open").await;
+    place.by("grace", &["erase", "approve", "1"]).unwrap();
+    assert_eq!(database.number(texts).await, 0);
+}
+
+/// A message about the patient of a number in two parts, each with its control id.
+fn parts(number: &str, controls: [&str; 2]) -> [String; 2] {
+    let [one, two] = controls.map(|control| message(control, "A01"));
+    let (head, _) = two.split_once("EVN|").unwrap();
+    let (_, last) = two.split_once("PV1|").unwrap();
+    let (one, _) = one.split_once("PV1|").unwrap();
+    let one = format!("{}DSC|C1|F\r", one.replace("|77^", &format!("|{number}^")));
+    let two = format!("{}PV1|{last}", head.replace("|P|2.5\r", "|P|2.5||C1\r"));
+    [one, two]
+}
+
+/// Names of parts come again: a part goes with the message that went on from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_messages_about_others_keep_their_texts() {
+    let world = World::new().await;
+    for part in parts("77", ["a1", "a2"]) {
+        send(&world, &part).await;
+    }
+    let before = made(&world).await;
+    for part in parts("78", ["b1", "b2"]) {
+        send(&world, &part).await;
+    }
+    let began = Instant::now();
+    while total(&world, "Patient?identifier=78").await != "1" {
+        assert!(began.elapsed() < Duration::from_mins(1), "the other one comes too");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let database = &world.server.database;
+    let texts = "SELECT count(*) FROM v2_message WHERE raw IS NOT NULL";
+    assert_eq!(database.number(texts).await, 4);
+    world.place.erase(&before, "1");
+    assert_eq!(database.number(texts).await, 2);
+    let others = format!("{texts} AND control_id IN ('b1', 'b2')");
+    assert_eq!(database.number(&others).await, 2);
+}
+
+/// A part waits for the next one: a day, and no longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_waits_keeps_its_text_and_has_the_erasure_wait() {
+    let world = World::new().await;
+    let (place, database) = (&world.place, &world.server.database);
+    send(&world, &message("c1", "A01")).await;
+    let before = made(&world).await;
+    let [part, _] = parts("77", ["a1", "a2"]);
+    send(&world, &part).await;
+    place.by("ada", &["erase", "request", "--patient", &before, "--reason", "x"]).unwrap();
+    let refused = place.by("grace", &["erase", "approve", "1"]).unwrap_err();
+    assert!(refused.contains("messages about the patient wait"), "{refused}");
+    let texts = "SELECT count(*) FROM v2_message WHERE raw IS NOT NULL";
+    assert_eq!(database.number(texts).await, 2);
+    let late =
+        "UPDATE v2_open SET received_at = received_at - interval '2 days' WHERE state = 'fragment'";
+    database.run(late).await;
     place.by("grace", &["erase", "approve", "1"]).unwrap();
     assert_eq!(database.number(texts).await, 0);
 }
