@@ -158,12 +158,14 @@ impl<'p, 'd> Planner<'p, 'd> {
             }
             let given = self.given(argument)?;
             // Without it the search would find all there is.
-            if given == Given::Many(Vec::new()) {
-                self.fault(format!("{name}: a list of nothing finds nothing"), *place);
+            let texts = given.texts();
+            if given == Given::Many(Vec::new()) || texts.iter().any(String::is_empty) {
+                let what = if texts.is_empty() { "a list of nothing" } else { "an empty text" };
+                self.fault(format!("{name}: {what} finds nothing"), *place);
                 return None;
             }
             let name = parameter(name);
-            for text in given.texts() {
+            for text in texts {
                 count += 1;
                 query = query.and(Query::of(&name, &text));
             }

@@ -417,6 +417,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("{ Nobody(id: \"p\") { id } }", "a query has no field Nobody"),
     ("{ PatientList(_include: \"*\") { id } }", "_include means nothing here"),
     ("{ PatientList(_id: []) { id } }", "_id: a list of nothing finds nothing"),
+    ("{ PatientList(_id: \"\") { id } }", "_id: an empty text finds nothing"),
+    ("{ PatientList(_id: [\"\"]) { id } }", "_id: an empty text finds nothing"),
     (
         "query($of: [String] = []) { PatientList(name: \"x\", _id: $of) { id } }",
         "_id: a list of nothing finds nothing",
