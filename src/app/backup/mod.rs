@@ -28,7 +28,8 @@ use crate::store::{Address, Tenant};
 use super::audit::folder::Folder;
 use super::audit::{note_command, sealer};
 use super::database::{Home, StartError};
-use super::{erasure, postgres};
+use super::erasure::list;
+use super::postgres;
 
 pub(super) use restore::RestoreArgs;
 pub(super) use restore::run as restore;
@@ -129,7 +130,7 @@ async fn back_up(
         if let Some(owner) = home.owner(part.tenant) {
             let eraser = Eraser::connect(&owner, store.hasher()).await?;
             let log = sealer::log_name(&store);
-            erasure::complete(&Folder::of(&part.config), &eraser, &log).await?;
+            list::complete_from(&eraser, &Folder::of(&part.config), &log).await?;
         }
     }
     let address = home.whole(config).ok_or(StartError::NoOwner)?;

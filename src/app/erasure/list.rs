@@ -1,6 +1,7 @@
 //! `erasures.jsonl`: what was erased, in a file beside the checkpoints, which no backup of the database brings back to what it
 //! was before.
 
+use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::app::audit::folder::{Folder, FolderError};
 use crate::audit::SignedErased;
 use crate::fhir::Instant;
+use crate::store::maintenance::Eraser;
 
 /// The name of the file.
 const FILE: &str = "erasures.jsonl";
@@ -48,17 +50,35 @@ fn in_file(file: &mut File, path: &Path) -> Result<Vec<SignedErased>, FolderErro
     Ok(all)
 }
 
+/// Has the file have all erasures that were executed of the data of `log`; it is there from then on.
+///
+/// # Errors
+/// What the database or the file system says; and where the file has more of these data than the database knows.
+pub(in crate::app) async fn complete_from(
+    eraser: &Eraser,
+    folder: &Folder,
+    log: &str,
+) -> Result<(), Box<dyn Error>> {
+    let done = complete(folder, &executed(eraser).await?, log);
+    if matches!(done, Err(FolderError::Ahead { .. })) {
+        // Another command may have executed one, and written it, after the database was read.
+        return Ok(complete(folder, &executed(eraser).await?, log)?);
+    }
+    Ok(done?)
+}
+
+/// The lines of what was executed.
+async fn executed(eraser: &Eraser) -> Result<Vec<String>, Box<dyn Error>> {
+    Ok(eraser.requests().await?.into_iter().filter_map(|it| it.line).collect())
+}
+
 /// Has the file have all of `lines`, which are those of a log, on the disk, behind what it has; it is made where there is
 /// none. Only its owner may read it.
 ///
 /// # Errors
 /// [`FolderError`], [`FolderError::Ahead`] where the file has other lines of that log: with both in it, it would say
 /// nothing for certain.
-pub(in crate::app) fn complete(
-    folder: &Folder,
-    lines: &[String],
-    log: &str,
-) -> Result<(), FolderError> {
+fn complete(folder: &Folder, lines: &[String], log: &str) -> Result<(), FolderError> {
     let path = path(folder);
     let fault = |cause| FolderError::File { path: path.clone(), cause };
     std::fs::create_dir_all(folder.path()).map_err(fault)?;

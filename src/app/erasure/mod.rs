@@ -16,6 +16,7 @@ use std::error::Error;
 use std::io::Write;
 
 use clap::Subcommand;
+use serde_json::Value;
 
 use crate::access::interaction::Kind;
 use crate::access::{Actor, Disclosed};
@@ -171,16 +172,6 @@ async fn opened<'a>(
     Ok(desk)
 }
 
-/// Has the list of erasures have all that were executed of the data of `log`; it is there from then on.
-///
-/// # Errors
-/// What the database or the file system says; and where the list has more of these data than the database knows.
-pub(super) async fn complete(folder: &Folder, eraser: &Eraser, log: &str) -> Done {
-    let lines: Vec<String> =
-        eraser.requests().await?.into_iter().filter_map(|it| it.line).collect();
-    Ok(list::complete(folder, &lines, log)?)
-}
-
 impl Desk<'_> {
     fn now(&self) -> Instant {
         self.authority.clock.now().floor_to_millis()
@@ -188,7 +179,7 @@ impl Desk<'_> {
 
     async fn complete(&self) -> Done {
         let log = sealer::log_name(&self.authority.store);
-        complete(&self.folder, &self.eraser, &log).await
+        list::complete_from(&self.eraser, &self.folder, &log).await
     }
 
     async fn erase(&self, command: Command, out: &mut impl Write) -> Done {
@@ -329,11 +320,10 @@ impl Desk<'_> {
         let text = format!("erasure {number} of Patient/{patient} approved");
         self.note(Kind::Erase, &officer.actor, &patient, &text).await?;
         self.execute((number, &patient), &whose, officer).await?;
-        self.eraser.vacuum().await?;
         self.tell(&self.find(number).await?, false, out).await
     }
 
-    /// Erases, and looks until nothing is found that was written meanwhile.
+    /// Erases: what is taken is listed, looked for once more, and cleared away.
     async fn execute(
         &self,
         (number, patient): (i64, &LogicalId),
@@ -349,11 +339,19 @@ impl Desk<'_> {
                 .to_string()
         };
         let done = self.eraser.execute(number, (officer.name.as_str(), at), whose, line).await?;
-        let mut certificate = done.ok_or(
+        let certificate = done.ok_or(
             "it was withdrawn, executed or held at this moment, or a message came: `kiln erase show`",
         )?;
-        // Whatever becomes of the rest: it is erased, and no backup may bring it back.
-        self.complete().await?;
+        // Whatever becomes of the others: it is erased, and no backup may bring it back.
+        let listed = self.complete().await;
+        let again = self.execute_again(number, whose, certificate).await;
+        let cleared = self.eraser.vacuum().await;
+        listed.and(again)?;
+        Ok(cleared?)
+    }
+
+    /// Looks until nothing is found that was written meanwhile.
+    async fn execute_again(&self, number: i64, whose: &Whose<'_>, mut certificate: Value) -> Done {
         for _ in 0..LOOKS {
             let more = self.eraser.execute_again(whose).await?;
             let is_more = certificate::add(&mut certificate, &more);
@@ -431,7 +429,9 @@ impl Desk<'_> {
         if record.waiting > 0 {
             let count = record.waiting;
             let text = format!("{count} messages about the patient wait, have failed or are held");
-            blocks.push(format!("{text}: have them worked on, or discard them"));
+            blocks.push(format!(
+                "{text}: have them worked on, or discard them; parts of messages wait a day"
+            ));
         }
         Ok(blocks)
     }
