@@ -18,14 +18,19 @@ use super::{Realm, Tenant, failure};
 
 pub use stream::{BackupError, BackupKey, Head, Opening, Sealing};
 
-/// Whether nobody has made anything in a database.
+/// Whether nobody has made anything in a database, but for the mark: who was broken off before anything came in has left
+/// that.
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-     WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')";
+     WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
+       AND NOT (c.relname = 'kiln_restoring' AND c.relkind = 'r'))";
+
+/// Of two who restore, one: as long as it is connected. The mark is of nobody else then.
+const LOCK: &str = "SELECT pg_try_advisory_lock(hashtext('kiln_restoring'), 0)";
 
 /// As long as this table is there, nobody serves the database (`migrate`), and no server that runs already gets a connection
 /// (`connection::whole`).
-const MARK: &str =
-    "CREATE TABLE kiln_restoring (since timestamptz NOT NULL DEFAULT clock_timestamp())";
+const MARK: &str = "CREATE TABLE IF NOT EXISTS kiln_restoring ( \
+     since timestamptz NOT NULL DEFAULT clock_timestamp())";
 const UNMARK: &str = "DROP TABLE kiln_restoring";
 
 /// Who else is connected. (Who may not see what others do is not told which of them are clients.)
@@ -40,7 +45,7 @@ const LAST: &str = "SELECT kiln_last_xid(), pg_snapshot_xmax(pg_current_snapshot
 const REACH: &str = "CALL kiln_reach($1)";
 
 /// Every statement of this folder that can be prepared, for the test that does.
-pub(super) const STATEMENTS: &[&str] = &[IS_EMPTY, OTHERS, LAST];
+pub(super) const STATEMENTS: &[&str] = &[IS_EMPTY, LOCK, OTHERS, LAST];
 
 /// What the environment of a program of PostgreSQL says of where to connect, as whom and how: a password stands in no
 /// list of processes.
@@ -82,20 +87,32 @@ impl Restoring {
     pub async fn begin(address: &Address) -> Result<Option<Self>, Error> {
         let pipelines = Pipelines::new(&address.of(Tenant::ONLY).restored(), 1, 0, Flush::Wait)?;
         let pipeline = pipelines.pipeline().await?;
-        let row = pipeline.client().query_one(IS_EMPTY, &[]).await.map_err(failure::error)?;
-        if !row.try_get::<_, bool>(0).map_err(failure::error)? {
+        let restoring = Self(pipeline);
+        if !restoring.says(LOCK).await? {
+            return Err(Error::Busy("somebody else restores into the database".to_owned()));
+        }
+        if !restoring.says(IS_EMPTY).await? {
             return Ok(None);
         }
-        pipeline.client().batch_execute(MARK).await.map_err(failure::error)?;
-        let restoring = Self(pipeline);
+        restoring.0.client().batch_execute(MARK).await.map_err(failure::error)?;
         // Who connects from now on finds the mark.
-        if restoring.is_alone().await? {
-            return Ok(Some(restoring));
+        match restoring.is_alone().await {
+            Ok(true) => return Ok(Some(restoring)),
+            Ok(false) => restoring.finish().await?,
+            Err(error) => {
+                // What failed is told of; nothing has come in.
+                let _ = restoring.finish().await;
+                return Err(error);
+            }
         }
-        restoring.finish().await?;
         Err(Error::Busy(
             "others are connected to the database: stop the servers, then restore".to_owned(),
         ))
+    }
+
+    async fn says(&self, question: &'static str) -> Result<bool, Error> {
+        let row = self.0.client().query_one(question, &[]).await.map_err(failure::error)?;
+        row.try_get(0).map_err(failure::error)
     }
 
     /// Whether nobody else is connected, after a while for those who are just going.

@@ -8,9 +8,10 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use super::super::tenant::Realm;
 use super::super::tls::AddressError;
 
-/// Whether the mark is there (`store::backup`), whatever schema a connection is for.
-pub(in super::super) const IS_RESTORING: &str =
-    "SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'kiln_restoring')";
+/// Whether the mark is there (`store::backup`), whatever schema a connection is for. What somebody has for a session alone, or
+/// calls so and is no table, is none.
+pub(in super::super) const IS_RESTORING: &str = "SELECT EXISTS (SELECT FROM pg_class \
+     WHERE relname = 'kiln_restoring' AND relkind = 'r' AND relpersistence = 'p')";
 
 /// What is said of such a database.
 pub(super) const RESTORING: &str = "the database is being restored";
