@@ -199,9 +199,8 @@ BEGIN
   LOOP
     SELECT coalesce(array_agg(DISTINCT f.id), '{}') INTO more FROM (
       SELECT DISTINCT ON (m.id) p.id FROM unnest(messages) k(id) JOIN v2_message m ON m.id = k.id
-        JOIN v2_open o ON o.state = 'fragment' AND o.site = m.site AND o.message_id < m.id
-          AND o.message_id >= kiln_first_id(m.received_at - interval '1 day 1 minute')
-        JOIN v2_message p ON p.id = o.message_id AND p.goes_on = m.part_of
+        JOIN v2_message p ON p.state = 'fragment' AND p.site = m.site AND p.goes_on = m.part_of AND p.id < m.id
+          AND p.id >= kiln_first_id(m.received_at - interval '1 day 1 minute')
        WHERE m.part_of <> '' AND p.received_at > m.received_at - interval '1 day'
        ORDER BY m.id, p.id DESC) f
      WHERE NOT EXISTS (SELECT FROM unnest(messages) o(id) WHERE o.id = f.id);
