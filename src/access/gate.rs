@@ -308,7 +308,7 @@ impl<U: Units> Gate<U> {
         group: Uuid,
     ) -> LedgerRow {
         let asked = disclosed.asked.as_ref();
-        let of_entry = asked.map(|(method, address)| caller.of_request(*method, address));
+        let of_entry = asked.map(|(method, address)| caller.of_request(method, address));
         let row = self.row(interaction, of_entry.as_ref().unwrap_or(caller), group);
         LedgerRow { disclosed, ..row }
     }

@@ -178,7 +178,9 @@ impl Refusals {
             held.push(Held { count, caller: caller.clone(), ..counted.like.clone() });
         }
         // Whoever asks now may hang up before it is on record.
-        rest.into_iter().for_each(|rest| table.keep(rest));
+        if let Some(rest) = rest {
+            table.keep(rest);
+        }
         held
     }
 

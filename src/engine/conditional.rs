@@ -124,7 +124,7 @@ impl Engine {
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
             });
-            if let Some(done) = attempt.await? {
+            if let Some(done) = Box::pin(attempt).await? {
                 self.validation.note(resource_type);
                 return Ok(done);
             }
@@ -169,7 +169,7 @@ impl Engine {
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
             });
-            if let Some(done) = attempt.await? {
+            if let Some(done) = Box::pin(attempt).await? {
                 self.validation.note(resource_type);
                 return Ok(done);
             }

@@ -49,10 +49,7 @@ impl Authority {
         });
         let patient = match grant.patient.as_deref().map(str::parse::<LogicalId>) {
             None => None,
-            Some(Ok(id)) => {
-                let hash = self.store.hasher().patient(&id);
-                Some((id, hash))
-            }
+            Some(Ok(id)) => Some((id.clone(), self.store.hasher().patient(&id))),
             // A patient that is none must not become the absence of one.
             Some(Err(_)) => return Ok(None),
         };

@@ -202,8 +202,8 @@ mod tests {
         for (times, expected) in [(7, Ok(7)), (8, Err("bytes")), (1_000, Err("bytes"))] {
             let all = vec![Literal::Variable("v"); times];
             // What is behind the bound is not looked at.
-            let last = expected.is_err().then_some(Literal::Object);
-            let list = Literal::List(all.into_iter().chain(last).collect());
+            let behind = expected.is_err().then_some(Literal::Object);
+            let list = Literal::List(all.into_iter().chain(behind).collect());
             let found = Given::of(&list, &variables).map(|it| it.texts().len());
             let found = found.map_err(|text| text.contains("bytes").then_some("bytes"));
             assert_eq!(found, expected.map_err(Some), "{times}");

@@ -158,8 +158,8 @@ impl Authority {
         attempt::clear(&self.store, &key).await?;
         let actor = visitor.actor(&account);
         self.gate.note(Kind::Login, &actor, Outcome::Success, "by password").await?;
-        let begun = self.begin_session(account, vec!["password".to_owned()], browser).await?;
-        Ok(LoggedIn::Done(Box::new(begun)))
+        let session = self.begin_session(account, vec!["password".to_owned()], browser).await?;
+        Ok(LoggedIn::Done(Box::new(session)))
     }
 
     /// Counts an attempt at a second factor: how many seconds to wait, if that must be.

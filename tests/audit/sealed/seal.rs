@@ -174,7 +174,8 @@ async fn a_seal_that_was_bent_to_fit_is_named() {
     let record = Record::make().await;
     let cut = "DELETE FROM seal WHERE n >= 3;\nDELETE FROM seal_rows WHERE n >= 3;\n\
          DELETE FROM ledger_row WHERE (xid, id) > (SELECT last_xid, last_id FROM seal WHERE n = 2)";
-    let bend = "UPDATE seal_rows SET leaves = set_byte(leaves, 0, 255 - get_byte(leaves, 0)) WHERE n = 2";
+    let bend =
+        "UPDATE seal_rows SET leaves = set_byte(leaves, 0, 255 - get_byte(leaves, 0)) WHERE n = 2";
     for (change, expected) in [
         (bend, Finding::Batch(2)),
         (

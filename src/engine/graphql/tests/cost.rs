@@ -13,7 +13,7 @@ fn many() -> Held {
         all(r#"{"reference":"Organization/many"}"#),
     );
     let patient = format!(
-        r##"{{"name":[{{"given":[{}]}}],"generalPractitioner":[{}],"contained":[{}]}}"##,
+        r#"{{"name":[{{"given":[{}]}}],"generalPractitioner":[{}],"contained":[{}]}}"#,
         all(r#""x""#),
         vec![r##"{"reference":"#none"}"##; 200].join(","),
         vec![r#"{"resourceType":"Practitioner","id":"x"}"#; 200].join(","),
