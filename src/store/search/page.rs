@@ -2,6 +2,7 @@
 
 mod record;
 mod statement;
+mod total;
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -30,15 +31,14 @@ use super::order::{MAX_SORTED, Order, Walk, score};
 use super::probe::choose;
 use super::reach::searchable;
 use super::run::Run;
-use super::source::every;
-use super::sql::Statement;
 use super::{Count, Found, Match, Paging, Place, SearchPage};
 
 pub(super) use record::is_whole;
 pub(super) use statement::{WITH_BODIES, in_order, resources};
 
 use record::Record;
-use statement::{COUNTED, Columns, Page};
+use statement::{Columns, Page};
+use total::counted;
 
 /// What one search works with.
 pub(super) struct Search<'a, 'gate> {
@@ -307,23 +307,31 @@ impl<'a, 'gate> Search<'a, 'gate> {
         Ok(false)
     }
 
+    /// Whether what is in reach is the records of patients, and nothing else decides.
+    fn reaches_records(&self) -> Result<bool, Error> {
+        let none = HashSet::new();
+        let compiler = self.compiler(&none);
+        let is_plain = |limits: &Limits| limits.plain_members().is_some();
+        for &of in self.types {
+            let reach = compiler.reach(of)?;
+            if !reach.as_ref().and_then(Restriction::limits).is_some_and(is_plain) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Whether rows that are counted up to a bound may be out of reach: that they are too many
     /// would tell of them.
     fn counts_hidden(&self, by: &Choice) -> Result<bool, Error> {
         if !self.is_restricted()? {
             return Ok(false);
         }
-        let none = HashSet::new();
-        let compiler = self.compiler(&none);
-        for &of in self.types {
-            let reach = compiler.reach(of)?;
-            let limits = reach.as_ref().and_then(Restriction::limits);
-            let is_plain = |limits: &Limits| limits.plain_members().is_some();
-            if !limits.is_some_and(is_plain) {
-                return Ok(true);
-            }
+        if !self.reaches_records()? {
+            return Ok(true);
         }
-        let reach = compiler.common_reach(self.types)?.unwrap_or_default();
+        let none = HashSet::new();
+        let reach = self.compiler(&none).common_reach(self.types)?.unwrap_or_default();
         let is_within = |walked: &Vec<i64>| walked.iter().all(|it| reach.contains(it));
         Ok(!matches!(&by.candidate.driver, Driver::Compartment(walked) if is_within(walked)))
     }
@@ -353,57 +361,6 @@ impl<'a, 'gate> Search<'a, 'gate> {
         disclosed.patients.extend(told.patients);
         Ok(())
     }
-
-    /// How many matches there are; `rows` are those of the first page and one beyond.
-    async fn total(
-        &self,
-        run: &mut Run<'_>,
-        request: &SearchRequest,
-        chosen: &Chosen,
-        paging: &Paging,
-        rows: &[Row],
-    ) -> Result<Option<Count>, Error> {
-        if request.total == Total::None {
-            return Ok(None);
-        }
-        let exact = |number| Ok(Some(Count { number, is_exact: true }));
-        if rows.len() <= paging.count as usize {
-            return exact(rows.iter().filter(|row| is_there(row, 4)).count() as u64);
-        }
-        // What the database expects is of everybody's.
-        let is_counted = request.total == Total::Estimate && self.is_restricted()?;
-        match counted(rows)? {
-            Some(number) => exact(number),
-            None if request.total == Total::Accurate || is_counted => {
-                run.step(|| "counts all matches for the total".to_owned());
-                exact(self.count_all(run, &chosen.all).await?)
-            }
-            None if request.total == Total::Estimate => {
-                run.step(|| "takes the total that the database expects".to_owned());
-                let number = run.estimate(&self.all(&chosen.all)?).await?.max(COUNTED);
-                Ok(Some(Count { number, is_exact: false }))
-            }
-            None => Ok(None),
-        }
-    }
-
-    /// The keys of all matches.
-    fn all(&self, choice: &Choice) -> Result<Statement, Error> {
-        let filters = conjuncts(self.filters);
-        let mut compiler = self.compiler(&choice.turned);
-        let (source, rest) = self.walk(&mut compiler, choice, &Order::NATIVE, &filters)?;
-        let distinct = if source.has_duplicates { "DISTINCT " } else { "" };
-        let every = every(&source, &format!("{distinct}{} AS rid", source.row.rid), &rest);
-        Ok(compiler.binds.finish(&every))
-    }
-
-    async fn count_all(&self, run: &mut Run<'_>, choice: &Choice) -> Result<u64, Error> {
-        let Statement { sql, binds } = self.all(choice)?;
-        let statement = Statement { sql: format!("SELECT count(*) FROM ({sql}) e"), binds };
-        let rows = run.rows(&statement).await?;
-        let row = rows.first().ok_or_else(|| Error::internal("a count gives a row"))?;
-        Ok(row.try_get::<_, i64>(0).map_err(failure::error)?.cast_unsigned())
-    }
 }
 
 /// What binds the links of a search. What was shown is told, not the filters: the span of `ap` and the
@@ -415,15 +372,6 @@ pub(in crate::store) fn seal(
 ) -> Seal {
     let SearchRequest { types, shown: said, sort, .. } = request;
     Seal::new(&format!("search {types:?} {said:?} {sort:?}"), permit, hasher)
-}
-
-/// The total that the rows of a page tell.
-fn counted(rows: &[Row]) -> Result<Option<u64>, Error> {
-    let Some(row) = rows.first() else { return Ok(None) };
-    let seen: i64 = row.try_get(2).map_err(failure::error)?;
-    let total: Option<i64> = row.try_get(3).map_err(failure::error)?;
-    // What was sorted was counted.
-    Ok(total.or((seen > 0).then_some(seen)).map(i64::cast_unsigned))
 }
 
 /// Whether there is a resource behind a key; `at` is the column of its version. A row of the index that
