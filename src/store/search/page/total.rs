@@ -68,12 +68,11 @@ impl Search<'_, '_> {
         if !self.reaches_records()? {
             return Ok(None);
         }
-        let number = match counted {
-            Some(number) => number,
-            None => {
-                run.step(|| format!("counts up to {COUNTED} matches for the total"));
-                self.count(run, choice, Some(COUNTED + 1)).await?
-            }
+        let number = if let Some(number) = counted {
+            number
+        } else {
+            run.step(|| format!("counts up to {COUNTED} matches for the total"));
+            self.count(run, choice, Some(COUNTED + 1)).await?
         };
         Ok((number <= COUNTED).then_some(Count { number, is_exact: true }))
     }
