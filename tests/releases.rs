@@ -10,7 +10,7 @@ use kiln::app::server::Server;
 use kiln::fhir::json::Value;
 
 use crate::harness::client::Client;
-use crate::harness::database::Database;
+use crate::harness::database::{Database, temporary};
 use crate::harness::process::kiln;
 use crate::harness::server::{TestServer, config};
 
@@ -24,7 +24,7 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("kiln-release-{name}-{}", std::process::id())))
+        Self(temporary(name))
     }
 
     fn generate(&self, kind: &str, concepts: &str, seed: &str) {

@@ -11,7 +11,7 @@ use kiln::fhir::schema::{Schema, TypeId};
 use kiln::spec::Spec;
 use kiln::store::{Address, Tenant, migrate, statements};
 
-use crate::harness::database::{Database, connect};
+use crate::harness::database::{Database, connect, temporary};
 
 /// Of tables that grow, what no statement compares, joins, orders or groups by.
 const UNCOMPARED: &[(&str, &[&str])] = &[
@@ -64,7 +64,7 @@ const TARGETS: &str = "SELECT c.relname::text, a.attname::text, a.attstattarget:
 
 #[tokio::test]
 async fn the_database_prepares_every_statement() {
-    let folder = std::env::temp_dir().join(format!("kiln-sql-{}", std::process::id()));
+    let folder = temporary("sql");
     let flags = [("data_dir".to_owned(), folder.display().to_string())];
     let config = Config::load(None, &flags).expect("settings");
     let private = tokio::task::spawn_blocking(move || Private::start(&config));

@@ -12,6 +12,7 @@ use kiln::app::{definitions, package};
 use kiln::spec::structure::StructureFault;
 
 use crate::harness::client::{Answer, Client};
+use crate::harness::database::temporary;
 use crate::harness::server::{TestServer, config};
 
 /// Longest time until a node has what another one installed.
@@ -71,7 +72,7 @@ struct TemporaryFile(PathBuf);
 
 impl TemporaryFile {
     fn new(name: &str, bytes: &[u8]) -> Self {
-        let path = std::env::temp_dir().join(format!("kiln-{}-{name}", std::process::id()));
+        let path = temporary(name);
         fs::write(&path, bytes).unwrap();
         Self(path)
     }

@@ -10,6 +10,7 @@ use secrecy::ExposeSecret as _;
 
 use super::browser::{Browser, PASSWORD, hidden, location, noted, server, server_with, user};
 use crate::harness::client::Answer;
+use crate::harness::database::temporary;
 use crate::harness::process::Process;
 
 const LOGIN: i16 = 40;
@@ -249,7 +250,7 @@ async fn the_link_of_the_first_start_is_in_no_log() {
 async fn the_first_account_is_made_by_a_link_and_only_the_first() {
     let server = server().await;
     let authority = server.authority();
-    let folder = std::env::temp_dir().join(format!("kiln-first-{}", std::process::id()));
+    let folder = temporary("first");
     let link = kiln::app::user::first_start(authority, &folder).await.unwrap().expect("a link");
     let file = folder.join("setup-link.txt");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -355,7 +356,7 @@ async fn guessing_codes_has_to_wait() {
 #[tokio::test]
 async fn an_operator_makes_and_manages_accounts() {
     let server = server().await;
-    let folder = std::env::temp_dir().join(format!("kiln-users-{}", std::process::id()));
+    let folder = temporary("users");
     let settings = [
         format!("database.url={}", server.database.app),
         format!("database.owner_url={}", server.database.owner),

@@ -3,7 +3,7 @@
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use crate::harness::database::connect;
+use crate::harness::database::{connect, temporary};
 use crate::harness::process::Process;
 
 fn said(output: &Output) -> String {
@@ -32,7 +32,7 @@ async fn commands_are_about_the_tenant_that_they_name() {
     assert!(!run(&process, "demo", &demo[..2], "say which one is meant"));
     assert!(!run(&process, "serve", &["--tenant", "north"], "without --tenant"));
     assert!(run(&process, "migrate", &[], "of this version"));
-    let release = std::env::temp_dir().join(format!("kiln-cvx-{}", std::process::id()));
+    let release = temporary("cvx");
     let folder = release.display().to_string();
     assert!(run(&process, "terminology", &["generate", "cvx", "--out", &folder], ""));
     let load = ["load", &folder, "--tenant", "north"];
