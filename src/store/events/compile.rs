@@ -24,6 +24,8 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
+    /// Where all rows are.
+    pub(super) const ALL: Self = Self { first: Uuid::nil(), last: Uuid::max() };
     /// Where no row is.
     pub(super) const NOWHERE: Self = Self { first: Uuid::max(), last: Uuid::nil() };
 
@@ -34,18 +36,16 @@ impl Bounds {
 
     /// Where rows for which `condition` holds can be.
     pub(super) fn of(condition: &Condition) -> Self {
-        let all = Self { first: Uuid::nil(), last: Uuid::max() };
         match condition {
-            Condition::All(parts) => parts.iter().map(Self::of).fold(all, |one, other| Self {
-                first: one.first.max(other.first),
-                last: one.last.min(other.last),
+            Condition::All(parts) => parts.iter().map(Self::of).fold(Self::ALL, |one, other| {
+                Self { first: one.first.max(other.first), last: one.last.min(other.last) }
             }),
             Condition::Any(parts) => parts.iter().map(Self::of).fold(Self::NOWHERE, Self::around),
             Condition::Event(events) => {
                 events.iter().fold(Self::NOWHERE, |all, (row, _)| all.with(*row))
             }
             Condition::Ids(from, to) => Self { first: *from, last: *to },
-            _ => all,
+            _ => Self::ALL,
         }
     }
 
@@ -139,6 +139,9 @@ fn names_parties(condition: &Condition) -> bool {
 pub(super) struct Where<'p> {
     /// The condition.
     pub(super) text: String,
+    /// The same for who finds the rows by another index than those of time, without what only these need:
+    /// to ask each row of a patient for its span costs more than the row.
+    pub(super) without_spans: String,
     values: Vec<Box<dyn ToSql + Sync + Send>>,
     parties: &'p Parties,
 }
@@ -146,15 +149,19 @@ pub(super) struct Where<'p> {
 impl<'p> Where<'p> {
     /// Rows for which `condition` may hold, within `bounds`; `parties` are those of all its persons.
     pub(super) fn of(condition: &Condition, bounds: Bounds, parties: &'p Parties) -> Self {
-        let mut found = Self { text: String::new(), values: Vec::new(), parties };
+        let (text, without_spans) = (String::new(), String::new());
+        let mut found = Self { text, without_spans, values: Vec::new(), parties };
         let (low, high) = bounds.times();
         let tenant = found.value(TENANT);
         let (first, last) = (found.value(bounds.first), found.value(bounds.last));
         let (low, high) = (found.value(low), found.value(high));
         let (condition, _) = found.compile(condition, false);
+        found.without_spans = format!(
+            "tid = {tenant} AND id >= {first} AND id <= {last} AND at >= {low} AND at <= {high} AND {condition}"
+        );
         found.text = format!(
-            "tid = {tenant} AND kiln_time(id) >= kiln_time({first}) AND kiln_time(id) <= kiln_time({last}) \
-             AND id >= {first} AND id <= {last} AND at >= {low} AND at <= {high} AND {condition}"
+            "kiln_time(id) >= kiln_time({first}) AND kiln_time(id) <= kiln_time({last}) AND {}",
+            found.without_spans
         );
         found
     }
@@ -206,7 +213,11 @@ impl<'p> Where<'p> {
                 (format!("(interaction = {kind} AND entities && {names}::text[])"), false)
             }
             Condition::Patients(hashes) => {
-                (format!("pats && {}::bigint[]", self.value(hashes.clone())), false)
+                let hashes = self.value(hashes.clone());
+                let text = format!(
+                    "(patient = ANY({hashes}::bigint[]) OR patients && {hashes}::bigint[])"
+                );
+                (text, false)
             }
             Condition::Name { part: Part::Whole, text, is_exact: true } => {
                 self.compile(&Condition::Actor(vec![format!("user:{text}")]), is_negated)
@@ -348,8 +359,8 @@ mod tests {
     #[test]
     fn the_text_depends_on_the_form_alone_and_what_only_events_tell_is_left_open() {
         let not = |part| Condition::Not(Box::new(part));
-        let prefix = "tid = $1 AND kiln_time(id) >= kiln_time($2) AND kiln_time(id) <= kiln_time($3) \
-             AND id >= $2 AND id <= $3 AND at >= $4 AND at <= $5 AND ";
+        let rest = "tid = $1 AND id >= $2 AND id <= $3 AND at >= $4 AND at <= $5 AND ";
+        let spans = "kiln_time(id) >= kiln_time($2) AND kiln_time(id) <= kiln_time($3) AND ";
         let known = |name: &str, keys: &[i32]| (name.to_owned(), keys.to_vec());
         let parties = Parties([known("Patient/a", &[7]), known("Patient/b", &[7, 8])].into());
         let persons = |names: &[&str]| {
@@ -362,7 +373,10 @@ mod tests {
             (persons(&["Patient/c"]), "false"),
             (not(persons(&["Patient/a"])), "(person = $6) IS NOT TRUE"),
             (Condition::never(), "false"),
-            (Condition::Patients(vec![1, 2]), "pats && $6::bigint[]"),
+            (
+                Condition::Patients(vec![1, 2]),
+                "(patient = ANY($6::bigint[]) OR patients && $6::bigint[])",
+            ),
             (not(Condition::Patients(vec![1])), "true"),
             (Condition::Actor(vec!["user:a".to_owned()]), "actor_key = $6"),
             (not(Condition::Actor(vec!["user:a".to_owned()])), "(actor = ANY($6)) IS NOT TRUE"),
@@ -398,7 +412,8 @@ mod tests {
         ] {
             let all = Bounds::of(&Condition::always());
             let found = Where::of(&condition, all, &parties);
-            assert_eq!(found.text.strip_prefix(prefix), Some(expected), "{condition:?}");
+            assert_eq!(found.without_spans.strip_prefix(rest), Some(expected), "{condition:?}");
+            assert_eq!(found.text.strip_prefix(spans), Some(&*found.without_spans));
             let last = format!("${}", found.parameters().len());
             assert!(found.text.contains(&last), "{condition:?}");
         }

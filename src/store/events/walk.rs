@@ -99,6 +99,7 @@ impl Walk<'_> {
         connection.batch_execute(PLAN_ANEW).await.map_err(failure::error)?;
         let parties = parties(&connection, Parties::persons(self.condition)).await?;
         let mut bounds = Bounds::of(self.condition);
+        let is_timed = bounds != Bounds::ALL;
         if let Some(from) = from {
             bounds.cut(from.row, self.is_ascending);
         }
@@ -110,7 +111,9 @@ impl Walk<'_> {
         let (mut seen, mut limit) = (0, wanted.map_or(MOST, |wanted| wanted.clamp(FEWEST, MOST)));
         loop {
             let mut condition = Where::of(self.condition, bounds, &parties);
-            if is_by_patient && let Some(place) = self.place(&connection, &condition, limit).await?
+            let text = if is_timed { &condition.text } else { &condition.without_spans };
+            if is_by_patient
+                && let Some(place) = self.place(&connection, (text, &condition), limit).await?
             {
                 condition = Where::of(self.condition, place, &parties);
             }
@@ -157,16 +160,15 @@ async fn parties(connection: &Object, persons: Vec<&str>) -> Result<Parties, Err
 }
 
 impl Walk<'_> {
-    /// Where the first `limit` rows lie for which a condition of patients holds; `None` where very many do. The
-    /// database cannot tell when they were: along the time it would walk millions of rows to meet some of a patient
+    /// Where the first `limit` rows lie for which a condition of patients holds, as `text` has it; `None` where very many
+    /// do. The database cannot tell when they were: along the time it would walk millions of rows to meet some of a patient
     /// who was not there of late.
     async fn place(
         &self,
         connection: &Object,
-        condition: &Where<'_>,
+        (text, condition): (&str, &Where<'_>),
         limit: usize,
     ) -> Result<Option<Bounds>, Error> {
-        let text = &condition.text;
         let order = self.order();
         let sql = format!(
             "WITH f AS MATERIALIZED (SELECT id FROM ledger WHERE {text} LIMIT {MANY}) \

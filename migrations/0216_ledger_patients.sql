@@ -1,0 +1,24 @@
+-- Rows of the ledger are found by their patients through two indexes: those of one patient, which most are, through one of
+-- the column itself, and those of several through GIN. One index of an expression over both made each row of one patient
+-- an array, and cost its writer the list of GIN and whoever came last the list's end.
+--
+-- The view has both columns at its end, for who looks for patients. Nodes of the version before look for the expression
+-- and read the whole ledger for it until they are replaced.
+
+CREATE OR REPLACE VIEW ledger AS
+SELECT r.id, r.at, coalesce(r.grp, r.id) AS grp, r.tid, r.interaction, r.outcome, r.rt, r.vid,
+  coalesce(r.logical_id, r.subject::text) COLLATE "C" AS logical_id,
+  coalesce(r.actor, p.actor) AS actor, coalesce(r.client, p.client) AS client,
+  coalesce(r.token, r.token_id::text) AS token, coalesce(r.source, p.source) AS source,
+  coalesce(r.request_id, r.request::text) AS request_id, coalesce(r.method, p.method) AS method,
+  r.query, r.failure, kiln_patients(r.pats, r.pat) AS pats, coalesce(r.entities, '{}') AS entities,
+  coalesce(r.person, p.person) AS person, coalesce(r.purpose, p.purpose) AS purpose, r.xid,
+  coalesce((r.party >> 32)::int, kiln_actor(r.actor)) AS actor_key,
+  r.pat AS patient, r.pats AS patients
+FROM ledger_row r LEFT JOIN ledger_party p ON p.key = r.party;
+
+CREATE INDEX ledger_patient ON ledger_row (pat) WHERE pat IS NOT NULL;
+CREATE INDEX ledger_several ON ledger_row USING gin (pats) WHERE pats IS NOT NULL;
+DROP INDEX ledger_patients;
+-- So that searches are planned by what the new indexes have.
+ANALYZE ledger_row;
