@@ -25,7 +25,7 @@ pub(super) struct Bounds {
 
 impl Bounds {
     /// Where all rows are.
-    pub(super) const ALL: Self = Self { first: Uuid::nil(), last: Uuid::max() };
+    const ALL: Self = Self { first: Uuid::nil(), last: Uuid::max() };
     /// Where no row is.
     pub(super) const NOWHERE: Self = Self { first: Uuid::max(), last: Uuid::nil() };
 
@@ -135,35 +135,46 @@ fn names_parties(condition: &Condition) -> bool {
     }
 }
 
+/// Within the bounds of a [`Where`], as an index by a function of ids has them.
+pub(super) fn spans(function: &str) -> String {
+    format!("{function}(id) >= {function}($2) AND {function}(id) <= {function}($3)")
+}
+
 /// A WHERE with its values.
 pub(super) struct Where<'p> {
     /// The condition.
     pub(super) text: String,
-    /// The same for who finds the rows by another index than those of time, without what only these need:
-    /// to ask each row of a patient for its span costs more than the row.
-    pub(super) without_spans: String,
     values: Vec<Box<dyn ToSql + Sync + Send>>,
     parties: &'p Parties,
 }
 
 impl<'p> Where<'p> {
-    /// Rows for which `condition` may hold, within `bounds`; `parties` are those of all its persons.
+    /// Rows for which `condition` may hold, within `bounds`, by the indexes of time; `parties` are those of all its
+    /// persons.
     pub(super) fn of(condition: &Condition, bounds: Bounds, parties: &'p Parties) -> Self {
-        let (text, without_spans) = (String::new(), String::new());
-        let mut found = Self { text, without_spans, values: Vec::new(), parties };
-        let (low, high) = bounds.times();
-        let tenant = found.value(TENANT);
-        let (first, last) = (found.value(bounds.first), found.value(bounds.last));
-        let (low, high) = (found.value(low), found.value(high));
-        let (condition, _) = found.compile(condition, false);
-        found.without_spans = format!(
-            "tid = {tenant} AND id >= {first} AND id <= {last} AND at >= {low} AND at <= {high} AND {condition}"
-        );
-        found.text = format!(
-            "kiln_time(id) >= kiln_time({first}) AND kiln_time(id) <= kiln_time({last}) AND {}",
-            found.without_spans
-        );
+        let mut found = Self::within(bounds, parties);
+        let condition = found.all(&[condition]);
+        found.text = format!("{} AND {}{condition}", spans("kiln_time"), found.text);
         found
+    }
+
+    /// Rows within `bounds`, by other indexes: to ask each row for its span costs more than the row.
+    pub(super) fn within(bounds: Bounds, parties: &'p Parties) -> Self {
+        let mut found = Self { text: String::new(), values: Vec::new(), parties };
+        let (low, high) = bounds.times();
+        found.value(TENANT);
+        found.value(bounds.first);
+        found.value(bounds.last);
+        found.value(low);
+        found.value(high);
+        found.text = "tid = $1 AND id >= $2 AND id <= $3 AND at >= $4 AND at <= $5".to_owned();
+        found
+    }
+
+    /// What follows the text for rows for which all of `conditions` may hold, too.
+    pub(super) fn all(&mut self, conditions: &[&Condition]) -> String {
+        let texts = conditions.iter().map(|part| format!(" AND {}", self.compile(part, false).0));
+        texts.collect()
     }
 
     /// The values in the order of the parameters.
@@ -171,7 +182,8 @@ impl<'p> Where<'p> {
         self.values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect()
     }
 
-    fn value(&mut self, value: impl ToSql + Sync + Send + 'static) -> String {
+    /// Binds a value; how the text names it.
+    pub(super) fn value(&mut self, value: impl ToSql + Sync + Send + 'static) -> String {
         self.values.push(Box::new(value));
         format!("${}", self.values.len())
     }
@@ -412,8 +424,8 @@ mod tests {
         ] {
             let all = Bounds::of(&Condition::always());
             let found = Where::of(&condition, all, &parties);
-            assert_eq!(found.without_spans.strip_prefix(rest), Some(expected), "{condition:?}");
-            assert_eq!(found.text.strip_prefix(spans), Some(&*found.without_spans));
+            let text = found.text.strip_prefix(spans).and_then(|text| text.strip_prefix(rest));
+            assert_eq!(text, Some(expected), "{condition:?}");
             let last = format!("${}", found.parameters().len());
             assert!(found.text.contains(&last), "{condition:?}");
         }

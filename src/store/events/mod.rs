@@ -6,6 +6,7 @@
 mod compile;
 mod merged;
 mod outlet;
+mod places;
 mod refers;
 mod walk;
 

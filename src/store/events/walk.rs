@@ -15,6 +15,7 @@ use super::super::cursor::Position;
 use super::super::{Store, failure};
 use super::compile::{Bounds, Parties, Where, names_patients};
 use super::entry;
+use super::places::Places;
 
 /// The first rows for which a condition holds. Their parties are looked up when it is known which rows they are: of a
 /// busy minute a hundred thousand are sorted for a page.
@@ -44,8 +45,6 @@ const PLAN_ONCE: &str = "RESET plan_cache_mode";
 /// Fewest and most rows of one statement.
 const FEWEST: usize = 50;
 const MOST: usize = 5_000;
-/// Up to how many rows of a patient are all found to tell which come first, less than a microsecond each.
-const MANY: i64 = 500_000;
 /// Most rows that are looked at for one page.
 const PAGE_ROWS: usize = 2_000_000;
 
@@ -109,7 +108,6 @@ impl Walk<'_> {
         connection.batch_execute(PLAN_ANEW).await.map_err(failure::error)?;
         let parties = parties(&connection, Parties::persons(self.condition)).await?;
         let mut bounds = Bounds::of(self.condition);
-        let is_timed = bounds != Bounds::ALL;
         if let Some(from) = from {
             bounds.cut(from.row, self.is_ascending);
         }
@@ -121,11 +119,12 @@ impl Walk<'_> {
         let (mut seen, mut limit) = (0, wanted.map_or(MOST, |wanted| wanted.clamp(FEWEST, MOST)));
         loop {
             let mut condition = Where::of(self.condition, bounds, &parties);
-            let text = if is_timed { &condition.text } else { &condition.without_spans };
-            if is_by_patient
-                && let Some(place) = self.place(&connection, (text, &condition), limit).await?
-            {
-                condition = Where::of(self.condition, place, &parties);
+            if is_by_patient {
+                let places = Places::of(self.condition, bounds, &parties);
+                let place = places.first(&connection, self.order(), limit).await?;
+                if let Some(place) = place {
+                    condition = Where::of(self.condition, place, &parties);
+                }
             }
             // By spans of time, as the indexes have the rows; within one the ids are the order.
             let (text, order) = (&condition.text, self.order());
@@ -168,32 +167,6 @@ async fn parties(connection: &Object, persons: Vec<&str>) -> Result<Parties, Err
 }
 
 impl Walk<'_> {
-    /// Where the first `limit` rows lie for which a condition of patients holds, as `text` has it; `None` where very many
-    /// do. The database cannot tell when they were: along the time it would walk millions of rows to meet some of a patient
-    /// who was not there of late.
-    async fn place(
-        &self,
-        connection: &Object,
-        (text, condition): (&str, &Where<'_>),
-        limit: usize,
-    ) -> Result<Option<Bounds>, Error> {
-        let order = self.order();
-        let sql = format!(
-            "WITH f AS MATERIALIZED (SELECT id FROM ledger WHERE {text} LIMIT {MANY}) \
-             SELECT id, (SELECT count(*) FROM f) FROM f ORDER BY id {order} LIMIT {limit}"
-        );
-        let statement = connection.prepare_cached(&sql).await.map_err(failure::error)?;
-        let rows = connection.query(&statement, &condition.parameters()).await;
-        let mut place = Bounds::NOWHERE;
-        for row in rows.map_err(failure::costly)? {
-            if row.try_get::<_, i64>(1).map_err(failure::error)? >= MANY {
-                return Ok(None);
-            }
-            place = place.with(row.try_get(0).map_err(failure::error)?);
-        }
-        Ok(Some(place))
-    }
-
     fn order(&self) -> &'static str {
         if self.is_ascending { "ASC" } else { "DESC" }
     }
