@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Object, RecyclingMethod, Runtime, Timeouts,
+    Hook, HookError, Manager, ManagerConfig, Object, QueueMode, RecyclingMethod, Runtime, Timeouts,
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
@@ -377,6 +377,8 @@ impl Pool {
         };
         let pool = deadpool_postgres::Pool::builder(manager)
             .max_size(size.max(1))
+            // The one that was used last knows its plans and tables best: while two are enough, two are used.
+            .queue_mode(QueueMode::Lifo)
             .timeouts(timeouts)
             .post_create(Hook::async_fn(move |client, _| {
                 opened.add();
