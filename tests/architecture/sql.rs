@@ -11,6 +11,7 @@ use super::source::Source;
 const MADE: &[&str] = &[
     "app::bench",
     "store::events::compile",
+    "store::events::places",
     "store::events::walk",
     "store::maintenance::retention",
     "store::maintenance::sweep",
