@@ -142,9 +142,13 @@ impl Keeper {
                 false
             }
         });
-        let guides = self.guides.iter().copied().map(Cow::Borrowed);
-        let packs = guides.chain(sound.map(|package| Cow::Owned(package.pack)));
-        Library::with_packs(packs).map_err(Error::internal)
+        let packs: Vec<_> = sound.map(|package| Cow::Owned(package.pack)).collect();
+        let guides = self.guides.clone();
+        // It takes a while, during which who waits for the database would wait for too long.
+        let read = spawn_blocking(move || {
+            Library::with_packs(guides.into_iter().map(Cow::Borrowed).chain(packs))
+        });
+        read.await.map_err(Error::internal)?.map_err(Error::internal)
     }
 
     async fn mark(&self) -> Result<String, Error> {

@@ -167,7 +167,7 @@ impl<'p> Where<'p> {
         found.value(bounds.last);
         found.value(low);
         found.value(high);
-        found.text = "tid = $1 AND id >= $2 AND id <= $3 AND at >= $4 AND at <= $5".to_owned();
+        found.text.push_str("tid = $1 AND id >= $2 AND id <= $3 AND at >= $4 AND at <= $5");
         found
     }
 
