@@ -115,7 +115,12 @@ fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(|| {
         let folder = temporary("database");
         let text = folder.to_str().unwrap().to_owned();
-        let flags = [("data_dir".to_owned(), text), ("auth.mode".to_owned(), "off".to_owned())];
+        let flags = [
+            ("data_dir".to_owned(), text),
+            ("auth.mode".to_owned(), "off".to_owned()),
+            // The servers of all tests that run at once have it together; ten of them are one test's.
+            ("database.write_connections".to_owned(), "200".to_owned()),
+        ];
         let config = Config::load(None, &flags).unwrap();
         let postgres = Private::start(&config).unwrap_or_else(|error| panic!("{error}"));
         let pid = postgres.pid().unwrap_or_default();
