@@ -41,7 +41,7 @@ struct State {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self::between(SHORTEST, LONGEST)
+        Self::beginning(SHORTEST, SHORTEST, LONGEST)
     }
 }
 
@@ -52,9 +52,10 @@ impl State {
 }
 
 impl Pace {
-    /// A pace whose step begins with the shortest, and doubles up to the longest.
-    pub fn between(shortest: Duration, longest: Duration) -> Self {
-        Self { shortest, longest, state: Mutex::new(State::of(shortest)) }
+    /// A pace whose step begins with `first`, and is halved down to the shortest and doubled up to the longest. The first
+    /// answers tell more where it begins with less than it will be.
+    pub fn beginning(first: Duration, shortest: Duration, longest: Duration) -> Self {
+        Self { shortest, longest, state: Mutex::new(State::of(first)) }
     }
 
     /// Waits for the next moment after `began`.
@@ -118,7 +119,7 @@ mod tests {
     #[test]
     fn the_step_stays_between_the_shortest_and_the_longest() {
         let [shortest, longest] = [64, 256].map(Duration::from_millis);
-        let pace = Pace::between(shortest, longest);
+        let pace = Pace::beginning(shortest, shortest, longest);
         assert_eq!(step(&pace), shortest);
         told(&pace, 1_000, 1_000);
         assert_eq!(step(&pace), longest);

@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 use crate::access::Permit;
 use crate::error::Error;
 
-use super::connection::{Flush, Pool};
+use super::connection::{Flush, Pool, Transaction};
+use super::failure;
 use super::tenant::Realm;
 
 /// Longest wait for a seat.
@@ -38,6 +39,16 @@ pub(super) struct Searcher {
     seat: Seat,
 }
 
+/// A transaction of one of them.
+pub(super) struct Planning {
+    // In this order, too.
+    transaction: Transaction,
+    _seat: Seat,
+}
+
+/// Other statements are planned once, for whatever values.
+const PLANNING: &str = "BEGIN; SET LOCAL plan_cache_mode = force_custom_plan";
+
 impl Searchers {
     /// `flush`: what the ledger rows of searches wait for, which are all that is written here.
     pub(super) fn new(
@@ -54,6 +65,27 @@ impl Searchers {
     pub(super) async fn connection(&self, permit: &Permit<'_>) -> Result<Searcher, Error> {
         let seat = self.seats.seat(permit).await?;
         Ok(Searcher { connection: self.pool.connection().await?, seat })
+    }
+
+    /// The same in a transaction, in which each statement is planned for its values.
+    pub(super) async fn planning(&self, permit: &Permit<'_>) -> Result<Planning, Error> {
+        let seat = self.seats.seat(permit).await?;
+        Ok(Planning { transaction: self.pool.begin(PLANNING).await?, _seat: seat })
+    }
+}
+
+impl Planning {
+    /// Ends the transaction, so that the connection can be had for other searches.
+    pub(super) async fn end(self) -> Result<(), Error> {
+        self.transaction.commit().await.map_err(failure::error)
+    }
+}
+
+impl Deref for Planning {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        &self.transaction
     }
 }
 

@@ -6,6 +6,7 @@ use kiln::app::server::Server;
 
 use super::{Exporter, put};
 use crate::harness::client::Client;
+use crate::harness::database::connect;
 use crate::harness::server::{TestServer, config};
 
 /// Covers: rest 6.59, 6.60, 6.65.
@@ -30,6 +31,26 @@ async fn how_far_an_export_is_may_be_asked_once_a_second_and_it_can_be_ended() {
     let gone = exporter.call("GET", &place).send().await.expect(404);
     assert_eq!(gone.at("resourceType").as_deref(), Some("OperationOutcome"));
     exporter.call("DELETE", &place).send().await.expect(404);
+    server.stop().await;
+}
+
+/// Who waited as long as was asked is not told to ask less often because the export ends at that moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_ends_while_it_is_asked_for_is_not_asked_for_too_often() {
+    let server = TestServer::start_with(&[("export.workers", "0")]).await;
+    let exporter = Exporter::new(&server.client);
+    let place = exporter.place("/$export").await;
+    exporter.call("GET", &place).send().await.expect(202);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let mut ending = connect(&server.database.superuser).await;
+    let ends = ending.transaction().await.unwrap();
+    ends.batch_execute("UPDATE export_job SET state = 'failed', failure = 'ended'").await.unwrap();
+    let asking = exporter.call("GET", &place).send();
+    let (answer, ()) = tokio::join!(asking, async {
+        server.database.until_waiting(1).await;
+        ends.commit().await.unwrap();
+    });
+    answer.expect(202);
     server.stop().await;
 }
 

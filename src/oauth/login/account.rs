@@ -53,10 +53,12 @@ pub(in crate::oauth) struct Paces {
 
 impl Default for Paces {
     fn default() -> Self {
-        let pace = |shortest, longest| {
-            Pace::between(Duration::from_millis(shortest), Duration::from_millis(longest))
+        let pace = |steps: [u64; 3]| {
+            let [first, shortest, longest] = steps.map(Duration::from_millis);
+            Pace::beginning(first, shortest, longest)
         };
-        Self { wrong: pace(64, 2_048), waits: pace(16, 512) }
+        // A hash takes a twentieth of a second, and several times that where others are made beside it.
+        Self { wrong: pace([512, 64, 2_048]), waits: pace([16, 16, 512]) }
     }
 }
 

@@ -46,7 +46,8 @@ const NAMES: &str = "SELECT hash, id FROM patient_name WHERE hash = ANY($1::bigi
 
 /// Patients that are deleted and not named yet: rows about them have their ids. $2 is the type Patient.
 const NAMES_OF_ROWS: &str = "SELECT DISTINCT logical_id FROM ledger \
-     WHERE (patient = ANY($1::bigint[]) OR patients && $1::bigint[]) AND rt = $2 AND logical_id IS NOT NULL LIMIT 10000";
+     WHERE (patient = ANY($1::bigint[]) OR patients && $1::bigint[]) \
+     AND rt = $2 AND logical_id IS NOT NULL LIMIT 10000";
 
 /// Every static statement of this file, for the test that prepares them.
 const STATIC: &[&str] = &[ROW, NAMES, NAMES_OF_ROWS];

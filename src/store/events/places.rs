@@ -1,5 +1,5 @@
-//! Where the first rows of patients lie: no index of theirs has the order of ids, and along the time the database would
-//! walk millions of rows to meet some of a patient who was not there of late.
+//! Where the first rows of patients lie: their indexes have the order of ids by spans of hours or not at all, and along the
+//! time the database would walk millions of rows to meet some of a patient who was not there of late.
 
 use deadpool_postgres::Object;
 
@@ -17,12 +17,23 @@ pub(super) struct Places<'p> {
     branches: Vec<Branch>,
 }
 
+/// Most patients who are looked up one after the other.
+const FEW: usize = 8;
+
 /// Some of these rows.
 struct Branch {
     /// What holds for them.
     text: String,
-    /// How the text names the patients without whom it holds for no row; it does not say it itself.
-    patients: Option<String>,
+    /// Of whom they are, where that is so and the text does not say it.
+    patients: Option<Patients>,
+}
+
+/// How a text names patients.
+#[derive(Debug, Eq, PartialEq)]
+struct Patients {
+    all: String,
+    /// Each by a value of its own: how many rows one has differs by thousands, and that plans go by.
+    each: Vec<String>,
 }
 
 impl<'p> Places<'p> {
@@ -30,9 +41,12 @@ impl<'p> Places<'p> {
     pub(super) fn of(condition: &Condition, bounds: Bounds, parties: &'p Parties) -> Self {
         let mut within = Where::within(bounds, parties);
         let branches = branches(condition).into_iter().map(|mut all| {
-            let place = all.iter().position(|part| matches!(part, Condition::Patients(_)));
+            let place = all.iter().position(|part| of_few(part));
             let patients = match place.map(|place| all.remove(place)) {
-                Some(Condition::Patients(hashes)) => Some(within.value(hashes.clone())),
+                Some(Condition::Patients(hashes)) => {
+                    let each = hashes.iter().map(|hash| within.value(*hash)).collect();
+                    Some(Patients { all: within.value(hashes.clone()), each })
+                }
                 _ => None,
             };
             let rest = within.all(&all);
@@ -64,23 +78,28 @@ impl<'p> Places<'p> {
     }
 
     fn sql(&self, order: &str, limit: usize) -> String {
-        let branches = self.branches.iter().map(|Branch { text, patients }| match patients {
-            Some(patients) => format!(
-                "(SELECT x.id FROM unnest({patients}::bigint[]) p (hash) CROSS JOIN LATERAL (\
-                 SELECT id FROM ledger WHERE patient = p.hash AND {} AND {text} \
-                 ORDER BY kiln_hours(id) {order}, id {order} LIMIT {limit}) x) UNION ALL \
-                 (SELECT id FROM ledger WHERE patients && {patients}::bigint[] AND {text} LIMIT {MANY})",
-                spans("kiln_hours")
-            ),
-            None => {
-                format!("(SELECT id FROM ledger WHERE {} AND {text} LIMIT {MANY})", spans("kiln_time"))
-            }
-        });
-        let branches: Vec<String> = branches.collect();
+        let mut all = Vec::new();
+        for Branch { text, patients } in &self.branches {
+            let Some(Patients { all: several, each }) = patients else {
+                let spans = spans("kiln_time");
+                all.push(format!("(SELECT id FROM ledger WHERE {spans} AND {text} LIMIT {MANY})"));
+                continue;
+            };
+            all.extend(each.iter().map(|one| {
+                format!(
+                    "(SELECT id FROM ledger WHERE patient = {one} AND {} AND {text} \
+                     ORDER BY kiln_hours(id) {order}, id {order} LIMIT {limit})",
+                    spans("kiln_hours")
+                )
+            }));
+            all.push(format!(
+                "(SELECT id FROM ledger WHERE patients && {several}::bigint[] AND {text} LIMIT {MANY})"
+            ));
+        }
         format!(
             "WITH f AS MATERIALIZED ({}) \
              SELECT id, (SELECT count(*) FROM f) FROM f ORDER BY id {order} LIMIT {limit}",
-            branches.join(" UNION ALL ")
+            all.join(" UNION ALL ")
         )
     }
 }
@@ -89,16 +108,20 @@ impl<'p> Places<'p> {
 /// be, patients are named.
 fn branches(condition: &Condition) -> Vec<Vec<&Condition>> {
     let mut all = parts(condition);
-    let names = |part: &&Condition| matches!(part, Condition::Patients(_));
     let any = |part: &&Condition| matches!(part, Condition::Any(_)) && names_patients(part);
     match all.iter().position(any) {
-        Some(place) if !all.iter().any(names) => {
+        Some(place) if !all.iter().any(|part| of_few(part)) => {
             let any = all.remove(place);
             let each = |one| parts(one).into_iter().chain(all.iter().copied()).collect();
             alternatives(any).into_iter().map(each).collect()
         }
         _ => vec![all],
     }
+}
+
+/// Whether a condition is to be of one of few patients.
+fn of_few(condition: &Condition) -> bool {
+    matches!(condition, Condition::Patients(hashes) if hashes.len() <= FEW)
 }
 
 /// The conditions one of which holds where one does.
@@ -124,53 +147,72 @@ mod tests {
     #[test]
     fn rows_are_found_by_patients_who_must_be_named() {
         let (patients, other) = (Condition::Patients(vec![1]), Condition::Outcomes(vec![4]));
+        let many = Condition::Patients((0..=8).collect());
         let actor = Condition::Actor(vec!["user:a".to_owned()]);
         let all = |parts: &[&Condition]| Condition::All(parts.iter().copied().cloned().collect());
         let any = |parts: &[&Condition]| Condition::Any(parts.iter().copied().cloned().collect());
-        let both = " AND (patient = ANY($6::bigint[]) OR patients && $6::bigint[])";
+        let of = |name: &str| {
+            format!("(patient = ANY({name}::bigint[]) OR patients && {name}::bigint[])")
+        };
+        let one = Some((&["$6"][..], "$7"));
         for (condition, expected) in [
-            (patients.clone(), &[(Some("$6"), "")][..]),
-            (all(&[&other, &all(&[&patients])]), &[(Some("$6"), " AND outcome = ANY($7)")]),
-            (all(&[&patients, &patients]), &[(Some("$6"), &*both.replace('6', "7"))]),
+            (patients.clone(), vec![(one, String::new())]),
+            (Condition::Patients(vec![1, 2]), vec![(Some((&["$6", "$7"], "$8")), String::new())]),
+            (all(&[&other, &all(&[&patients])]), vec![(one, " AND outcome = ANY($8)".to_owned())]),
+            (all(&[&patients, &patients]), vec![(one, format!(" AND {}", of("$8")))]),
+            (many.clone(), vec![(None, format!(" AND {}", of("$6")))]),
             (
                 all(&[&any(&[&patients, &any(&[&all(&[&actor, &other])])]), &other]),
-                &[
-                    (Some("$6"), " AND outcome = ANY($7)"),
-                    (None, " AND actor_key = $8 AND outcome = ANY($9) AND outcome = ANY($10)"),
+                vec![
+                    (one, " AND outcome = ANY($8)".to_owned()),
+                    (
+                        None,
+                        " AND actor_key = $9 AND outcome = ANY($10) AND outcome = ANY($11)"
+                            .to_owned(),
+                    ),
                 ],
             ),
             (
                 all(&[&any(&[&patients, &other]), &patients]),
-                &[(
-                    Some("$6"),
-                    " AND ((patient = ANY($7::bigint[]) OR patients && $7::bigint[]) OR outcome = ANY($8))",
-                )],
+                vec![(one, format!(" AND ({} OR outcome = ANY($9))", of("$8")))],
             ),
             (
                 any(&[&patients, &other]),
-                &[(None, &*format!("{} OR outcome = ANY($7))", both.replacen('(', "((", 1)))],
+                vec![(None, format!(" AND ({} OR outcome = ANY($7))", of("$6")))],
             ),
         ] {
             let parties = Parties::default();
             let places = Places::of(&condition, Bounds::of(&Condition::always()), &parties);
-            let found: Vec<_> = places
-                .branches
-                .iter()
-                .map(|branch| {
-                    let text =
-                        branch.text.strip_prefix(&places.within.text).expect("within the bounds");
-                    (branch.patients.as_deref(), text)
-                })
+            let told = |(each, all): (&[&str], &str)| Patients {
+                all: all.to_owned(),
+                each: each.iter().copied().map(str::to_owned).collect(),
+            };
+            let expected: Vec<_> = expected
+                .into_iter()
+                .map(|(of, rest)| (of.map(told), format!("{}{rest}", places.within.text)))
                 .collect();
+            let found: Vec<_> =
+                places.branches.into_iter().map(|branch| (branch.patients, branch.text)).collect();
             assert_eq!(found, expected, "{condition:?}");
-            let sql = places.sql("DESC", 7);
-            for (patients, text) in found {
-                let hours = patients.map(|name| format!("FROM unnest({name}::bigint[]) p (hash)"));
-                assert!(hours.is_none_or(|hours| sql.contains(&hours)), "{sql}");
-                let several = patients.map(|name| format!("patients && {name}::bigint[] AND tid"));
-                assert!(several.is_none_or(|several| sql.contains(&several)), "{sql}");
-                assert!(sql.contains(text), "{sql}");
-            }
         }
+    }
+
+    #[test]
+    fn those_of_one_patient_come_in_the_order_of_an_index_and_others_are_all_found() {
+        let actor = Condition::Actor(vec!["user:a".to_owned()]);
+        let either = Condition::Any(vec![Condition::Patients(vec![1]), actor]);
+        let parties = Parties::default();
+        let places = Places::of(&either, Bounds::of(&Condition::always()), &parties);
+        let within = "tid = $1 AND id >= $2 AND id <= $3 AND at >= $4 AND at <= $5";
+        let expected = format!(
+            "WITH f AS MATERIALIZED (\
+             (SELECT id FROM ledger WHERE patient = $6 AND kiln_hours(id) >= kiln_hours($2) AND \
+             kiln_hours(id) <= kiln_hours($3) AND {within} ORDER BY kiln_hours(id) DESC, id DESC LIMIT 7) UNION ALL \
+             (SELECT id FROM ledger WHERE patients && $7::bigint[] AND {within} LIMIT 500000) UNION ALL \
+             (SELECT id FROM ledger WHERE kiln_time(id) >= kiln_time($2) AND kiln_time(id) <= kiln_time($3) AND \
+             {within} AND actor_key = $8 LIMIT 500000)) \
+             SELECT id, (SELECT count(*) FROM f) FROM f ORDER BY id DESC LIMIT 7"
+        );
+        assert_eq!(places.sql("DESC", 7), expected);
     }
 }

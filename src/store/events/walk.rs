@@ -13,13 +13,13 @@ use crate::error::Error;
 
 use super::super::cursor::Position;
 use super::super::{Store, failure};
-use super::compile::{Bounds, Parties, Where, names_patients};
+use super::compile::{Bounds, Parties, Where, names_patients, spans};
 use super::entry;
 use super::places::Places;
 
 /// The first rows for which a condition holds. Their parties are looked up when it is known which rows they are: of a
 /// busy minute a hundred thousand are sorted for a page.
-fn rows(condition: &str, order: &str, limit: usize) -> String {
+fn first_rows(condition: &str, order: &str, limit: usize) -> String {
     format!(
         "SELECT l.id, l.interaction, l.outcome, l.rt, l.logical_id, l.vid, coalesce(l.own_actor, p.actor), \
          coalesce(l.own_client, p.client), l.token, coalesce(l.own_person, p.person), \
@@ -37,10 +37,6 @@ const PARTIES: &str = "SELECT DISTINCT person, (key >> 32)::int FROM ledger_part
 
 /// Every static statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[PARTIES];
-
-/// Plans of these statements depend on their values, unlike all others'.
-const PLAN_ANEW: &str = "SET plan_cache_mode = force_custom_plan";
-const PLAN_ONCE: &str = "RESET plan_cache_mode";
 
 /// Fewest and most rows of one statement.
 const FEWEST: usize = 50;
@@ -102,10 +98,8 @@ impl Walk<'_> {
         from: Option<Beside>,
         wanted: Option<usize>,
     ) -> Result<(Vec<(Entry, usize)>, u64), Error> {
-        let connection = store.0.searchers.connection(permit).await?;
-        // How rare a patient, a party or a time is decides by which index rows are found. What is
-        // dropped here before its end leaves a connection that plans anew: no harm.
-        connection.batch_execute(PLAN_ANEW).await.map_err(failure::error)?;
+        // How rare a patient, a party or a time is decides by which index rows are found.
+        let connection = store.0.searchers.planning(permit).await?;
         let parties = parties(&connection, Parties::persons(self.condition)).await?;
         let mut bounds = Bounds::of(self.condition);
         if let Some(from) = from {
@@ -124,11 +118,12 @@ impl Walk<'_> {
                 let place = places.first(&connection, self.order(), limit).await?;
                 if let Some(place) = place {
                     condition = Where::of(self.condition, place, &parties);
+                    condition.text = format!("{} AND {}", spans("kiln_hours"), condition.text);
                 }
             }
             // By spans of time, as the indexes have the rows; within one the ids are the order.
             let (text, order) = (&condition.text, self.order());
-            let sql = rows(text, order, limit);
+            let sql = first_rows(text, order, limit);
             let statement = connection.prepare_cached(&sql).await.map_err(failure::error)?;
             let rows = connection.query(&statement, &condition.parameters()).await;
             let rows = rows.map_err(failure::costly)?;
@@ -139,7 +134,7 @@ impl Walk<'_> {
                 }
             }
             if rows.len() < limit || found.is_full() {
-                connection.batch_execute(PLAN_ONCE).await.map_err(failure::error)?;
+                connection.end().await?;
                 return Ok((found.events, found.count));
             }
             bounds.leave(self.is_ascending);

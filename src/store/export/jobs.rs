@@ -36,13 +36,15 @@ const FILES: &str =
 
 const NEEDS: &str = "SELECT needs FROM export_job WHERE id = $1 AND actor = $2";
 
-/// What has ended may be asked for at any time.
+/// What has ended may be asked for at any time, also where it ends while this waits for the row: of that the lock
+/// shows what is there by then.
 const TELL: &str = "WITH told AS ( \
        UPDATE export_job SET told_at = $3 WHERE id = $1 AND actor = $2 \
          AND state IN ('accepted', 'in-progress') AND (told_at IS NULL OR told_at <= $4) \
-       RETURNING id) \
-     SELECT EXISTS (SELECT FROM told) OR NOT EXISTS (SELECT FROM export_job WHERE id = $1 \
-       AND actor = $2 AND state IN ('accepted', 'in-progress'))";
+       RETURNING id), \
+     latest AS MATERIALIZED (SELECT state FROM export_job WHERE id = $1 AND actor = $2 FOR SHARE) \
+     SELECT EXISTS (SELECT FROM told) OR NOT EXISTS (SELECT FROM latest \
+       WHERE state IN ('accepted', 'in-progress'))";
 
 /// It is nobody's from now on, and no try's: what there is of it is removed by and by.
 const CANCEL: &str = "UPDATE export_job SET actor = '', state = 'failed', attempt = attempt + 1, \

@@ -66,7 +66,8 @@ impl Record<'_> {
             "INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, rt, party, token_id, token, request, \
              request_id, query, pat, pats) SELECT {}, \
              CASE WHEN cardinality(t.pats) = 1 THEN t.pats[1] END, CASE WHEN cardinality(t.pats) > 1 THEN t.pats END \
-             FROM (SELECT ARRAY(SELECT DISTINCT unnest(p.pats) FROM p ORDER BY 1) AS pats) t WHERE NOT EXISTS (SELECT FROM p WHERE p.seen > {MAX_SORTED}){}",
+             FROM (SELECT ARRAY(SELECT DISTINCT unnest(p.pats) FROM p ORDER BY 1) AS pats) t \
+             WHERE NOT EXISTS (SELECT FROM p WHERE p.seen > {MAX_SORTED}){}",
             values.join(", "),
             if_kept!(" AND")
         )
