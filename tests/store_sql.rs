@@ -17,7 +17,20 @@ use crate::harness::database::{Database, connect, temporary};
 const UNCOMPARED: &[(&str, &[&str])] = &[
     ("export_part", &["data"]),
     ("hist", &["id", "meta", "body"]),
-    ("ledger_row", &["request_id", "source", "method", "query", "failure", "entities"]),
+    (
+        "ledger_row",
+        &[
+            "request_id",
+            "request",
+            "source",
+            "method",
+            "query",
+            "failure",
+            "entities",
+            "subject",
+            "token_id",
+        ],
+    ),
     ("res", &["meta", "body"]),
     ("seal_rows", &["ids", "leaves"]),
     ("srow", &["keys"]),

@@ -11,6 +11,7 @@ mod found;
 mod hours;
 mod kills;
 mod logins;
+mod names;
 mod order;
 mod outlets;
 mod pace;

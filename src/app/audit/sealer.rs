@@ -12,7 +12,7 @@ use crate::audit::{BATCH, Checkpoint, Signed, SigningKey, batch_leaf, merkle};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::store::Store;
-use crate::store::maintenance::{self, KnownParties, OrderedRow, Place, Seal, UpTo};
+use crate::store::maintenance::{self, KnownParties, KnownPatients, OrderedRow, Place, Seal};
 
 use super::folder::{Folder, FolderError};
 
@@ -52,6 +52,7 @@ pub struct Sealer<C> {
     /// Rows behind the last place that were read ahead: nothing comes between them any more.
     ahead: VecDeque<OrderedRow>,
     parties: KnownParties,
+    patients: KnownPatients,
     /// How many are read next.
     wanted: usize,
     /// The size of the last checkpoint in the folder as it was at the start; `None` before it is known.
@@ -96,6 +97,7 @@ impl<C: Clock> Sealer<C> {
             last: Place::START,
             ahead: VecDeque::new(),
             parties: KnownParties::default(),
+            patients: KnownPatients::default(),
             wanted: BATCH,
             exported: None,
             waiting: Vec::new(),
@@ -164,17 +166,13 @@ impl<C: Clock> Sealer<C> {
             return Ok(());
         }
         let after = self.ahead.back().map_or(self.last, |row| row.place);
-        let below = UpTo::Below(maintenance::horizon(&self.store).await?.ended.cast_signed());
+        let below = maintenance::horizon(&self.store).await?.ended.cast_signed();
         // After a failure it begins small again.
         let wanted = std::mem::replace(&mut self.wanted, BATCH);
+        let known = (&self.parties, &mut self.patients);
         let rows =
-            maintenance::ordered_rows(&self.store, &self.parties, after, below, wanted as i64)
-                .await?;
+            maintenance::rows_to_seal(&self.store, known, after, below, wanted as i64).await?;
         let is_more = rows.len() == wanted;
-        if let Some(last) = rows.last() {
-            // Before the seal: what is sealed has its names.
-            maintenance::keep_patient_names(&self.store, after, last.place).await?;
-        }
         self.ahead.extend(rows);
         if is_more {
             self.wanted = (wanted * 2).min(MOST_READ);

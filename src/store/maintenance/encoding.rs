@@ -162,6 +162,22 @@ fn push_patients(out: &mut Vec<u8>, row: &Row) -> Result<(), Error> {
     Ok(())
 }
 
+/// The hashes of the patients of a row of [`raw_columns`].
+pub(super) fn patients(row: &Row) -> Result<Vec<i64>, Error> {
+    let several: Option<Vec<i64>> = row.try_get(17).map_err(failure::error)?;
+    let one: Option<i64> = row.try_get(18).map_err(failure::error)?;
+    Ok(several.unwrap_or_else(|| one.into_iter().collect()))
+}
+
+/// The number of the type and the id of the resource that a row of [`raw_columns`] is about.
+pub(super) fn subject(row: &Row) -> Result<Option<(i16, String)>, Error> {
+    let code: Option<i16> = row.try_get(7).map_err(failure::error)?;
+    let text: Option<&str> = row.try_get(11).map_err(failure::error)?;
+    let uuid: Option<Uuid> = row.try_get(12).map_err(failure::error)?;
+    let id = text.map(str::to_owned).or_else(|| uuid.map(|uuid| uuid.to_string()));
+    Ok(code.zip(id))
+}
+
 /// The value of a column as it came over the wire.
 pub(super) fn raw(row: &Row, column: usize) -> Result<Option<&[u8]>, Error> {
     let Raw(value) = row.try_get(column).map_err(failure::error)?;

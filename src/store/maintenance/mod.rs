@@ -38,7 +38,7 @@ pub use outlets::{Reached, add_outlet, move_outlet, outlet_reached, take_outlet}
 pub use packages::{
     InstalledPackage, install_package, installed_packages, package_names, packages_mark,
 };
-pub use patients::keep_patient_names;
+pub use patients::KnownPatients;
 pub(in crate::store) use reindex::reindex_one;
 pub use reindex::reindex_some;
 pub use retention::{
@@ -47,7 +47,7 @@ pub use retention::{
 pub use rights::rights_over_record;
 pub use seal::{
     EncodedRow, OrderedRow, Place, Seal, SealedBatch, UpTo, add_seal, encoded_row, last_seal,
-    ordered_rows, seal_of, sealed_rows, seals, unsealed,
+    ordered_rows, rows_to_seal, seal_of, sealed_rows, seals, unsealed,
 };
 pub use search_parameters::{
     InForce, StoredDefinition, build_parameter, choose_parameters, parameters_in_force,

@@ -18,6 +18,7 @@ use crate::fhir::Instant;
 use super::super::rows::Timestamptz;
 use super::super::{Store, failure};
 use super::encoding::{KnownParties, encode_raw, push, raw, raw_columns};
+use super::patients::{KnownPatients, MetPatients};
 
 /// The columns that are sealed, in this order.
 macro_rules! row {
@@ -167,10 +168,41 @@ pub async fn ordered_rows(
             (ROWS_THROUGH, &through[..])
         }
     };
+    read(store, parties, (sql, values), |_| Ok(())).await
+}
+
+/// At most `limit` rows after `after` of transactions before `below`, in order, and keeps the names of their patients:
+/// what is sealed has them.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn rows_to_seal(
+    store: &Store,
+    (parties, patients): (&KnownParties, &mut KnownPatients),
+    after: Place,
+    below: i64,
+    limit: i64,
+) -> Result<Vec<OrderedRow>, Error> {
+    let mut met = MetPatients::default();
+    let values: [&(dyn ToSql + Sync); 4] = [&after.xid, &after.id, &below, &limit];
+    let each = |row: &Row| met.meet(row, patients, store.hasher());
+    let rows = read(store, parties, (ROWS_BELOW, &values), each).await?;
+    met.keep(store, patients).await?;
+    Ok(rows)
+}
+
+/// Rows of a statement with [`raw_columns`]; `each` looks at them, too.
+async fn read(
+    store: &Store,
+    parties: &KnownParties,
+    (sql, values): (&'static str, &[&(dyn ToSql + Sync)]),
+    mut each: impl FnMut(&Row) -> Result<(), Error>,
+) -> Result<Vec<OrderedRow>, Error> {
     let (_connection, found) = stream(store, sql, values).await?;
     pin_mut!(found);
     let (mut rows, mut encoding) = (Vec::new(), Vec::new());
     while let Some(row) = found.try_next().await.map_err(failure::error)? {
+        each(&row)?;
         let party = parties.of(&row, store).await?;
         encoding.clear();
         encode_raw(&row, &party, &mut encoding)?;
