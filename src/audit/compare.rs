@@ -35,6 +35,8 @@ pub enum Finding {
     Reordered(Uuid),
     /// What says that a month (six digits) was dropped is not signed by a trusted key, or not of this record.
     Retirement(String),
+    /// Something is said to be a batch that no batch of the log is: its number.
+    Stray(i64),
     /// The end is gone: a checkpoint outside speaks of more batches and rows than there are.
     Truncated {
         /// The first batch that is missing.
@@ -74,6 +76,9 @@ impl fmt::Display for Finding {
                 "what says that {} was dropped is not signed by a trusted key, or not of this record",
                 month_text(month)
             ),
+            Self::Stray(n) => {
+                write!(f, "there is a seal of batch {n}, which the log does not have")
+            }
             Self::Truncated { batch, rows } => write!(
                 f,
                 "the end of the record is missing: from batch {batch} on, after {rows} rows"

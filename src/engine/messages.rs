@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Engine;
 use crate::access::interaction::Kind;
-use crate::access::{Caller, Disclosed, Draft, Outcome, Permit};
+use crate::access::{Caller, Disclosed, Draft, Outcome, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Instant, LogicalId};
 use crate::store::hl7v2::{
@@ -65,6 +65,19 @@ impl Engine {
                 store.receive_message(message, draft, permit).await
             })
             .await
+    }
+
+    /// Puts on record that something came over a feed in which there is no message.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::Unavailable`].
+    pub async fn receive_nothing(&self, caller: &Caller) -> Result<(), Error> {
+        let interaction = Kind::ReceiveMessage.of_system();
+        let nothing = async |permit: &Permit<'_>| {
+            unrestricted(permit)?;
+            Ok(Unaudited::nothing())
+        };
+        self.gate.run(interaction, caller, nothing).await
     }
 
     /// Takes away a month of messages (six digits), and what is known of them, with a row in the ledger.

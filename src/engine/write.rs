@@ -6,6 +6,7 @@ use crate::access::consent::Act;
 use crate::access::interaction::Kind;
 use crate::access::principal::unchangeable;
 use crate::access::{Disclosed, Permit};
+use crate::audit::balp::place_of;
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
 use crate::fhir::{Identity, Issue, Operation, ResourceType, Version, VersionId};
@@ -89,7 +90,9 @@ impl Engine {
         tx: &mut WriteTx,
     ) -> Result<Written, Error> {
         let is_event = identity.resource_type == ResourceType::AUDIT_EVENT;
-        if is_event && current.is_some() && !permit.is_of_service() {
+        // Nor does one come to stand where the ledger may have an event of its own.
+        let is_there = || current.is_some() || place_of(identity.id.as_str()).is_some();
+        if is_event && !permit.is_of_service() && is_there() {
             return Err(unchangeable());
         }
         self.refuse_defined(identity, current.as_ref())?;

@@ -238,6 +238,12 @@ impl Receiver {
         origin: &Origin,
     ) -> Result<Answers, Error> {
         let id = self.ids.ordered();
+        if batch.messages.is_empty() {
+            // No message passes the gate for it.
+            let feed = || self.caller(id, origin.peer, &origin.certificate());
+            let caller = origin.caller.clone().unwrap_or_else(feed);
+            self.engine.receive_nothing(&caller).await?;
+        }
         let mut all = Vec::with_capacity(batch.messages.len());
         for message in &batch.messages {
             all.push(self.receive_one(&raw.slice_ref(message), Some(id), origin).await?);

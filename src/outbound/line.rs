@@ -64,11 +64,12 @@ impl Line {
             stream.flush().await?;
             let mut rest = (&mut *stream).take(MOST_SAID);
             match rest.read_to_end(&mut Vec::new()).await {
+                Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
-                read => return read.map(drop),
+                Err(error) => return Err(error),
             }
-            // Many end without a word, having read all. Who has closed the door before resets the
-            // connection when the bytes come.
+            // Many end without a word, having read all; who has closed the door before, with a word or without,
+            // resets the connection when the bytes come.
             tokio::time::sleep(RESET_WITHIN).await;
             stream.get_ref().0.take_error()?.map_or(Ok(()), Err)
         };

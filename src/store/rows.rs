@@ -40,6 +40,26 @@ impl<'a> FromSql<'a> for Timestamptz {
     }
 }
 
+/// What is in a list. NULL, elements that are NULL and lists of lists, which nobody writes and a role that may add
+/// rows can, are nothing: one row must not keep all others from being read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listed<T>(pub(super) Vec<T>);
+
+impl<'a, T: FromSql<'a>> FromSql<'a> for Listed<T> {
+    fn from_sql(of: &Type, raw: &'a [u8]) -> Result<Self, Fault> {
+        let found = Vec::<Option<T>>::from_sql(of, raw).unwrap_or_default();
+        Ok(Self(found.into_iter().flatten().collect()))
+    }
+
+    fn from_sql_null(_: &Type) -> Result<Self, Fault> {
+        Ok(Self(Vec::new()))
+    }
+
+    fn accepts(of: &Type) -> bool {
+        Vec::<Option<T>>::accepts(of)
+    }
+}
+
 /// What tells one state of a row of `res` from all others: the transaction that touched it last, to
 /// write a version, to change `meta` in place or to build its index rows anew. A writer that finds
 /// another one than it has read has worked on what is no more.

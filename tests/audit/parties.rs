@@ -142,3 +142,33 @@ async fn the_record_is_for_whose_role_names_it() {
         client.post("/AuditEvent", EVENT).await.expect(403);
     }
 }
+
+/// Nor does anything come to stand before an event of the record where everybody may write.
+///
+/// Covers: security W10.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_server_writes_nothing_where_the_record_has_an_event() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    client.put("/Patient/a", r#"{"resourceType":"Patient","id":"a"}"#).await.expect(201);
+    client.get("/Patient?_id=a").await.expect(200);
+    let found = client.get("/AuditEvent?subtype=search-type").await.expect(200);
+    let id = found.at("entry[0].resource.id").unwrap();
+    let before = client.get(&format!("/AuditEvent/{id}")).await.expect(200).text();
+    let forged = EVENT.replacen('{', &format!(r#"{{"id":"{id}","#), 1);
+    client.put(&format!("/AuditEvent/{id}"), forged.clone()).await.expect(405);
+    for of in ["batch", "transaction"] {
+        let bundle = format!(
+            r#"{{"resourceType":"Bundle","type":"{of}","entry":[{{"resource":{forged},
+                "request":{{"method":"PUT","url":"AuditEvent/{id}"}}}}]}}"#
+        );
+        let answer = client.post("/", bundle).await;
+        let status = if of == "batch" { answer.at("entry[0].response.status") } else { None };
+        assert!(
+            status.is_some_and(|it| it.starts_with("405")) || answer.status == 405,
+            "{answer:?}"
+        );
+    }
+    assert_eq!(client.get(&format!("/AuditEvent/{id}")).await.expect(200).text(), before);
+    server.stop().await;
+}

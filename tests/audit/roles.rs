@@ -23,6 +23,7 @@ async fn the_servers_role_cannot_change_the_record() {
         ("seal", "at"),
         ("seal_rows", "at"),
         ("seal_retired", "statement"),
+        ("patient_name", "id"),
     ] {
         for statement in [
             format!("UPDATE {table} SET {column} = {column}"),
@@ -89,6 +90,7 @@ async fn a_role_that_could_change_the_record_does_not_serve() {
         ("DELETE", "seal_rows_default", "the right to DELETE on seal_rows_default"),
         ("TRUNCATE", "seal", "the right to TRUNCATE on seal"),
         ("TRIGGER", "ledger_party", "the right to TRIGGER on ledger_party"),
+        ("DELETE", "patient_name", "the right to DELETE on patient_name"),
     ] {
         database.run(&format!("GRANT {right} ON {table} TO kiln_app")).await;
         let text = refusal(&database, &database.app, &[]).await.unwrap_or_default();

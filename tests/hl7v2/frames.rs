@@ -242,6 +242,8 @@ async fn a_door_has_its_limits() {
 }
 
 /// v2 B35, v2 S55: a batch is answered by a batch, in which each message has its answer.
+///
+/// Covers: security A7.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_answered_as_one() {
     let feed = Feed::start().await;
@@ -266,4 +268,12 @@ async fn a_batch_is_answered_as_one() {
     let header = str::from_utf8(&wrong).unwrap().split('\r').next().unwrap();
     assert_eq!(header.split('|').nth(9), Some("Segment sequence error: batch-count"));
     assert_eq!(feed.patients().await, 4);
+    // What each message says of itself is on record, longer than the message is kept; a batch of none has a row, too.
+    let rows = |of: &str| format!("SELECT count(*) FROM ledger WHERE interaction = 65 AND {of}");
+    let said = rows("'message control id 3a, from LAB|STM' = ANY (entities)");
+    assert_eq!(feed.server.database.number(&said).await, 1);
+    let none = rows("cardinality(entities) = 0");
+    assert_eq!(feed.server.database.number(&none).await, 0);
+    sender.send("BHS|^~\\&|LAB|STM\rBTS|0\r").await;
+    assert_eq!(feed.server.database.number(&none).await, 1);
 }

@@ -70,6 +70,10 @@ async fn messages_are_for_those_whose_role_allows_everything() {
         );
         assert_eq!(list.header("cache-control").as_deref(), Some("no-store"));
         if !is_operator {
+            let refused = format!(
+                "SELECT count(*) FROM ledger WHERE interaction = 62 AND outcome = 4 AND actor = 'user:{name}'"
+            );
+            assert_eq!(server.database.number(&refused).await, 1, "{name}");
             continue;
         }
         let text = list.text();

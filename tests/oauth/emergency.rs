@@ -152,6 +152,7 @@ async fn who_breaks_the_glass_sees_one_patient_for_an_hour_and_answers_for_it() 
     let nurse = token(&server, "nurse", "user/*.cruds").await;
     ask(&server, &nurse, &whole).await.expect(403);
     ask(&server, "kiln_at_nobody", &whole).await.expect(401);
+    assert_eq!(noted(&server, BREAK_GLASS, 4, "").await, 6);
 
     let answer = ask(&server, &doc, &whole).await.expect(200);
     assert_eq!(answer.at("expires_in").as_deref(), Some("3600"));

@@ -172,14 +172,18 @@ async fn a_launch_is_made_for_what_the_user_may_see() {
         let answer = launch(&server, &browser, body).await;
         assert_eq!(answer.status, expected, "{body}: {answer:?}");
     }
+    let before = noted(&server, LAUNCH, 4, "").await;
     let nobody = Browser::new(&server);
     launch(&server, &nobody, r#"{"client_id":"app"}"#).await.expect(401);
+    launch(&server, &browser, "no JSON").await.expect(400);
     let url = format!("{}/auth/launch", server.client.root());
     let call = server.client.call("POST", &url).header("Content-Type", "text/plain");
     call.body("{}").send().await.expect(415);
     let call = server.client.call("POST", &url).header("Authorization", "Bearer kiln_at_x");
     let call = call.header("Content-Type", "application/json");
     call.body(r#"{"client_id":"app"}"#).send().await.expect(401);
+    assert_eq!(noted(&server, LAUNCH, 4, "").await, before + 3);
+    assert_eq!(noted(&server, LAUNCH, 4, "no token that counts").await, 1);
     assert_eq!(location(&launch(&server, &browser, "{}").await), "");
     server.stop().await;
 }

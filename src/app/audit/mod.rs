@@ -260,6 +260,7 @@ async fn on(command: Command, config: &Config, store: &Store) -> Ended {
                 None => folder.checkpoints()?,
             };
             let outside = Outside { trusted: folder.trusted()?, checkpoints };
+            refuse_future(store, &outside, since).await?;
             let report = verified(store, &outside, since, quiet).await?;
             // A record that cannot be written to is to be verified all the same: this tells no data.
             let text = format!("since {since}: {} rows", report.rows);
@@ -270,6 +271,18 @@ async fn on(command: Command, config: &Config, store: &Store) -> Ended {
             Ok(if report.finding.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
+}
+
+/// Refuses to begin behind every checkpoint that anybody knows: nothing would be compared, and it would look well. Where
+/// only the database knows less, its end is missing, and that is told.
+async fn refuse_future(store: &Store, outside: &Outside, since: u64) -> Result<(), Box<dyn Error>> {
+    let last = maintenance::last_seal(store, &sealer::log_name(store)).await?;
+    let last = last.map_or(0, |seal| seal.n.saturating_add(1));
+    let exported = outside.checkpoints.iter().map(|signed| signed.checkpoint.size).max();
+    if since > last.max(exported.unwrap_or(0)) {
+        return Err(format!("there is no checkpoint {since}: the last one is {last}").into());
+    }
+    Ok(())
 }
 
 async fn verified(
@@ -326,7 +339,11 @@ fn check(file: &Path, key: &Path) -> Ended {
             println!("the record of checkpoint {new} begins with that of checkpoint {old}");
         }
         Shown::Row { encoding, size } => {
-            println!("the row is in the record of checkpoint {size}; what was sealed of it:");
+            // Of whatever it is, so that nobody takes the proof of another event for that of theirs.
+            let (id, at) =
+                maintenance::id_and_time(&encoding).ok_or("what was sealed is no row")?;
+            println!("event {id}, recorded at {at}, is in the record of checkpoint {size}");
+            println!("what was sealed of its row:");
             println!("{}", hex(&encoding));
         }
     }

@@ -20,8 +20,8 @@ use super::folder::{Folder, FolderError};
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long after a batch less than a whole one is sealed: with a pause and the work, within ten seconds.
 const SEAL_AFTER: Duration = Duration::from_secs(7);
-/// How long after a failure the next try is.
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// How long after a failure the next try is: one that fails in between still is in time.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How many seals are read at once.
 const PAGE: i64 = 10_000;
 /// Most rows that are read at once. Rows of one transaction are sorted for each read, so that many of them
@@ -134,7 +134,11 @@ impl<C: Clock> Sealer<C> {
     async fn pass(&mut self, at_once: bool) -> Result<bool, SealError> {
         self.catch_up().await?;
         let is_more = self.seal_due(at_once).await?;
-        self.export()?;
+        let exported = self.export();
+        // As long as whole batches wait they are sealed one after the other: the error stays until none does.
+        if !is_more {
+            exported?;
+        }
         Ok(is_more)
     }
 

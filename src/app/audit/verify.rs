@@ -100,6 +100,9 @@ pub async fn verify(
         progress(chain.rows);
     }
     report.finding = chain.end().or_else(|| retired.end());
+    if report.finding.is_none() {
+        report.finding = maintenance::stray_batch(store).await?.map(Finding::Stray);
+    }
     report.retired = retired.months();
     report.unsealed = maintenance::unsealed(store, last).await?;
     Ok(report)

@@ -40,10 +40,7 @@ pub(in crate::app) struct WhoArgs {
 
 impl WhoArgs {
     fn query(&self) -> Query {
-        let party = |name: &String| {
-            let name = if name.contains(':') { name.clone() } else { format!("user:{name}") };
-            literally(&name)
-        };
+        let party = |name: &String| literally(&actor(name));
         [
             self.patient
                 .as_ref()
@@ -96,6 +93,13 @@ pub(in crate::app) async fn who(
         let Some(next) = found.page.next else { return Ok(count) };
         query = asked.clone().and(Query::of(CURSOR, &next));
     }
+}
+
+/// What the record has of a user, or of the party that is named as the record does. Names of users have colons, too:
+/// those of outside servers begin with the server's address.
+fn actor(name: &str) -> String {
+    let is_whole = ["user:", "client:", "service:"].iter().any(|kind| name.starts_with(kind));
+    if is_whole { name.to_owned() } else { format!("user:{name}") }
 }
 
 /// A name as a value that is this name and nothing else.
@@ -153,6 +157,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn who_is_no_client_and_no_service_is_a_user() {
+        for (name, expected) in [
+            ("ada", "user:ada"),
+            ("user:ada", "user:ada"),
+            ("client:app", "client:app"),
+            ("service:audit who", "service:audit who"),
+            ("https://idp.example#ada", "user:https://idp.example#ada"),
+            ("ward:ada", "user:ward:ada"),
+        ] {
+            assert_eq!(actor(name), expected);
+        }
+    }
 
     #[test]
     fn a_name_is_asked_for_as_it_is() {

@@ -6,7 +6,8 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{Method, Response, StatusCode, request};
 
-use crate::access::{Caller, Principal};
+use crate::access::interaction::Kind;
+use crate::access::{Caller, Outcome, Principal};
 use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::http::body;
@@ -93,7 +94,12 @@ impl Guest {
         let principal = visit.authority.operator_of(account, browser.session.id).await;
         let principal = match principal {
             Ok(principal) => principal,
-            Err(Error::Forbidden) => return Ok(Err(Box::new(forbidden()))),
+            Err(Error::Forbidden) => {
+                let (kind, actor) = (Kind::SearchMessages, visit.visitor.actor(account));
+                let gate = &visit.authority.gate;
+                gate.note(kind, &actor, Outcome::Refused, "no role that sees messages").await?;
+                return Ok(Err(Box::new(forbidden())));
+            }
             Err(error) => return Err(error.into()),
         };
         let caller = visit.caller(principal);

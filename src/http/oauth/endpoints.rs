@@ -2,6 +2,7 @@
 //!
 //! Spec: RFC 6749, 7009, 7591, 7592, 7662; security T, R
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -33,13 +34,19 @@ async fn read(
     Ok((call.form(body).await?, basic))
 }
 
+/// The answer to what nobody could read, once that is on record.
+async fn unread(call: &Call, kind: Kind, refusal: Refusal) -> Answered {
+    let Err(refusal) = recorded::<Infallible>(call, kind, "", Err(refusal)).await;
+    Ok(call.refused(&refusal))
+}
+
 /// `POST /auth/token`
 pub(super) async fn token(server: Arc<Server>, parts: request::Parts, body: Body) -> Answered {
     let call = Call::new(&server, parts)?;
     let authority = &call.authority;
     let (form, basic) = match read(&call, (&authority.limits.tokens, Kind::Token), body).await {
         Ok(read) => read,
-        Err(refusal) => return Ok(call.refused(&refusal)),
+        Err(refusal) => return unread(&call, Kind::Token, refusal).await,
     };
     let asked = authority.token(&form, basic.as_ref(), &call.context).await;
     let response = match asked.result {
@@ -57,7 +64,7 @@ pub(super) async fn introspect(server: Arc<Server>, parts: request::Parts, body:
     let read = read.and_then(|(form, basic)| Ok((form, basic, call.bearer()?)));
     let (form, basic, bearer) = match read {
         Ok(read) => read,
-        Err(refusal) => return Ok(call.refused(&refusal)),
+        Err(refusal) => return unread(&call, Kind::Introspect, refusal).await,
     };
     let asked = authority.introspect(&form, basic.as_ref(), bearer, &call.context).await;
     let response = match asked.result {
@@ -73,7 +80,7 @@ pub(super) async fn revoke(server: Arc<Server>, parts: request::Parts, body: Bod
     let authority = &call.authority;
     let (form, basic) = match read(&call, (&authority.limits.tokens, Kind::Revoke), body).await {
         Ok(read) => read,
-        Err(refusal) => return Ok(call.refused(&refusal)),
+        Err(refusal) => return unread(&call, Kind::Revoke, refusal).await,
     };
     let asked = authority.revoke(&form, basic.as_ref(), &call.context).await;
     let response = match asked.result {
@@ -95,7 +102,7 @@ pub(super) async fn break_glass(
     let read = read.and_then(|(form, _)| Ok((form, call.bearer()?)));
     let (form, bearer) = match read {
         Ok(read) => read,
-        Err(refusal) => return Ok(call.refused(&refusal)),
+        Err(refusal) => return unread(&call, Kind::BreakGlass, refusal).await,
     };
     Ok(match authority.break_glass(&form, bearer, &call.context).await {
         Ok(told) => answer(StatusCode::OK, told.to_string()),
@@ -125,7 +132,7 @@ pub(super) async fn register(server: Arc<Server>, parts: request::Parts, body: B
     })
 }
 
-/// What a client that registers itself, or manages that, hears: once it is on record.
+/// What a client hears that cannot be asked who it is, as it registers itself or manages that: once it is on record.
 async fn recorded<T>(
     call: &Call,
     kind: Kind,

@@ -29,6 +29,7 @@ use crate::fhir::{LogicalId, ResourceType, Version};
 use super::connection::Reader;
 use super::cursor::{self, Seal};
 use super::resource::{find_current, live};
+use super::rows::Listed;
 use super::{Store, TENANT, failure};
 use walk::{Beside, Walk};
 
@@ -374,7 +375,8 @@ fn entry(row: &Row) -> Result<Option<Entry>, Error> {
     let code: Option<i16> = of(row, 3)?;
     let id: Option<String> = of(row, 4)?;
     let version: Option<i32> = of(row, 5)?;
-    let hashes: Vec<i64> = of(row, 16)?;
+    let (Listed(hashes), Listed(entities)): (Listed<i64>, Listed<String>) =
+        (of(row, 16)?, of(row, 17)?);
     Ok(Some(Entry {
         id: of(row, 0)?,
         kind,
@@ -392,6 +394,6 @@ fn entry(row: &Row) -> Result<Option<Entry>, Error> {
         query: of(row, 14)?,
         failure: of(row, 15)?,
         patients: hashes.into_iter().map(|hash| PatientOf { hash, id: None }).collect(),
-        entities: of(row, 17)?,
+        entities,
     }))
 }

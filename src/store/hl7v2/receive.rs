@@ -297,7 +297,13 @@ impl Store {
 
 /// What the ledger says of a receipt.
 fn describe(row: &mut LedgerRow, new: &NewMessage<'_>) {
+    let NewMessage { control_id, application, facility, .. } = new;
     row.disclosed.entities.push(format!("v2/messages/{}", new.id));
+    // Messages are kept for a time, the record for years.
+    if !(control_id.is_empty() && application.is_empty() && facility.is_empty()) {
+        let sent = format!("message control id {control_id}, from {application}|{facility}");
+        row.disclosed.entities.push(sent);
+    }
     row.disclosed.patients.extend(new.patients);
     if matches!(new.state, MessageState::Rejected | MessageState::Failed) {
         row.outcome = Outcome::Refused;

@@ -14,7 +14,9 @@ use tokio_postgres::types::{FromSql, Type};
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::fhir::Instant;
 
+use super::super::rows::{Listed, Timestamptz};
 use super::super::{Store, failure};
 
 /// The columns that are read, in the order of [`Column`]: first those that go as they are.
@@ -136,6 +138,20 @@ pub(super) fn push(out: &mut Vec<u8>, value: Option<&[u8]>) {
     }
 }
 
+/// The id and the time of a row, with which what is hashed of it begins.
+pub fn id_and_time(encoding: &[u8]) -> Option<(Uuid, Instant)> {
+    let (id, rest) = first(encoding)?;
+    let (at, _) = first(rest)?;
+    let Timestamptz(at) = Timestamptz::from_sql(&Type::TIMESTAMPTZ, at).ok()?;
+    Some((Uuid::from_slice(id).ok()?, at))
+}
+
+/// The first value, and what follows it.
+fn first(encoding: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = encoding.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_be_bytes(*length) as usize)
+}
+
 /// A text, or the UUID in the next column as one.
 fn push_named(out: &mut Vec<u8>, row: &Row, column: usize) -> Result<(), Error> {
     let text = raw(row, column)?;
@@ -162,11 +178,11 @@ fn push_patients(out: &mut Vec<u8>, row: &Row) -> Result<(), Error> {
     Ok(())
 }
 
-/// The hashes of the patients of a row of [`raw_columns`].
+/// The hashes of the patients of a row of [`raw_columns`]. A list with what is no patient is not written by us.
 pub(super) fn patients(row: &Row) -> Result<Vec<i64>, Error> {
-    let several: Option<Vec<i64>> = row.try_get(17).map_err(failure::error)?;
+    let Listed(several) = row.try_get(17).map_err(failure::error)?;
     let one: Option<i64> = row.try_get(18).map_err(failure::error)?;
-    Ok(several.unwrap_or_else(|| one.into_iter().collect()))
+    Ok(if several.is_empty() { one.into_iter().collect() } else { several })
 }
 
 /// The number of the type and the id of the resource that a row of [`raw_columns`] is about.

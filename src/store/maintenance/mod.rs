@@ -29,7 +29,7 @@ pub use code_systems::{
     code_systems_mark, complete_code_system, drop_code_system, read_code_systems,
 };
 pub use contents::{Contents, definitions, definitions_mark, of_keys, sizes, sizes_after};
-pub use encoding::KnownParties;
+pub use encoding::{KnownParties, id_and_time};
 pub use erasure::{Eraser, ErasureRequest, Hold, PatientRecord, Whose};
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
 pub use index::{ROOM_OF_BODIES, build_index};
@@ -47,7 +47,7 @@ pub use retention::{
 pub use rights::rights_over_record;
 pub use seal::{
     EncodedRow, OrderedRow, Place, Seal, SealedBatch, UpTo, add_seal, encoded_row, last_seal,
-    ordered_rows, rows_to_seal, seal_of, sealed_rows, seals, unsealed,
+    ordered_rows, rows_to_seal, seal_of, sealed_rows, seals, stray_batch, unsealed,
 };
 pub use search_parameters::{
     InForce, StoredDefinition, build_parameter, choose_parameters, parameters_in_force,

@@ -52,20 +52,24 @@ const ADD: &str = "WITH added AS (INSERT INTO seal \
      INSERT INTO seal_rows (n, at, ids, leaves) SELECT n, $3::timestamptz, $12, $13 FROM added";
 
 const SEALS: &str = "SELECT n, at, size, total, last_xid, last_id, root, log_root, key, signature, \
-     to_char(month, 'YYYYMMDD') FROM seal WHERE n >= $1 ORDER BY n LIMIT $2";
+     to_char(month, 'YYYYMMDDBC') FROM seal WHERE n >= $1 ORDER BY n LIMIT $2";
 
 const LAST: &str = "SELECT n, at, size, total, last_xid, last_id, root, log_root, key, signature, \
-     to_char(month, 'YYYYMMDD') FROM seal ORDER BY n DESC LIMIT 1";
+     to_char(month, 'YYYYMMDDBC') FROM seal ORDER BY n DESC LIMIT 1";
 
-const SEAL_OF: &str = "SELECT n FROM seal WHERE (last_xid, last_id) >= ($1, $2) \
+const SEAL_OF: &str = "SELECT n FROM seal WHERE (last_xid, last_id) >= ($1, $2) AND n >= 0 \
      ORDER BY last_xid, last_id LIMIT 1";
 
 const SEALED_ROWS: &str =
     "SELECT n, ids, leaves, at FROM seal_rows WHERE n >= $1 AND n < $2 ORDER BY n";
 
+/// Numbers that no batch of the log has.
+const STRAYS: &str = "SELECT n FROM seal WHERE n < 0 UNION ALL SELECT n FROM seal_rows WHERE n < 0 \
+     UNION ALL SELECT n FROM seal_rows WHERE n > (SELECT coalesce(max(n), -1) FROM seal) LIMIT 1";
+
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[ROWS_BELOW, ROWS_THROUGH, ROW, UNSEALED, ADD, SEALS, LAST, SEAL_OF, SEALED_ROWS];
+    &[ROWS_BELOW, ROWS_THROUGH, ROW, UNSEALED, ADD, SEALS, LAST, SEAL_OF, SEALED_ROWS, STRAYS];
 
 /// A place in the order of rows.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -338,6 +342,20 @@ pub async fn sealed_rows(store: &Store, from: u64, to: u64) -> Result<Vec<Sealed
     Ok(batches)
 }
 
+/// The number of a batch that is beside the log: before its first or behind its last.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn stray_batch(store: &Store) -> Result<Option<i64>, Error> {
+    let mut found = None;
+    let each = |row: &Row| {
+        found = Some(row.try_get(0).map_err(failure::error)?);
+        Ok(())
+    };
+    for_each(store, STRAYS, &[], each).await?;
+    Ok(found)
+}
+
 /// The rows of ids and hashes; `None` where there are not as many of both, or a part of one.
 fn sealed(ids: &[u8], leaves: &[u8]) -> Option<Vec<Sealed>> {
     let ((ids, more), (leaves, others)) = (ids.as_chunks::<16>(), leaves.as_chunks::<32>());
@@ -366,7 +384,7 @@ fn seal(row: &Row, log: &str) -> Result<Seal, Error> {
     let signed = Signed { checkpoint, key: PublicKey(hash(8)?), signature: bytes(9)?.to_vec() };
     // What is no day of any month, as `infinity`, has no digits: it is of no row.
     let month = row.try_get::<_, Option<&str>>(10).map_err(failure::error)?.unwrap_or_default();
-    let month = month.strip_suffix("01").unwrap_or(month).to_owned();
+    let month = month.strip_suffix("01AD").unwrap_or(month).to_owned();
     Ok(Seal { n, month, size: size.cast_unsigned(), last, root: hash(6)?, signed })
 }
 

@@ -70,6 +70,11 @@ async fn the_command_compares_what_came_after_a_checkpoint() {
         );
         assert_eq!(record.server.database.number(&noted).await, 1, "since {since}");
     }
+    // Behind all that anybody knows nothing would be compared.
+    let beyond = record.command(&["verify", "--quiet", "--since", &(batches + 1).to_string()]);
+    let text = String::from_utf8_lossy(&beyond.stderr).into_owned();
+    let said = format!("there is no checkpoint {}: the last one is {batches}", batches + 1);
+    assert!(!beyond.status.success() && text.contains(&said), "{text}");
     // What is wrong before it is not looked at, what is wrong after it is named.
     let bend = |of: &str| format!("UPDATE ledger_row SET vid = 99 WHERE id = (SELECT {of})");
     let (first, newest) = (record.ids[0], "last_id FROM seal ORDER BY n DESC LIMIT 1");
@@ -199,6 +204,24 @@ async fn a_seal_that_was_bent_to_fit_is_named() {
         ("UPDATE seal SET total = total + 1 WHERE n = 2", Finding::Batch(2)),
         ("UPDATE seal SET size = size - 1 WHERE n = 2", Finding::Batch(2)),
         ("DELETE FROM seal WHERE n = 1", Finding::Batch(1)),
+        (
+            "UPDATE seal SET month = (to_char(month, 'YYYY-MM-DD') || ' BC')::date WHERE n = 1",
+            Finding::Batch(1),
+        ),
+        // Beside the log: a proof could take it for a batch.
+        (
+            "INSERT INTO seal (n, at, month, size, total, last_xid, last_id, root, log_root, key, signature) \
+             SELECT -1, at, month, size, total, last_xid, last_id, root, log_root, key, signature FROM seal WHERE n = 1",
+            Finding::Stray(-1),
+        ),
+        (
+            "INSERT INTO seal_rows (n, at, ids, leaves) SELECT -3, at, ids, leaves FROM seal_rows WHERE n = 1",
+            Finding::Stray(-3),
+        ),
+        (
+            "INSERT INTO seal_rows (n, at, ids, leaves) SELECT 99, at, ids, leaves FROM seal_rows WHERE n = 1",
+            Finding::Stray(99),
+        ),
         (cut, Finding::Truncated { batch: 3, rows: u64::try_from(kept).unwrap() }),
         ("TRUNCATE ledger_row, seal, seal_rows", Finding::Truncated { batch: 0, rows: 0 }),
     ] {
@@ -231,14 +254,39 @@ async fn a_record_sealed_anew_is_not_that_of_the_exported_checkpoints() {
     assert_eq!(report.finding, Some(Finding::Batch(0)));
 }
 
+/// Adds rows by one transaction.
+fn many(rows: u32) -> String {
+    format!(
+        "INSERT INTO ledger_row (id, at, tid, interaction, outcome, party, request, query) \
+         SELECT gen_random_uuid(), now(), 0, 12, 0, party, gen_random_uuid(), '/' \
+         FROM (SELECT party FROM ledger_row LIMIT 1) p, generate_series(1, {rows})"
+    )
+}
+
+/// What the server's role may add, though no server does, is sealed and told like any other row.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_nobody_writes_keeps_no_other_from_being_sealed_and_read() {
+    let record = Record::make().await;
+    for (end, lists) in [("aaaa", "'{NULL}', '{NULL}'"), ("bbbb", "'{{1,2},{3,4}}', '{{a},{b}}'")] {
+        let add = format!(
+            "INSERT INTO ledger_row (id, at, tid, interaction, outcome, party, request, query, pats, entities) \
+             SELECT (left(id::text, 32) || '{end}')::uuid, at, tid, interaction, outcome, party, request, query, {lists} \
+             FROM ledger_row WHERE id = '{}'",
+            record.ids[5]
+        );
+        record.server.database.run(&add).await;
+    }
+    assert_eq!(record.seal().await, 18);
+    assert_eq!(record.verify().await.finding, None);
+    let told = record.server.client.get("/AuditEvent?_count=100&_total=accurate").await.expect(200);
+    assert_eq!(told.at("total").as_deref(), Some("18"), "{told:?}");
+}
+
 /// Rows of one transaction are read ahead, and sealed in batches all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_rows_of_one_transaction_are_sealed_in_batches() {
     let record = Record::make().await;
-    let many = "INSERT INTO ledger_row (id, at, tid, interaction, outcome, party, request, query) \
-         SELECT gen_random_uuid(), now(), 0, 12, 0, party, gen_random_uuid(), '/' \
-         FROM (SELECT party FROM ledger_row LIMIT 1) p, generate_series(1, 4500)";
-    record.server.database.run(many).await;
+    record.server.database.run(&many(4_500)).await;
     let (mut one, mut two) = (record.sealer(), record.sealer());
     let sealed = tokio::join!(record.finish(&mut one), record.finish(&mut two));
     assert_eq!(sealed, (4516, 4516));
@@ -284,9 +332,19 @@ async fn checkpoints_that_find_no_file_are_there_later() {
         }
         assert!(sealer.finish().await.is_err(), "its checkpoint is nowhere");
     }
+    // Many rows do not wait for the file from batch to batch.
+    record.server.database.run(&many(2_500)).await;
+    let total = "SELECT max(total) FROM seal";
+    let began = Instant::now();
+    while record.server.database.number(total).await == 18 {
+        let _ = sealer.finish().await;
+        assert!(began.elapsed() < Duration::from_mins(1), "many rows are not sealed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(record.server.database.number(total).await, 2_518);
     std::fs::remove_dir(&file).unwrap();
     std::fs::rename(&away, &file).unwrap();
-    assert_eq!(record.finish(&mut sealer).await, 18);
+    assert_eq!(record.finish(&mut sealer).await, 2_518);
     let seals = record.server.database.number("SELECT count(*) FROM seal").await;
     let sizes = record.folder.checkpoints().unwrap();
     let sizes: Vec<u64> = sizes.iter().map(|signed| signed.checkpoint.size).collect();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
 use super::client::{
-    SECRET, public, read, refused, send, server, service as with_secret, text, unkept,
+    SECRET, public, read, refused, send, send_with, server, service as with_secret, text, unkept,
 };
 use super::signed::{Key, Published, fields, service};
 use crate::harness::client::Answer;
@@ -91,6 +91,29 @@ async fn an_assertion_that_is_not_as_it_must_be_proves_nothing() {
         let answer = token(&server, &key.assertion(root, &header, &claims)).await;
         assert_eq!(answer.status, 401, "{header} {claims}: {answer:?}");
         refused(&answer, 401, "invalid_client");
+    }
+    server.stop().await;
+}
+
+/// What cannot even be read is on record like any other refusal.
+///
+/// Covers: security A3.
+#[tokio::test]
+async fn what_no_endpoint_can_read_is_on_record() {
+    let server = server().await;
+    for (path, kind) in [
+        ("/auth/token", 45_i16),
+        ("/auth/introspect", 47),
+        ("/auth/revoke", 46),
+        ("/auth/break-glass", 66),
+    ] {
+        let odd = [("Authorization", "Basic !!!")];
+        let answer = send_with(&server, path, &[("token", "x")], &odd).await;
+        assert!((400..=401).contains(&answer.status), "{path}: {answer:?}");
+        let url = format!("{}{path}", server.client.root());
+        let call = server.client.call("POST", &url).header("Content-Type", "text/plain");
+        call.body("token=x").send().await.expect(400);
+        assert_eq!(noted(&server, kind, 4, "").await, 2, "{path}");
     }
     server.stop().await;
 }

@@ -134,7 +134,16 @@ impl Stopped {
 /// Who asks, when that party may administer.
 async fn known(call: &Call) -> Result<Caller, Stopped> {
     let authority = &call.authority;
-    let shown = call.bearer()?;
+    let nobody = || Actor { name: "anonymous".to_owned(), request: call.context.clone() };
+    let shown = match call.bearer() {
+        Ok(shown) => shown,
+        Err(refusal) => {
+            call.count(&authority.limits.refusals, Kind::Admin).await?;
+            let told = refusal.told();
+            authority.gate.note(Kind::Admin, &nobody(), Outcome::Refused, &told).await?;
+            return Err(refusal.into());
+        }
+    };
     let found = match shown {
         Some(token) => authority.bearer(token).await,
         None => Err(Rejected::Unknown),
@@ -145,9 +154,8 @@ async fn known(call: &Call) -> Result<Caller, Stopped> {
         Err(Rejected::Expired | Rejected::Unknown) => {
             // Beyond what an address may ask, the ledger grows by a few rows.
             call.count(&authority.limits.refusals, Kind::Admin).await?;
-            let actor = Actor { name: "anonymous".to_owned(), request: call.context.clone() };
             let text = "no token that counts";
-            authority.gate.note(Kind::Admin, &actor, Outcome::Refused, text).await?;
+            authority.gate.note(Kind::Admin, &nobody(), Outcome::Refused, text).await?;
             return Err(Stopped::Unknown(shown.is_some()));
         }
     };

@@ -50,19 +50,23 @@ pub(super) async fn make(
     let headers = parts.headers.clone();
     let visit = Visit::of(server, &parts, String::new()).await?;
     let Ok(asked) = serde_json::from_slice::<Asked>(&read) else {
-        return Ok(invalid("the body is not the JSON of a launch"));
+        return wrong(&visit, &visit.visitor.nobody(), "the body is not the JSON of a launch")
+            .await;
     };
     if !is_by_client {
-        let Some((browser, account)) = visit.whole() else { return Ok(unknown()) };
+        let Some((browser, account)) = visit.whole() else {
+            note(&visit, &visit.visitor.nobody(), "nobody has logged in").await?;
+            return Ok(unknown());
+        };
         if asked.user.is_some() {
-            return Ok(invalid("user is named by clients alone"));
+            let actor = visit.visitor.actor(account);
+            return wrong(&visit, &actor, "user is named by clients alone").await;
         }
         return launch(&visit, browser, account, &asked, &visit.visitor.actor(account)).await;
     }
     let principal = match visit.server.authenticator.authenticate(&headers).await {
         Ok(principal) => principal,
-        Err(Error::Unauthenticated) => return Ok(unknown()),
-        Err(error) => return Err(Failure::Interaction(error)),
+        Err(error) => return unauthenticated(&visit, error).await,
     };
     let actor = Actor { name: principal.actor().to_owned(), request: visit.visitor.0.clone() };
     let may = principal.grant().is_some_and(|grant| grant.scopes.has(Special::MakeLaunch));
@@ -71,9 +75,11 @@ pub(super) async fn make(
         note(&visit, &actor, text).await?;
         return Ok(refused(StatusCode::FORBIDDEN, "insufficient_scope", text));
     }
-    let Some(name) = asked.user.as_deref() else { return Ok(invalid("user is missing")) };
+    let Some(name) = asked.user.as_deref() else {
+        return wrong(&visit, &actor, "user is missing").await;
+    };
     let account = visit.authority.account_named(name).await.map_err(Failure::Interaction)?;
-    let Some(account) = account else { return Ok(invalid("user is not known")) };
+    let Some(account) = account else { return wrong(&visit, &actor, "user is not known").await };
     // Read as the user, under the token of the client.
     let browser = visit.authority.stand_in(principal.token().unwrap_or_default());
     launch(&visit, &browser, &account, &asked, &actor).await
@@ -88,7 +94,7 @@ async fn launch(
 ) -> Result<Response<Body>, Failure> {
     let (patient, encounter) = match asked.ids() {
         Ok(ids) => ids,
-        Err(NoLaunch::Invalid(text)) => return Ok(invalid(text)),
+        Err(NoLaunch::Invalid(text)) => return wrong(visit, actor, text).await,
         Err(NoLaunch::Failed(error)) => return Err(Failure::Interaction(error)),
     };
     if !may_see(visit, browser, account, patient.as_ref(), encounter.as_ref()).await? {
@@ -98,10 +104,7 @@ async fn launch(
     }
     match visit.authority.make_launch(asked, account, actor).await {
         Ok(made) => Ok(reply::json(StatusCode::CREATED, &told(&made))),
-        Err(NoLaunch::Invalid(text)) => {
-            note(visit, actor, text).await?;
-            Ok(invalid(text))
-        }
+        Err(NoLaunch::Invalid(text)) => wrong(visit, actor, text).await,
         Err(NoLaunch::Failed(error)) => Err(Failure::Interaction(error)),
     }
 }
@@ -132,8 +135,21 @@ async fn note(visit: &Visit, actor: &Actor, text: &str) -> Result<(), Failure> {
     noted.map_err(Failure::Interaction)
 }
 
-fn invalid(text: &str) -> Response<Body> {
-    refused(StatusCode::BAD_REQUEST, "invalid_request", text)
+/// The answer to what makes no launch, once that is on record.
+async fn wrong(visit: &Visit, actor: &Actor, text: &str) -> Result<Response<Body>, Failure> {
+    note(visit, actor, text).await?;
+    Ok(refused(StatusCode::BAD_REQUEST, "invalid_request", text))
+}
+
+/// The answer to a client whose token does not count, once that is on record; what failed is told as that.
+async fn unauthenticated(visit: &Visit, error: Error) -> Result<Response<Body>, Failure> {
+    if matches!(error, Error::Unauthenticated | Error::TokenExpired | Error::TokenUnknown) {
+        note(visit, &visit.visitor.nobody(), "no token that counts").await?;
+    }
+    match error {
+        Error::Unauthenticated => Ok(unknown()),
+        error => Err(Failure::Interaction(error)),
+    }
 }
 
 fn unknown() -> Response<Body> {
