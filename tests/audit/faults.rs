@@ -1,7 +1,8 @@
 //! When the record cannot be written nothing is disclosed, no answer leaves before its row is there,
 //! and who hangs up is on record all the same (A9, V32).
 //!
-//! Covers: security A9, C4, V32.
+//! Covers: security C4, V32.
+//! Covers in part: security A9.
 
 use std::time::Duration;
 

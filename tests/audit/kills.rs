@@ -5,7 +5,8 @@
 //! that asks for tokens: there what is denied, hidden and refused at the door is in the mix. Where reads do not wait
 //! for the disk (`audit.reads`), the rows that a crash of the database takes are written again soon after it is back.
 //!
-//! Covers: security A9, V32.
+//! Covers: security V32.
+//! Covers in part: security A9.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;

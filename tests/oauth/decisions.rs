@@ -49,7 +49,7 @@ async fn are_found_by_what_they_name(server: &TestServer, officer: &str) {
 
 /// Each decision is one event of the pattern, with who asked for which organization, and outcome 0 or 8.
 ///
-/// Covers: security S10.
+/// Covers in part: security S10.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_decision_is_an_event_of_its_pattern() {
     let server = server().await;
