@@ -119,7 +119,8 @@ impl Engine {
                     self.prepare(&identity, resource.value.clone(), Kind::Update, options.wish)?;
                 let patients = prepared.patients.clone();
                 let change = Operation::Updated;
-                let written = self.stage_put(&identity, current, prepared, change, permit, tx)?;
+                let written =
+                    self.stage_put(&identity, current, prepared, change, permit, tx).await?;
                 self.stage_provenance(options.provenance, &written, permit, tx)?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))

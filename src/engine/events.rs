@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use serde_json::json;
 
+use crate::access::principal::unchangeable;
 use crate::access::{Permit, Unaudited};
 use crate::audit::balp::{Entry, Event, place_of};
 use crate::audit::query::{Reader, Untold};
@@ -51,6 +52,23 @@ impl Engine {
         let found = self.store.event(&identity.id, place, permit).await?;
         let of = |((entry, number), base): ((Entry, usize), String)| shown(&entry, number, &base);
         Ok(found.with(self.settings.base.clone()).map(of))
+    }
+
+    /// Refuses to store what would stand before an event of the ledger, whoever asks.
+    ///
+    /// # Errors
+    /// [`Error::MethodNotAllowed`]; [`Error::Unavailable`] without a database.
+    pub(super) async fn refuse_over_event(
+        &self,
+        identity: &Identity,
+        permit: &Permit<'_>,
+    ) -> Result<(), Error> {
+        let Some(place) = place_of(identity.id.as_str()) else { return Ok(()) };
+        match self.store.event(&identity.id, place, permit).await {
+            Ok(_) => Err(unchangeable()),
+            Err(Error::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Refuses a search of AuditEvents that does not say of which time, where the settings want that.

@@ -98,7 +98,7 @@ impl Engine {
         let prepared = self.prepare(identity, after, Kind::Patch, wish)?;
         let patients = prepared.patients.clone();
         let change = Operation::Patched;
-        let written = self.stage_put(identity, Some(current), prepared, change, permit, tx)?;
+        let written = self.stage_put(identity, Some(current), prepared, change, permit, tx).await?;
         Ok((written, patients))
     }
 }

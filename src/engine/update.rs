@@ -46,7 +46,8 @@ impl Engine {
                 let patients = prepared.patients.clone();
                 let change = Operation::Updated;
                 let prepared = prepared.clone();
-                let written = self.stage_put(identity, current, prepared, change, permit, tx)?;
+                let written =
+                    self.stage_put(identity, current, prepared, change, permit, tx).await?;
                 self.stage_provenance(options.provenance, &written, permit, tx)?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))

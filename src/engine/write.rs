@@ -6,7 +6,6 @@ use crate::access::consent::Act;
 use crate::access::interaction::Kind;
 use crate::access::principal::unchangeable;
 use crate::access::{Disclosed, Permit};
-use crate::audit::balp::place_of;
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
 use crate::fhir::{Identity, Issue, Operation, ResourceType, Version, VersionId};
@@ -80,7 +79,7 @@ impl Engine {
 
     /// Stages `prepared` as what `identity` now is: the first version, a new one, or none when
     /// nothing changed. `change` is the operation on a live resource: an update or a patch.
-    pub(super) fn stage_put(
+    pub(super) async fn stage_put(
         &self,
         identity: &Identity,
         current: Option<Current>,
@@ -90,10 +89,11 @@ impl Engine {
         tx: &mut WriteTx,
     ) -> Result<Written, Error> {
         let is_event = identity.resource_type == ResourceType::AUDIT_EVENT;
-        // Nor does one come to stand where the ledger may have an event of its own.
-        let is_there = || current.is_some() || place_of(identity.id.as_str()).is_some();
-        if is_event && !permit.is_of_service() && is_there() {
+        if is_event && current.is_some() && !permit.is_of_service() {
             return Err(unchangeable());
+        }
+        if is_event && current.is_none() {
+            self.refuse_over_event(identity, permit).await?;
         }
         self.refuse_defined(identity, current.as_ref())?;
         let prepared = self.label_over(identity, current.as_ref(), prepared)?;

@@ -170,5 +170,11 @@ async fn an_open_server_writes_nothing_where_the_record_has_an_event() {
         );
     }
     assert_eq!(client.get(&format!("/AuditEvent/{id}")).await.expect(200).text(), before);
+    // What happened elsewhere may have such an id, and gets one where it has none.
+    let other = "01890000-0000-7000-8000-000000000000";
+    let event = EVENT.replacen('{', &format!(r#"{{"id":"{other}","#), 1);
+    client.put(&format!("/AuditEvent/{other}"), event.clone()).await.expect(201);
+    client.put(&format!("/AuditEvent/{other}"), event).await.expect(405);
+    client.put("/AuditEvent?_tag=urn:x|none", EVENT).await.expect(201);
     server.stop().await;
 }

@@ -260,7 +260,6 @@ async fn on(command: Command, config: &Config, store: &Store) -> Ended {
                 None => folder.checkpoints()?,
             };
             let outside = Outside { trusted: folder.trusted()?, checkpoints };
-            refuse_future(store, &outside, since).await?;
             let report = verified(store, &outside, since, quiet).await?;
             // A record that cannot be written to is to be verified all the same: this tells no data.
             let text = format!("since {since}: {} rows", report.rows);
@@ -275,12 +274,10 @@ async fn on(command: Command, config: &Config, store: &Store) -> Ended {
 
 /// Refuses to begin behind every checkpoint that anybody knows: nothing would be compared, and it would look well. Where
 /// only the database knows less, its end is missing, and that is told.
-async fn refuse_future(store: &Store, outside: &Outside, since: u64) -> Result<(), Box<dyn Error>> {
-    let last = maintenance::last_seal(store, &sealer::log_name(store)).await?;
-    let last = last.map_or(0, |seal| seal.n.saturating_add(1));
-    let exported = outside.checkpoints.iter().map(|signed| signed.checkpoint.size).max();
-    if since > last.max(exported.unwrap_or(0)) {
-        return Err(format!("there is no checkpoint {since}: the last one is {last}").into());
+fn refuse_future(last: u64, outside: &Outside, since: u64) -> Result<(), String> {
+    let exported = outside.checkpoints.iter().map(|signed| signed.checkpoint.size);
+    if since > exported.fold(last, u64::max) {
+        return Err(format!("there is no checkpoint {since}: the last one is {last}"));
     }
     Ok(())
 }
@@ -293,7 +290,8 @@ async fn verified(
 ) -> Result<Report, Box<dyn Error>> {
     let log = sealer::log_name(store);
     let last = maintenance::last_seal(store, &log).await?;
-    let total = last.map_or(0, |seal| seal.signed.checkpoint.rows);
+    let (size, total) = last.map_or((0, 0), |seal| (seal.n + 1, seal.signed.checkpoint.rows));
+    refuse_future(size, outside, since)?;
     let mut progress = Progress::new("verify", total, quiet);
     let show = |rows| progress.show(rows, &format!("{rows} rows"));
     let report = verify::verify(store, &log, outside, since, show).await?;
@@ -339,7 +337,7 @@ fn check(file: &Path, key: &Path) -> Ended {
             println!("the record of checkpoint {new} begins with that of checkpoint {old}");
         }
         Shown::Row { encoding, size } => {
-            // Of whatever it is, so that nobody takes the proof of another event for that of theirs.
+            // Nobody is to take the proof of another event for that of theirs.
             let (id, at) =
                 maintenance::id_and_time(&encoding).ok_or("what was sealed is no row")?;
             println!("event {id}, recorded at {at}, is in the record of checkpoint {size}");

@@ -16,12 +16,10 @@ use crate::store::maintenance::{self, KnownParties, KnownPatients, OrderedRow, P
 
 use super::folder::{Folder, FolderError};
 
-/// How often the ledger is looked at.
+/// How often the ledger is looked at, also after a failure: what fails once is still in time.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long after a batch less than a whole one is sealed: with a pause and the work, within ten seconds.
 const SEAL_AFTER: Duration = Duration::from_secs(7);
-/// How long after a failure the next try is: one that fails in between still is in time.
-const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How many seals are read at once.
 const PAGE: i64 = 10_000;
 /// Most rows that are read at once. Rows of one transaction are sorted for each read, so that many of them
@@ -108,15 +106,14 @@ impl<C: Clock> Sealer<C> {
     /// Seals as long as the server runs.
     pub async fn run(mut self) {
         loop {
-            let pause = match self.pass(false).await {
+            match self.pass(false).await {
                 Ok(true) => continue,
-                Ok(false) => PAUSE,
+                Ok(false) => {}
                 Err(error) => {
                     tracing::warn!(%error, "the ledger cannot be sealed; trying again");
-                    AFTER_FAILURE
                 }
-            };
-            tokio::time::sleep(pause).await;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -134,10 +131,10 @@ impl<C: Clock> Sealer<C> {
     async fn pass(&mut self, at_once: bool) -> Result<bool, SealError> {
         self.catch_up().await?;
         let is_more = self.seal_due(at_once).await?;
-        let exported = self.export();
-        // As long as whole batches wait they are sealed one after the other: the error stays until none does.
-        if !is_more {
-            exported?;
+        match self.export() {
+            // Whole batches that wait are sealed one after the other all the same.
+            Err(error) if is_more => tracing::warn!(%error, "a checkpoint waits for its file"),
+            exported => exported?,
         }
         Ok(is_more)
     }

@@ -104,7 +104,8 @@ impl Engine {
                 check_condition(&work.condition, current.as_ref(), &permit)?;
                 let patients = prepared.patients.clone();
                 let (prepared, change) = (prepared.clone(), Operation::Updated);
-                let written = self.stage_put(identity, current, prepared, change, &permit, tx)?;
+                let written =
+                    self.stage_put(identity, current, prepared, change, &permit, tx).await?;
                 Ok(note_written(Kind::Update, written, patients, tx))
             }
             Task::Patch(identity, patch) => {

@@ -349,7 +349,7 @@ impl Engine {
                 let patients = prepared.patients.clone();
                 let change = Operation::Updated;
                 let written =
-                    self.stage_put(&identity, Some(current), prepared, change, permit, tx)?;
+                    self.stage_put(&identity, Some(current), prepared, change, permit, tx).await?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
             });

@@ -9,8 +9,8 @@ use super::super::{Store, failure};
 const RIGHTS: &str = "WITH record AS (SELECT c.oid, c.relname::text AS name, c.relowner, n.nspowner \
      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.oid IN ('ledger_row'::regclass, 'ledger_party'::regclass, 'seal'::regclass, \
-     'seal_rows'::regclass, 'seal_retired'::regclass, 'patient_name'::regclass) OR c.oid IN (SELECT i.inhrelid FROM pg_inherits i \
-     WHERE i.inhparent IN ('ledger_row'::regclass, 'seal_rows'::regclass))) \
+     'seal_rows'::regclass, 'seal_retired'::regclass, 'patient_name'::regclass) \
+     OR c.oid IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent IN ('ledger_row'::regclass, 'seal_rows'::regclass))) \
      SELECT current_user::text, w.why FROM ( \
      SELECT 0 AS rank, 'is a superuser' AS why, '' AS name FROM pg_roles \
      WHERE rolname = current_user AND rolsuper \

@@ -134,13 +134,10 @@ impl Stopped {
 /// Who asks, when that party may administer.
 async fn known(call: &Call) -> Result<Caller, Stopped> {
     let authority = &call.authority;
-    let nobody = || Actor { name: "anonymous".to_owned(), request: call.context.clone() };
     let shown = match call.bearer() {
         Ok(shown) => shown,
         Err(refusal) => {
-            call.count(&authority.limits.refusals, Kind::Admin).await?;
-            let told = refusal.told();
-            authority.gate.note(Kind::Admin, &nobody(), Outcome::Refused, &told).await?;
+            note_stranger(call, &refusal.told()).await?;
             return Err(refusal.into());
         }
     };
@@ -152,10 +149,7 @@ async fn known(call: &Call) -> Result<Caller, Stopped> {
         Ok(known) => known,
         Err(Rejected::Fault(error)) => return Err(error.into()),
         Err(Rejected::Expired | Rejected::Unknown) => {
-            // Beyond what an address may ask, the ledger grows by a few rows.
-            call.count(&authority.limits.refusals, Kind::Admin).await?;
-            let text = "no token that counts";
-            authority.gate.note(Kind::Admin, &nobody(), Outcome::Refused, text).await?;
+            note_stranger(call, "no token that counts").await?;
             return Err(Stopped::Unknown(shown.is_some()));
         }
     };
@@ -170,6 +164,13 @@ async fn known(call: &Call) -> Result<Caller, Stopped> {
     let text = "the token does not administer";
     authority.gate.note_by(Kind::Admin, &by, Outcome::Refused, text).await?;
     Err(Stopped::Unfit)
+}
+
+/// Puts on record that somebody unknown was refused. Beyond what an address may ask, the ledger grows by a few rows.
+async fn note_stranger(call: &Call, text: &str) -> Result<(), Stopped> {
+    call.count(&call.authority.limits.refusals, Kind::Admin).await?;
+    let actor = Actor { name: "anonymous".to_owned(), request: call.context.clone() };
+    Ok(call.authority.gate.note(Kind::Admin, &actor, Outcome::Refused, text).await?)
 }
 
 /// The answer to an act that was not done.
