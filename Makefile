@@ -17,6 +17,8 @@ run: deps ## Everything needed, then the server on loopback with demo data (AUTH
 	cargo build --release
 	KILN_AUTH__MODE=$(AUTH) $(KILN) serve --demo
 
+# Many tests wait for something now and then, and leave the processors to others meanwhile.
+test: export RUST_TEST_THREADS ?= $(shell expr 2 '*' $$(nproc))
 test: deps ## Everything needed, then all tests.
 	@.ci/deps test
 	cargo test -p kiln -p kiln-fuzz

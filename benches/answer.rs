@@ -15,9 +15,8 @@ use kiln::fhir::json::{Value, parse};
 use kiln::fhir::{Identity, Instant, LogicalId, Operation, ResourceType, Version, VersionId};
 use kiln::search::extract::{Extractor, Settings};
 use kiln::search::values::quantity::Ucum;
+use kiln::spec::Spec;
 use kiln::spec::codes::Codes;
-use kiln::spec::package::Pack;
-use kiln::spec::{R4_PACK, Spec};
 
 fn answer(criterion: &mut Criterion) {
     let bundle = Generator::new(1).patient(0).value;
@@ -85,8 +84,8 @@ fn is_shown(of: &Restriction, version: &Version, value: &Value<'_>, known: &Extr
 }
 
 fn judge(criterion: &mut Criterion) {
-    let spec = Arc::new(Spec::r4().expect("the embedded pack"));
-    let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("the pack");
+    let spec = Spec::r4().expect("the embedded pack");
+    let codes = Codes::r4().expect("the pack");
     let settings =
         Settings { base: "http://localhost/fhir".into(), units: Box::new(Ucum), zone: Zone::UTC };
     let known = Extractor::new(spec, codes, settings).expect("compiles");

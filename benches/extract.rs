@@ -19,9 +19,8 @@ use kiln::fhir::datetime::Zone;
 use kiln::fhir::json::{Limits, Value, parse_with};
 use kiln::search::extract::{Extractor, Settings};
 use kiln::search::values::quantity::Ucum;
+use kiln::spec::Spec;
 use kiln::spec::codes::Codes;
-use kiln::spec::package::Pack;
-use kiln::spec::{R4_PACK, Spec};
 
 const LIMITS: Limits = Limits { depth: 400, values: 20_000_000 };
 /// Every so many files of the suite: all of them take long to warm up.
@@ -49,8 +48,8 @@ fn bundles() -> Vec<Value<'static>> {
 }
 
 fn extract(criterion: &mut Criterion) {
-    let spec = Arc::new(Spec::r4().expect("the embedded pack"));
-    let codes = || Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("the pack");
+    let spec = Spec::r4().expect("the embedded pack");
+    let codes = || Codes::r4().expect("the pack");
     let settings = || Settings {
         base: "http://localhost/fhir".into(),
         units: Box::new(Ucum),

@@ -18,7 +18,7 @@ use kiln::validate::profile::{Claim, Options, Validator};
 const PATIENTS: u64 = 5;
 
 fn resources(criterion: &mut Criterion) {
-    let spec = Arc::new(Spec::r4().expect("the embedded pack"));
+    let spec = Spec::r4().expect("the embedded pack");
     let terminology = Image::new(R4_PACK, "").expect("the embedded pack");
     let validator = Validator::new(spec, Arc::new(Library::r4()), Arc::new(terminology));
     let bundles: Vec<Value<'static>> =

@@ -12,7 +12,7 @@ const PATIENT: &str = r#"{"resourceType":"Patient","id":"p","active":true}"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asked_to_end_it_ends_with_its_database_and_comes_back_with_its_data() {
-    let mut process = Process::start().await;
+    let mut process = Process::start_on_nothing().await;
     process.client.put("/Patient/p", PATIENT).await.expect(201);
     let (well, took) = process.terminate();
     assert!(well, "it must end with success");

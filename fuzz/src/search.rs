@@ -1,7 +1,7 @@
 //! Search queries, `_filter` expressions and page links.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use kiln::fhir::datetime::Zone;
 use kiln::fhir::query::Query;
@@ -11,9 +11,8 @@ use kiln::search::request::{
     Context, InvalidSearch, Limits, Reason, SearchRequest, SearchTarget, Strictness, parse,
 };
 use kiln::search::values::quantity::Ucum;
+use kiln::spec::Spec;
 use kiln::spec::codes::Codes;
-use kiln::spec::package::Pack;
-use kiln::spec::{R4_PACK, Spec};
 use kiln::store::cursor::{Position, Seal};
 use kiln::store::hash::Hasher;
 
@@ -25,8 +24,8 @@ static EXTRACTOR: LazyLock<Extractor> = LazyLock::new(|| match extractor() {
 });
 
 fn extractor() -> Result<Extractor, Box<dyn std::error::Error>> {
-    let spec = Arc::new(Spec::r4()?);
-    let codes = Codes::load(&Pack::open(R4_PACK)?)?;
+    let spec = Spec::r4()?;
+    let codes = Codes::r4()?;
     let base = "http://example.org/fhir".into();
     let settings = Settings { base, units: Box::new(Ucum), zone: Zone::UTC };
     Ok(Extractor::new(spec, codes, settings)?)

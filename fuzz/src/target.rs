@@ -1,6 +1,6 @@
 //! What is run on each input, and the properties that must hold.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use kiln::engine::bundle::plan;
 use kiln::engine::condition::EntityTag;
@@ -56,7 +56,7 @@ pub(crate) const ALL: &[Target] = &[
 ];
 
 /// The definitions of R4.
-pub(crate) static R4: LazyLock<Spec> = LazyLock::new(|| match Spec::r4() {
+pub(crate) static R4: LazyLock<Arc<Spec>> = LazyLock::new(|| match Spec::r4() {
     Ok(spec) => spec,
     Err(fault) => unreachable!("the embedded pack loads: {fault}"),
 });

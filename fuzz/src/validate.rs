@@ -28,7 +28,7 @@ static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
         Ok(spec) => spec,
         Err(fault) => unreachable!("the embedded pack loads: {fault}"),
     };
-    Validator::new(Arc::new(spec), Arc::new(Library::r4()), Arc::new(terminology))
+    Validator::new(spec, Arc::new(Library::r4()), Arc::new(terminology))
 });
 
 /// Every document gets a bounded number of issues, each with a place; to want less gives less.

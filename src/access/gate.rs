@@ -247,12 +247,29 @@ impl<U: Units> Gate<U> {
         disclosed: Disclosed,
         failure: Option<&str>,
     ) -> Result<(), Error> {
-        let mut row = self.first(kind.of_system(), caller, self.ids.ordered());
-        row.disclosed = disclosed;
-        if let Some(failure) = failure {
-            (row.outcome, row.failure) = (Outcome::Failure, failure.to_owned());
-        }
-        self.units.record(vec![row]).instrument(span_of_ledger()).await
+        self.note_each(kind, caller, vec![(disclosed, failure)]).await
+    }
+
+    /// The same for all of these, together.
+    ///
+    /// # Errors
+    /// As [`Gate::note`].
+    pub async fn note_each(
+        &self,
+        kind: Kind,
+        caller: &Caller,
+        all: Vec<(Disclosed, Option<&str>)>,
+    ) -> Result<(), Error> {
+        let row = |(disclosed, failure): (Disclosed, Option<&str>)| {
+            let mut row = self.first(kind.of_system(), caller, self.ids.ordered());
+            row.disclosed = disclosed;
+            if let Some(failure) = failure {
+                (row.outcome, row.failure) = (Outcome::Failure, failure.to_owned());
+            }
+            row
+        };
+        let rows = all.into_iter().map(row).collect();
+        self.units.record(rows).instrument(span_of_ledger()).await
     }
 
     /// The same for what is refused for a reason of its own.

@@ -104,6 +104,7 @@ kinds! {
     Token 45 "token" 'E',
     Transaction 13 "transaction" 'E',
     Translate 23 "$translate" 'E',
+    Unknown 26 "unknown" 'E',
     UnmergeMessage 85 "v2-unmerge" 'U',
     Update 14 "update" 'U',
     Validate 30 "$validate" 'E',

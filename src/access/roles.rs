@@ -361,15 +361,14 @@ pub(super) mod tests {
     use crate::fhir::datetime::Zone;
     use crate::search::extract::Settings;
     use crate::search::values::quantity::Ucum;
+    use crate::spec::Spec;
     use crate::spec::codes::Codes;
-    use crate::spec::package::Pack;
-    use crate::spec::{R4_PACK, Spec};
 
     use super::*;
 
     pub(in crate::access) fn extractor() -> Arc<Extractor> {
-        let spec = Arc::new(Spec::r4().expect("the embedded pack"));
-        let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("its codes");
+        let spec = Spec::r4().expect("the embedded pack");
+        let codes = Codes::r4().expect("its codes");
         let settings = Settings { base: "".into(), units: Box::new(Ucum), zone: Zone::UTC };
         Arc::new(Extractor::new(spec, codes, settings).expect("all of R4 compiles"))
     }

@@ -122,7 +122,7 @@ fn answer(
     let unwritten = |source| CommandError::File { path: "standard output".into(), source };
 
     let expression = Expression::parse(text).map_err(unparsed)?;
-    let spec = Arc::new(Spec::r4()?);
+    let spec = Spec::r4()?;
     let schema = &spec.schema;
     let document = document(bytes, schema, &args.file)?;
     let codes = Arc::new(Image::new(R4_PACK, "").map_err(SpecError::from)?);

@@ -28,9 +28,8 @@ use crate::http::listener::Tls;
 use crate::oauth::Authority;
 use crate::search::extract::{self, Extractor};
 use crate::search::values::quantity::Ucum;
+use crate::spec::Spec;
 use crate::spec::codes::Codes;
-use crate::spec::package::Pack;
-use crate::spec::{R4_PACK, Spec};
 use crate::store::{PoolStatus, Store, maintenance};
 
 use super::database::{Database, StartError};
@@ -410,7 +409,7 @@ pub(super) fn tell_pool(store: &Store, pool: PoolStatus) {
 /// # Errors
 /// [`StartError::Definitions`] when the embedded definitions are damaged, [`StartError::Zone`].
 pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, StartError> {
-    let spec = Arc::new(Spec::r4().map_err(damaged)?);
+    let spec = Spec::r4().map_err(damaged)?;
     let zone = &config.search.zone;
     let zone = Zone::parse(zone).ok_or_else(|| StartError::Zone(zone.clone()))?;
     let extractor = Arc::new(extractor(&spec, &base, zone)?);
@@ -443,7 +442,7 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
 
 /// What makes index rows of resources.
 fn extractor(spec: &Arc<Spec>, base: &str, zone: Zone) -> Result<Extractor, StartError> {
-    let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).map_err(damaged)?;
+    let codes = Codes::r4().map_err(damaged)?;
     let settings = extract::Settings { base: base.into(), units: Box::new(Ucum), zone };
     Extractor::new(spec.clone(), codes, settings).map_err(damaged)
 }

@@ -202,6 +202,7 @@ impl Form {
             | Kind::SearchMessages
             | Kind::Subsumes
             | Kind::Translate
+            | Kind::Unknown
             | Kind::UnmergeMessage
             | Kind::Validate
             | Kind::ValidateCode => &OPERATION,

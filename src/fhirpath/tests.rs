@@ -2,14 +2,14 @@
 
 mod limits;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use super::*;
 use crate::fhir::Instant;
 use crate::fhir::json::parse;
 use crate::spec::Spec;
 
-static SPEC: LazyLock<Spec> = LazyLock::new(|| Spec::r4().expect("the pack in the binary"));
+static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| Spec::r4().expect("the pack in the binary"));
 
 /// Knows one value set, one code below another, and no profile.
 #[derive(Debug)]

@@ -268,7 +268,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_pieces_make_the_document_that_writing_the_whole_would() {
-        let spec = Arc::new(Spec::r4().expect("definitions"));
+        let spec = Spec::r4().expect("definitions");
         let long = format!(r#"{{"fullUrl":"urn:x:{}"}}"#, "y".repeat(CHUNK_BYTES));
         let many: Vec<String> = vec![long; 4];
         for entries in [vec![], ENTRIES.map(str::to_owned).to_vec(), many] {

@@ -1,14 +1,16 @@
 //! Who asks: the seam between a request and its principal.
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
 use axum::http::request;
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use futures_util::future::{self, BoxFuture};
 
+use crate::access::interaction::Kind;
 use crate::access::{Actor, Caller, Interaction, Principal, RequestContext, shown};
 use crate::error::Error;
 
@@ -122,13 +124,46 @@ pub(super) async fn turn_away(
     Failure::Interaction(server.engine.turned_away(interaction, &actor, error).await)
 }
 
-/// What the ledger keeps of a request to the FHIR endpoint.
+/// Puts on record a request to the FHIR endpoint that no route fits, by who sent it, as what nobody can tell the kind of.
+/// Gives what to tell: `failure`, or why it cannot be on record.
+pub(super) async fn without_route(
+    server: &Server,
+    parts: &request::Parts,
+    request_id: &HeaderValue,
+    failure: Failure,
+) -> Failure {
+    let path = parts.uri.path();
+    let is_fhir =
+        path.strip_prefix("/fhir").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let (true, Some(error)) = (is_fhir && !server.is_plain, failure.unrecorded()) else {
+        return failure;
+    };
+    let interaction = Kind::Unknown.of_system();
+    let caller = match of(server, parts, request_id).await {
+        Ok(caller) => caller,
+        Err(error) => {
+            let told = turn_away(server, parts, request_id, interaction, error).await;
+            let is_known =
+                matches!(told.status(), StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
+            return if is_known { failure } else { told };
+        }
+    };
+    let _place = match server.authenticator.admit(&caller.principal) {
+        Ok(place) => place,
+        Err(error) => return server.engine.held_back(interaction, &caller, error).await.into(),
+    };
+    let Err(told) = server.engine.denied::<Infallible>(interaction, &caller, error).await;
+    if matches!(told, Error::Unavailable(_)) { Failure::Interaction(told) } else { failure }
+}
+
+/// What the ledger keeps of a request to the FHIR endpoint; of its URL as much as one may have.
 fn whole_context(
     settings: &Settings,
     parts: &request::Parts,
     request_id: &HeaderValue,
 ) -> RequestContext {
-    let asked = shown(parts.uri.path_and_query().map_or("/", |text| text.as_str())).into_owned();
+    let url = parts.uri.path_and_query().map_or("/", |text| text.as_str());
+    let asked = shown(&url[..url.floor_char_boundary(settings.max_url_bytes)]).into_owned();
     context(settings, parts, request_id.to_str().unwrap_or_default(), asked)
 }
 

@@ -393,9 +393,8 @@ mod tests {
     use crate::http::routes;
     use crate::search::extract::{self, Extractor};
     use crate::search::values::quantity::Ucum;
+    use crate::spec::Spec;
     use crate::spec::codes::Codes;
-    use crate::spec::package::Pack;
-    use crate::spec::{R4_PACK, Spec};
 
     use super::*;
 
@@ -405,8 +404,8 @@ mod tests {
     }
 
     fn known() -> InForce {
-        let spec = Arc::new(Spec::r4().expect("definitions"));
-        let codes = Codes::load(&Pack::open(R4_PACK).expect("pack")).expect("codes");
+        let spec = Spec::r4().expect("definitions");
+        let codes = Codes::r4().expect("codes");
         let settings =
             extract::Settings { base: "".into(), units: Box::new(Ucum), zone: Zone::UTC };
         let extractor = Extractor::new(spec, codes, settings).expect("extractor");

@@ -168,26 +168,12 @@ async fn route(
         }
         (row, failure.to_response(form, server.schema()))
     };
-    if let Err(failure) = check_size(&parts, server.settings.max_url_bytes) {
-        return fail(None, failure);
-    }
-    if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
-        return (None, options(HeaderValue::from_static("OPTIONS")));
-    }
-    let (row, target) = match server.table.find(&parts.method, parts.uri.path()) {
-        Ok(Found::Row(row, target)) => (row, target),
-        Ok(Found::Path { allow, .. }) if parts.method == Method::OPTIONS => {
-            return (None, options(allow));
+    let (row, target) = match find(server, &parts) {
+        Ok(Fit::Row(row, target)) => (row, target),
+        Ok(Fit::Options(allow)) => return (None, options(allow)),
+        Err(failure) => {
+            return fail(None, caller::without_route(server, &parts, id, failure).await);
         }
-        Ok(Found::Path { allow, path }) => {
-            let text = format!("{} is not offered at {path}", parts.method);
-            return fail(None, Failure::MethodNotAllowed { allow, text });
-        }
-        // A browser asks by OPTIONS before it lets a page see that there is nothing.
-        Err(Failure::UnknownRoute(..)) if parts.method == Method::OPTIONS => {
-            return (None, options(HeaderValue::from_static("OPTIONS")));
-        }
-        Err(failure) => return fail(None, failure),
     };
     let route = &server.table.routes()[row];
     let writes = route.interaction.is_some_and(Kind::is_write);
@@ -213,6 +199,32 @@ async fn route(
         // The task goes on: who asks again without a look may have it twice.
         Err(Failure::TimedOut) if writes => fail(Some(row), Failure::Unfinished),
         Err(failure) => fail(Some(row), failure),
+    }
+}
+
+/// What fits a request.
+enum Fit {
+    /// What a browser asks before it lets a page see anything, or that there is nothing.
+    Options(HeaderValue),
+    Row(usize, Target),
+}
+
+fn find(server: &Server, parts: &request::Parts) -> Result<Fit, Failure> {
+    check_size(parts, server.settings.max_url_bytes)?;
+    let is_options = parts.method == Method::OPTIONS;
+    let any = || Fit::Options(HeaderValue::from_static("OPTIONS"));
+    if is_options && parts.uri.path() == "*" {
+        return Ok(any());
+    }
+    match server.table.find(&parts.method, parts.uri.path()) {
+        Ok(Found::Row(row, target)) => Ok(Fit::Row(row, target)),
+        Ok(Found::Path { allow, .. }) if is_options => Ok(Fit::Options(allow)),
+        Ok(Found::Path { allow, path }) => {
+            let text = format!("{} is not offered at {path}", parts.method);
+            Err(Failure::MethodNotAllowed { allow, text })
+        }
+        Err(Failure::UnknownRoute(..)) if is_options => Ok(any()),
+        Err(failure) => Err(failure),
     }
 }
 

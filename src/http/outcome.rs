@@ -190,11 +190,11 @@ impl Failure {
     /// The error that the ledger must still hear of: the engine has recorded its own already.
     pub fn unrecorded(&self) -> Option<Error> {
         let text = match self {
-            Self::HeadersTooLarge(_)
-            | Self::Interaction(_)
-            | Self::TimedOut
-            | Self::Unfinished
-            | Self::UriTooLong(_) => return None,
+            Self::Interaction(_) | Self::TimedOut | Self::Unfinished => return None,
+            Self::HeadersTooLarge(_) | Self::UriTooLong(_) => {
+                let issues = self.issues();
+                return issues.into_iter().next().map(|issue| Error::TooLarge(issue.diagnostics));
+            }
             Self::Panicked => return Some(Error::internal("a handler panicked")),
             Self::Request(Error::Invalid(issues)) => return Some(Error::Invalid(issues.clone())),
             Self::Request(Error::TooLarge(text)) => return Some(Error::TooLarge(text.clone())),

@@ -82,7 +82,9 @@ impl Authority {
             denials,
             state: self.app_state(CLIENT).await?,
         };
-        Principal::from_grant(grant, roles).map_err(|_| Error::Forbidden)
+        let party = Principal::from_grant(grant, roles).map_err(|_| Error::Forbidden)?;
+        self.record_decision(&party).await?;
+        Ok(party)
     }
 }
 

@@ -49,8 +49,7 @@ impl Authority {
             denials,
             state,
         };
-        // Scopes that need a user or a patient make nobody.
-        Ok(Principal::from_grant(grant, roles).ok())
+        self.party(grant).await
     }
 
     /// The principal of a user's client: with what it was granted by a token, as far as the account may do that at
@@ -73,6 +72,14 @@ impl Authority {
             token::standing(&self.store, (grant, token, scopes), self.clock.now()).await?;
         let Some(standing) = standing.filter(Token::is_unrevoked) else { return Ok(None) };
         let Some(grant) = self.grant_of(&standing).await? else { return Ok(None) };
-        Ok(Principal::from_grant(grant, &self.persons.roles).ok())
+        self.party(grant).await
+    }
+
+    /// The party with a grant, once what consents come down to for it is on record. Scopes that need a user or a patient
+    /// make nobody.
+    async fn party(&self, grant: Grant) -> Result<Option<Principal>, Error> {
+        let Ok(party) = Principal::from_grant(grant, &self.persons.roles) else { return Ok(None) };
+        self.record_decision(&party).await?;
+        Ok(Some(party))
     }
 }

@@ -8,10 +8,12 @@
 //! <https://hl7.org/fhir/R4/codesystem-definitions.html#CodeSystem.caseSensitive>
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
 
 use crate::fhir::Canonical;
 use crate::fhir::json::Value;
 
+use super::R4_PACK;
 use super::package::{Pack, PackError, Section};
 
 /// Systems that FHIR names but does not define, whose codes differ by case.
@@ -28,6 +30,19 @@ pub struct Codes {
 }
 
 impl Codes {
+    /// What the pack of FHIR R4 itself says, read once for the whole program.
+    ///
+    /// # Errors
+    /// [`PackError`]; a test proves that the embedded pack can be read.
+    pub fn r4() -> Result<Arc<Self>, PackError> {
+        static R4: OnceLock<Arc<Codes>> = OnceLock::new();
+        if let Some(known) = R4.get() {
+            return Ok(known.clone());
+        }
+        let read = Arc::new(Self::load(&Pack::open(R4_PACK)?)?);
+        Ok(R4.get_or_init(|| read).clone())
+    }
+
     /// What the pack says.
     ///
     /// # Errors
@@ -116,10 +131,9 @@ fn only_system<'s>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::R4_PACK;
 
-    fn codes() -> Codes {
-        Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("the embedded pack loads")
+    fn codes() -> Arc<Codes> {
+        Codes::r4().expect("the embedded pack loads")
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub mod search_parameter;
 pub mod structure;
 pub mod terminology;
 
+use std::sync::{Arc, OnceLock};
+
 use thiserror::Error;
 
 use crate::fhir::json::Value;
@@ -71,12 +73,17 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// The definitions of FHIR R4 itself, from the pack in the binary.
+    /// The definitions of FHIR R4 itself, from the pack in the binary: read once for the whole program.
     ///
     /// # Errors
     /// See [`Spec::load`]; a test proves that the embedded pack loads.
-    pub fn r4() -> Result<Self, SpecError> {
-        Self::load(&Pack::open(R4_PACK)?)
+    pub fn r4() -> Result<Arc<Self>, SpecError> {
+        static R4: OnceLock<Arc<Spec>> = OnceLock::new();
+        if let Some(known) = R4.get() {
+            return Ok(known.clone());
+        }
+        let read = Arc::new(Self::load(&Pack::open(R4_PACK)?)?);
+        Ok(R4.get_or_init(|| read).clone())
     }
 
     /// The definitions of a pack that has the core of a FHIR version.

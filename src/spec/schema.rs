@@ -250,12 +250,14 @@ fn targets(named: &Value<'_>) -> Vec<Box<str>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::fhir::ResourceType;
     use crate::spec::Spec;
 
-    fn r4() -> Schema {
-        Spec::r4().expect("the embedded pack loads").schema
+    fn r4() -> Arc<Spec> {
+        Spec::r4().expect("the embedded pack loads")
     }
 
     /// `Type.element` -> the field's type names with their JSON keys.
@@ -275,7 +277,8 @@ mod tests {
 
     #[test]
     fn concrete_resources_are_the_resource_types() {
-        let schema = r4();
+        let spec = r4();
+        let schema = &spec.schema;
         let concrete = |def: &&TypeDef| def.kind == TypeKind::Resource && !def.is_abstract;
         let mut names: Vec<&str> =
             schema.types().iter().filter(concrete).map(|def| &*def.name).collect();
@@ -285,7 +288,8 @@ mod tests {
 
     #[test]
     fn elements_have_the_types_and_bounds_of_their_definitions() {
-        let schema = r4();
+        let spec = r4();
+        let schema = &spec.schema;
         for (path, expected) in [
             ("Patient.name", "0..* name:HumanName"),
             ("Patient.contact", "0..* contact:Patient.contact"),
@@ -312,13 +316,14 @@ mod tests {
             ("Observation.referenceRange.low", "0..1 low:Quantity"),
             ("Questionnaire.derivedFrom", "0..* derivedFrom:canonical(Questionnaire)"),
         ] {
-            assert_eq!(described(&schema, path), expected, "{path}");
+            assert_eq!(described(schema, path), expected, "{path}");
         }
     }
 
     #[test]
     fn kinds_bases_and_flags_follow_the_definitions() {
-        let schema = r4();
+        let spec = r4();
+        let schema = &spec.schema;
         let def = |name| schema.type_named(name).expect(name);
         assert_eq!(def("code").kind, TypeKind::Primitive(Primitive::Code));
         assert_eq!(def("xhtml").kind, TypeKind::Xhtml);
@@ -352,7 +357,8 @@ mod tests {
 
     #[test]
     fn every_type_but_the_roots_has_a_base_and_every_target_is_a_type() {
-        let schema = r4();
+        let spec = r4();
+        let schema = &spec.schema;
         for def in schema.types() {
             let is_root = matches!(&*def.name, "Element" | "Resource");
             assert_eq!(def.base.is_none(), is_root, "{}", def.name);

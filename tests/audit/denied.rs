@@ -80,3 +80,57 @@ async fn each_attempt_that_came_to_nothing_is_on_record_once_with_why() {
         assert_eq!(why, "out of reach: Patient/b is not known", "{by}");
     }
 }
+
+/// What no route is for: request id, method, path, status, and a piece of why.
+const UNFIT: &[(&str, &str, &str, u16, &str)] = &[
+    ("type", "GET", "/Nonsense/x?name=y&access_token=canary", 404, "not a resource type of R4"),
+    ("operation", "POST", "/Patient/a/$nonsense", 404, "operation $nonsense is not offered"),
+    ("method", "DELETE", "/metadata", 405, "DELETE is not offered at /fhir/metadata"),
+    ("escape", "GET", "/Patient/%zz", 400, ""),
+];
+
+/// Covers: security A9.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_route_fits_is_on_record_as_it_was_asked() {
+    let server = TestServer::start_with(&[("auth.mode", "smart")]).await;
+    let (client, _stop) = Token::new(&server, "system/*.cruds").client().await;
+    let rows = async |request: &str, condition: &str| {
+        let of = format!(
+            "SELECT count(*) FROM ledger WHERE request_id = '{request}' AND interaction = 26 \
+             AND outcome = 4 AND source = '127.0.0.1' AND {condition}"
+        );
+        server.database.number(&of).await
+    };
+    for (request, method, url, status, why) in UNFIT {
+        for (by, client, name) in [("known", &client, "app"), ("stranger", &server.client, "")] {
+            let id = format!("{by}-{request}");
+            let call = client.call(method, url).header("X-Request-Id", &id);
+            let told = call.send().await;
+            assert_eq!(told.status, *status, "{id}: {told:?}");
+            let shown = url.replace("canary", "***");
+            let who = if name.is_empty() {
+                "actor = 'anonymous'".to_owned()
+            } else {
+                format!("client = '{name}' AND failure LIKE '%{why}%'")
+            };
+            let condition = format!("method = '{method}' AND query = '/fhir{shown}' AND {who}");
+            assert_eq!(rows(&id, &condition).await, 1, "{id}: {condition}");
+        }
+    }
+    // Of a URL that is too long, as much as one may have; of what is no FHIR, and of what browsers ask first, nothing.
+    let long = format!("/Patient?name={}", "x".repeat(20_000));
+    let told = client.call("GET", &long).header("X-Request-Id", "long").send().await;
+    assert_eq!(told.status, 414, "{told:?}");
+    assert_eq!(rows("long", "length(query) BETWEEN 1000 AND 19000").await, 1);
+    let call = client.call("GET", "/Patient").header("X-Request-Id", "head");
+    let told = call.header("X-Much", &"x".repeat(40_000)).send().await;
+    assert_eq!(told.status, 431, "{told:?}");
+    assert_eq!(rows("head", "query = '/fhir/Patient'").await, 1);
+    let other = format!("{}/nothing", client.root());
+    client.call("GET", &other).header("X-Request-Id", "other").send().await.expect(404);
+    client.call("OPTIONS", "/Nonsense").header("X-Request-Id", "other").send().await.expect(204);
+    let none = "SELECT count(*) FROM ledger WHERE request_id = 'other'";
+    assert_eq!(server.database.number(none).await, 0);
+    let event = server.database.number("SELECT count(*) FROM ledger WHERE query LIKE '%canary%'");
+    assert_eq!(event.await, 0);
+}

@@ -2,7 +2,7 @@
 //! and who hangs up is on record all the same (A9, V32).
 //!
 //! Covers: security C4, V32.
-//! Covers in part: security A9.
+//! Covers: security A9.
 
 use std::time::Duration;
 

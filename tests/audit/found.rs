@@ -2,7 +2,6 @@
 //! exactly those whose element says so (A13).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use kiln::access::interaction::Kind;
@@ -14,9 +13,8 @@ use kiln::fhir::{Instant, LogicalId, ResourceType};
 use kiln::search::extract::{Extractor, Settings};
 use kiln::search::request::{Context, Limits, SearchTarget, Strictness, parse};
 use kiln::search::values::quantity::Ucum;
+use kiln::spec::Spec;
 use kiln::spec::codes::Codes;
-use kiln::spec::package::Pack;
-use kiln::spec::{R4_PACK, Spec};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -381,9 +379,9 @@ fn of_every_kind() -> Vec<(Entry, usize, Value)> {
 /// Covers: security A13.
 #[test]
 fn events_of_every_kind_are_found_by_what_their_elements_say() {
-    let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).unwrap();
+    let codes = Codes::r4().unwrap();
     let settings = Settings { base: BASE.into(), units: Box::new(Ucum), zone: Zone::UTC };
-    let extractor = Extractor::new(Arc::new(Spec::r4().unwrap()), codes, settings).unwrap();
+    let extractor = Extractor::new(Spec::r4().unwrap(), codes, settings).unwrap();
     let context = Context {
         extractor: &extractor,
         now: Instant::from_micros(0),

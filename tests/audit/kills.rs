@@ -6,7 +6,7 @@
 //! for the disk (`audit.reads`), the rows that a crash of the database takes are written again soon after it is back.
 //!
 //! Covers: security V32.
-//! Covers in part: security A9.
+//! Covers: security A9.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;

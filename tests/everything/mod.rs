@@ -4,6 +4,7 @@ mod parts;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use kiln::app::demo::Generator;
 use kiln::fhir::ResourceType;
@@ -114,7 +115,7 @@ fn references(value: &Value<'_>, found: &mut BTreeSet<String>) {
 /// A record as searches of each type, one after the other, find it.
 struct Naive<'c> {
     client: &'c Client,
-    spec: Spec,
+    spec: Arc<Spec>,
 }
 
 impl Naive<'_> {

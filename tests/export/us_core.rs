@@ -60,7 +60,7 @@ struct Judge {
 
 impl Judge {
     fn new() -> Self {
-        let spec = Arc::new(Spec::r4().unwrap());
+        let spec = Spec::r4().unwrap();
         let library = Library::with_packs(GUIDE_PACKS.map(Cow::Borrowed)).unwrap();
         let codes = Image::new(R4_PACK, "http://localhost/fhir").unwrap();
         let codes = codes.with_guides(&GUIDE_PACKS).unwrap();

@@ -44,7 +44,7 @@ fn draft(maps: &Maps, raw: &[u8]) -> Option<Draft> {
 fn all_public_messages_make_valid_resources() {
     let Some(files) = archive("suites/hl7v2-messages.tar.gz") else { return };
     assert_eq!(files.len(), 139);
-    let spec = Arc::new(Spec::r4().unwrap());
+    let spec = Spec::r4().unwrap();
     let maps = Maps::base(&spec.schema).unwrap();
     let codes = Image::new(R4_PACK, "http://localhost/fhir").unwrap();
     let validator = Validator::new(spec.clone(), Arc::new(Library::r4()), Arc::new(codes));

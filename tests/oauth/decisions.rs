@@ -1,5 +1,7 @@
 //! What consents came down to for a token, as events of the record.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use super::browser::{server, store, user};
@@ -49,7 +51,7 @@ async fn are_found_by_what_they_name(server: &TestServer, officer: &str) {
 
 /// Each decision is one event of the pattern, with who asked for which organization, and outcome 0 or 8.
 ///
-/// Covers in part: security S10.
+/// Covers: security S10.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_decision_is_an_event_of_its_pattern() {
     let server = server().await;
@@ -110,5 +112,57 @@ async fn each_decision_is_an_event_of_its_pattern() {
     // For which of two organizations is not known.
     let organization = &event["agent"][2]["who"];
     assert_eq!(organization["extension"][0]["valueCode"], "unknown", "{organization}");
+    server.stop().await;
+}
+
+/// However many patients deny a user something, and whoever denies to others what she may see: each is one event. Who
+/// lets everybody see is none.
+///
+/// Covers: security S10.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_patient_in_context_each_patient_who_decides_is_told() {
+    const DENIERS: i64 = 25;
+    let server = server().await;
+    let patients: Vec<String> = (0..DENIERS)
+        .map(|at| format!("n{at}"))
+        .chain(["but-ada", "but-eve", "yes"].map(str::to_owned))
+        .collect();
+    let excepted = |of: &str| {
+        let actor = format!(
+            r#""type":"deny","provision":[{{"type":"permit","actor":[{{"role":{{"text":"she"}},"reference":{{"reference":"Practitioner/{of}"}}}}]}}]"#
+        );
+        consent(&format!("but-{of}"), &format!("but-{of}"), "deny")
+            .replace(r#""type":"deny""#, &actor)
+    };
+    let mut all: Vec<String> =
+        patients.iter().map(|id| format!(r#"{{"resourceType":"Patient","id":"{id}"}}"#)).collect();
+    all.extend((0..DENIERS).map(|at| consent(&format!("no-{at}"), &format!("n{at}"), "deny")));
+    all.extend([excepted("ada"), excepted("eve"), consent("yes", "yes", "permit")]);
+    all.push(r#"{"resourceType":"Practitioner","id":"ada"}"#.to_owned());
+    all.push(r#"{"resourceType":"Practitioner","id":"eve"}"#.to_owned());
+    store(&server, &all.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    user(&server, "ada", "practitioner", Some("Practitioner/ada")).await;
+    let ada = token(&server, "ada", "user/*.rs").await;
+    let count = async |condition: &str| {
+        let of = format!("SELECT count(*) FROM ledger WHERE interaction = 67 AND {condition}");
+        server.database.number(&of).await
+    };
+    read(&server, &ada, "/Patient/but-ada").await.expect(200);
+    read(&server, &ada, "/Patient/but-eve").await.expect(404);
+    assert_eq!(count("outcome = 8").await, DENIERS + 1, "each who denies, and who excepts another");
+    assert_eq!(count("outcome = 0").await, 1);
+    assert_eq!(count("outcome = 0 AND entities = '{Consent/but-ada}'").await, 1);
+    assert_eq!(count("'Consent/no-24' = ANY (entities)").await, 1);
+    // One of them thinks otherwise: that alone is new.
+    let changed = excepted("ada").replace(r#""id":"but-ada""#, r#""id":"no-3""#);
+    store(&server, &[&changed.replace("Patient/but-ada", "Patient/n3")]).await;
+    let began = Instant::now();
+    while count("outcome = 0").await < 2 {
+        assert!(began.elapsed() < Duration::from_secs(30));
+        read(&server, &ada, "/Patient/n4").await.expect(404);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(count("outcome = 0 AND entities = '{Consent/no-3}'").await, 1);
+    assert_eq!(count("outcome = 8").await, DENIERS + 1);
     server.stop().await;
 }

@@ -199,7 +199,7 @@ async fn no_name_in_an_outside_token_has_a_nul() {
     here.stop().await;
 }
 
-/// Covers in part: security S10.
+/// Covers: security S10.
 #[tokio::test]
 async fn what_consents_come_down_to_for_an_outside_token_is_on_record() {
     let (here, key) = of_patients("patient/Patient.rs").await;

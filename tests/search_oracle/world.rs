@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use kiln::fhir::ResourceType;
 use kiln::fhir::json::Value;
@@ -15,7 +15,7 @@ use super::held::{Held, Link, held};
 
 /// The definitions of FHIR R4.
 pub(super) fn spec() -> &'static Spec {
-    static SPEC: OnceLock<Spec> = OnceLock::new();
+    static SPEC: OnceLock<Arc<Spec>> = OnceLock::new();
     SPEC.get_or_init(|| Spec::r4().unwrap())
 }
 

@@ -57,7 +57,7 @@ fn compare(found: &BTreeMap<String, Vec<String>>, listed: &[(&str, &str, &str)])
 fn the_published_examples_are_valid_by_the_base_or_listed() {
     let Some(files) = archive("suites/examples-r4-json.tar.gz") else { return };
     assert_eq!(files.len(), 2906);
-    let spec = Arc::new(Spec::r4().unwrap());
+    let spec = Spec::r4().unwrap();
     let codes = Image::new(R4_PACK, "http://localhost/fhir").unwrap();
     let validator = Validator::new(spec.clone(), Arc::new(Library::r4()), Arc::new(codes));
     let formless: BTreeMap<String, &str> = crate::form_suites::refused().collect();
@@ -80,7 +80,7 @@ fn the_published_examples_are_valid_by_the_base_or_listed() {
 fn of_package(file: &str) -> Option<(BTreeMap<String, Vec<String>>, usize)> {
     let packed = std::fs::read(shared(file)?).unwrap();
     let pack = build(&packed).unwrap();
-    let spec = Arc::new(Spec::r4().unwrap());
+    let spec = Spec::r4().unwrap();
     let library = Library::with_packs([Cow::Owned(pack)]).unwrap();
     let codes = Image::new(R4_PACK, "http://localhost/fhir").unwrap();
     let files = archive(file)?;
@@ -147,7 +147,7 @@ fn kind(error: &str) -> String {
 #[test]
 fn the_synthetic_patients_are_valid_by_the_base_whatever_they_claim() {
     let Some(files) = archive("suites/synthea-r4-100-patients.tar.gz") else { return };
-    let spec = Arc::new(Spec::r4().unwrap());
+    let spec = Spec::r4().unwrap();
     let packs = GUIDE_PACKS.iter().copied();
     let library = Arc::new(Library::with_packs(packs.clone().map(Cow::Borrowed)).unwrap());
     let codes = Image::new(R4_PACK, "http://localhost/fhir").unwrap();

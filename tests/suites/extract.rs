@@ -11,9 +11,8 @@ use kiln::fhir::json::{Limits, Value, parse_with};
 use kiln::fhirpath::Cause;
 use kiln::search::extract::{Extraction, Extractor, IndexValue, Settings, SkipReason, Skipped};
 use kiln::search::values::quantity::Ucum;
+use kiln::spec::Spec;
 use kiln::spec::codes::Codes;
-use kiln::spec::package::Pack;
-use kiln::spec::{R4_PACK, Spec};
 
 use crate::harness::shared::{archive, long};
 
@@ -26,12 +25,12 @@ fn settings() -> Settings {
     Settings { base, units: Box::new(Ucum), zone: Zone::UTC }
 }
 
-fn codes() -> Codes {
-    Codes::load(&Pack::open(R4_PACK).unwrap()).unwrap()
+fn codes() -> Arc<Codes> {
+    Codes::r4().unwrap()
 }
 
 pub(super) fn both() -> (Extractor, Extractor) {
-    let spec = Arc::new(Spec::r4().unwrap());
+    let spec = Spec::r4().unwrap();
     let paths = Extractor::new(Arc::clone(&spec), codes(), settings()).unwrap();
     (paths, Extractor::by_evaluator(spec, codes(), settings()).unwrap())
 }

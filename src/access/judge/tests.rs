@@ -8,10 +8,9 @@ use crate::fhir::{Instant, Operation, Version, VersionId, json};
 use crate::search::extract::Settings;
 use crate::search::request::ParameterKey;
 use crate::search::values::quantity::Ucum;
+use crate::spec::Spec;
 use crate::spec::codes::Codes;
-use crate::spec::package::Pack;
 use crate::spec::search_parameter::SearchType;
-use crate::spec::{R4_PACK, Spec};
 
 /// The number of a patient `a`, `b`, ..: its letter.
 fn hash(id: &LogicalId) -> i64 {
@@ -148,8 +147,8 @@ fn version(identity: &Identity, value: &Value<'_>) -> Version {
 }
 
 fn extractor() -> Extractor {
-    let spec = Arc::new(Spec::r4().expect("the embedded pack"));
-    let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("the embedded pack");
+    let spec = Spec::r4().expect("the embedded pack");
+    let codes = Codes::r4().expect("the embedded pack");
     let settings =
         Settings { base: "http://x/fhir".into(), units: Box::new(Ucum), zone: Zone::UTC };
     Extractor::new(spec, codes, settings).expect("all of R4 compiles")

@@ -11,13 +11,12 @@ use crate::fhir::LogicalId;
 use crate::fhir::datetime::Zone;
 use crate::search::extract::Settings;
 use crate::search::values::quantity::Ucum;
+use crate::spec::Spec;
 use crate::spec::codes::Codes;
-use crate::spec::package::Pack;
-use crate::spec::{R4_PACK, Spec};
 
 static ROLES: LazyLock<Roles> = LazyLock::new(|| {
-    let spec = Arc::new(Spec::r4().expect("the embedded pack"));
-    let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("the embedded pack");
+    let spec = Spec::r4().expect("the embedded pack");
+    let codes = Codes::r4().expect("the embedded pack");
     let settings = Settings { base: "".into(), units: Box::new(Ucum), zone: Zone::UTC };
     let extractor = Extractor::new(spec, codes, settings).expect("all of R4 compiles");
     Roles::load(None, Arc::new(extractor)).expect("the built-in roles")

@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn each_of_the_nine_is_a_linked_resource_of_real_size() {
-        let schema = Spec::r4().unwrap().schema;
+        let spec = Spec::r4().unwrap();
+        let schema = &spec.schema;
         let sets = linked_sets(1, 8);
         assert_eq!(sets.len(), 8);
         for set in &sets {
@@ -187,7 +188,7 @@ mod tests {
                 let value = parse(body.as_bytes()).expect(body);
                 assert_eq!(value.str_at("resourceType"), Some(TYPES[at]));
                 assert!(!body.contains("urn:uuid:") && !body.contains("demo-"), "{body}");
-                let verdict = form::check(&value, &schema);
+                let verdict = form::check(&value, schema);
                 assert!(verdict.is_sound(), "{body}: {:#?}", verdict.issues());
                 assert!(body.len() > 600, "{} has {} bytes", TYPES[at], body.len());
             }

@@ -154,7 +154,6 @@ impl Judge {
             let type_name = structure.type_name.clone();
             profiles.push(Profile { canonical: canonical.clone(), type_name });
         }
-        let spec = Arc::new(spec);
         let validator = Validator::new(Arc::clone(&spec), Arc::new(library), Arc::new(terminology));
         Ok(Self { spec, validator, profiles })
     }

@@ -26,7 +26,7 @@ pub(super) struct Definitions {
 impl Definitions {
     /// Reads the packs; `base` is that of the server whose resources are judged.
     pub(super) fn read(base: &str) -> Result<Self, String> {
-        let spec = Arc::new(Spec::r4().map_err(|error| error.to_string())?);
+        let spec = Spec::r4().map_err(|error| error.to_string())?;
         let library = Library::with_packs(GUIDE_PACKS.map(Cow::Borrowed));
         let library = library.map_err(|error| error.to_string())?;
         let codes = Image::new(R4_PACK, base).and_then(|it| it.with_guides(&GUIDE_PACKS));

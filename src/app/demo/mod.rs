@@ -313,11 +313,12 @@ mod tests {
 
     #[test]
     fn every_bundle_is_of_sound_form_with_and_without_narratives() {
-        let schema = Spec::r4().unwrap().schema;
+        let spec = Spec::r4().unwrap();
+        let schema = &spec.schema;
         for with_narratives in [false, true] {
             let generator = Generator::new(11).with_narratives(with_narratives);
             for bundle in generator.bundles(60) {
-                let verdict = form::check(&bundle.value, &schema);
+                let verdict = form::check(&bundle.value, schema);
                 assert!(verdict.is_sound(), "{:?}: {:#?}", bundle.part, verdict.issues());
             }
         }

@@ -45,7 +45,7 @@ impl MapArgs {
     /// # Errors
     /// All faults, a line each with file, line and key.
     pub(super) async fn load(&self, config: &Config) -> Result<Loaded, Box<dyn Error>> {
-        let spec = Arc::new(Spec::r4()?);
+        let spec = Spec::r4()?;
         let base = match &self.maps {
             None => Maps::base(&spec.schema),
             Some(folder) => Maps::of(texts(folder)?, &spec.schema),

@@ -65,10 +65,11 @@ mod tests {
 
     #[test]
     fn a_fault_of_an_entry_is_that_entrys_and_any_other_the_whole_batchs() {
-        let schema = Spec::r4().expect("the embedded pack").schema;
+        let spec = Spec::r4().expect("the embedded pack");
+        let schema = &spec.schema;
         let faults = |rest: &str| {
             let text = format!(r#"{{"resourceType":"Bundle","type":"batch",{rest}}}"#);
-            Faults::of(&parse(text.as_bytes()).expect(rest), &schema)
+            Faults::of(&parse(text.as_bytes()).expect(rest), schema)
         };
         let sound = r#"{"request":{"method":"GET","url":"Patient/1"}}"#;
         let odd = r#"{"request":{"method":"GET","url":"Patient/1","x":1}}"#;

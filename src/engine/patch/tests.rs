@@ -1,12 +1,12 @@
 //! Tables of patches and what they make.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use super::*;
 use crate::fhir::json::parse;
 use crate::spec::Spec;
 
-static SPEC: LazyLock<Spec> = LazyLock::new(|| Spec::r4().expect("the pack in the binary"));
+static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| Spec::r4().expect("the pack in the binary"));
 
 const PATIENT: &str = r#"{"resourceType":"Patient","id":"p","meta":{"versionId":"1"},
  "name":[{"family":"A","given":["x","y","z"],"_given":[null,{"id":"gy"},null]}],

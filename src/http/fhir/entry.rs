@@ -332,7 +332,7 @@ mod tests {
     }
 
     fn spec() -> Arc<Spec> {
-        Arc::new(Spec::r4().expect("definitions"))
+        Spec::r4().expect("definitions")
     }
 
     const RESOURCE: &str = concat!(

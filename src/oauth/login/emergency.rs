@@ -229,7 +229,8 @@ impl Authority {
         visitor: &Visitor,
     ) -> Result<(), Refusal> {
         let hash = self.store.hasher().patient(patient);
-        let consents = self.store.consents_of(hash).await?;
+        let consents = self.store.consents_of(&[hash]).await?;
+        let consents = consents.into_iter().flat_map(|(_, ids)| ids);
         let mut entities: Vec<String> =
             consents.into_iter().map(|id| format!("Consent/{id}")).collect();
         entities.push(format!("grant {} token {}", grant.id, new.id));

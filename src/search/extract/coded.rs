@@ -112,20 +112,17 @@ fn ways(paths: &[Path]) -> Option<Vec<(String, &Leaf)>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::super::Settings;
     use super::*;
     use crate::fhir::datetime::Zone;
     use crate::search::values::quantity::Ucum;
+    use crate::spec::Spec;
     use crate::spec::codes::Codes;
-    use crate::spec::package::Pack;
     use crate::spec::search_parameter::SearchType;
-    use crate::spec::{R4_PACK, Spec};
 
     fn r4() -> Extractor {
-        let spec = Arc::new(Spec::r4().expect("the embedded pack"));
-        let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("the pack");
+        let spec = Spec::r4().expect("the embedded pack");
+        let codes = Codes::r4().expect("the pack");
         let settings = Settings { base: "".into(), units: Box::new(Ucum), zone: Zone::UTC };
         Extractor::new(spec, codes, settings).expect("all of R4 compiles")
     }

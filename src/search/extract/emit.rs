@@ -3,6 +3,7 @@
 //! An element of a type that a parameter does not compare gives nothing (rest 4.233).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::fhir::datetime::Zone;
 use crate::fhir::json::Value;
@@ -29,7 +30,7 @@ const MAX_WORDS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Rules {
     pub(super) base: Box<str>,
-    pub(super) codes: Codes,
+    pub(super) codes: Arc<Codes>,
     pub(super) units: Box<dyn Units>,
     pub(super) zone: Zone,
 }

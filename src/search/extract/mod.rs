@@ -106,7 +106,7 @@ impl Extractor {
     ///
     /// # Errors
     /// [`PlanError`] names the first parameter whose expression does not compile.
-    pub fn new(spec: Arc<Spec>, codes: Codes, settings: Settings) -> Result<Self, PlanError> {
+    pub fn new(spec: Arc<Spec>, codes: Arc<Codes>, settings: Settings) -> Result<Self, PlanError> {
         Self::planned(spec, codes, settings, true)
     }
 
@@ -117,7 +117,7 @@ impl Extractor {
     /// See [`Extractor::new`].
     pub fn by_evaluator(
         spec: Arc<Spec>,
-        codes: Codes,
+        codes: Arc<Codes>,
         settings: Settings,
     ) -> Result<Self, PlanError> {
         Self::planned(spec, codes, settings, false)
@@ -125,7 +125,7 @@ impl Extractor {
 
     fn planned(
         spec: Arc<Spec>,
-        codes: Codes,
+        codes: Arc<Codes>,
         settings: Settings,
         with_paths: bool,
     ) -> Result<Self, PlanError> {

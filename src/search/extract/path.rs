@@ -381,8 +381,7 @@ fn target_type<'v>(from: &'v Value<'v>, root: &Root<'v>) -> Option<&'v str> {
 mod tests {
     use super::*;
     use crate::fhir::json::parse;
-    use crate::spec::package::Pack;
-    use crate::spec::{R4_PACK, Spec};
+    use crate::spec::Spec;
 
     #[test]
     fn what_is_contained_is_found_by_its_id_the_first_of_two() {
@@ -404,7 +403,7 @@ mod tests {
     #[test]
     fn a_choice_is_found_by_its_property_too() {
         let spec = Spec::r4().unwrap();
-        let codes = Codes::load(&Pack::open(R4_PACK).unwrap()).unwrap();
+        let codes = Codes::r4().unwrap();
         let definitions = Definitions { schema: &spec.schema, codes: &codes };
         for (of, property, plain) in [
             ("Observation", "Observation.valueQuantity", Some("Observation.value as Quantity")),
@@ -427,7 +426,7 @@ mod tests {
     #[test]
     fn the_types_of_one_choice_are_one_path() {
         let spec = Spec::r4().unwrap();
-        let codes = Codes::load(&Pack::open(R4_PACK).unwrap()).unwrap();
+        let codes = Codes::r4().unwrap();
         let definitions = Definitions { schema: &spec.schema, codes: &codes };
         let condition = spec.schema.by_name("Condition").unwrap();
         for (expression, expected) in [

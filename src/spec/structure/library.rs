@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use crate::fhir::Canonical;
 use crate::fhir::canonical::compare_versions;
@@ -108,7 +108,7 @@ impl Library {
     }
 
     fn of(bytes: Vec<Cow<'static, [u8]>>) -> Self {
-        let packs = Arc::new(Packs { bytes, catalog: OnceLock::new(), read: OnceLock::new() });
+        let packs = Packs::of(bytes);
         let (stored, globals) = (Definitions::default(), Globals::new());
         Self { packs, stored, globals, made: RwLock::default() }
     }
@@ -267,6 +267,27 @@ impl Library {
 }
 
 impl Packs {
+    /// Those of these bytes. Where all of them are the program's own, they are read once for all libraries.
+    fn of(bytes: Vec<Bytes>) -> Arc<Self> {
+        static OWN: Mutex<Vec<Arc<Packs>>> = Mutex::new(Vec::new());
+        let place = |bytes: &Bytes| match bytes {
+            Cow::Borrowed(own) => Some(own.as_ptr_range()),
+            Cow::Owned(_) => None,
+        };
+        let places: Option<Vec<_>> = bytes.iter().map(place).collect();
+        let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |known: &&Arc<Self>| {
+            known.bytes.iter().map(place).collect::<Option<Vec<_>>>() == places
+        };
+        if let Some(known) = own.iter().find(is_same) {
+            return known.clone();
+        }
+        let is_own = places.is_some();
+        let packs = Arc::new(Self { bytes, catalog: OnceLock::new(), read: OnceLock::new() });
+        own.extend(is_own.then(|| packs.clone()));
+        packs
+    }
+
     fn definitions(&self) -> Result<&Definitions, StructureFault> {
         self.read.get_or_init(|| self.read()).as_ref().map_err(Clone::clone)
     }

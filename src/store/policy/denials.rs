@@ -3,7 +3,7 @@
 //! What is new is told by transactions, never by times: clocks of nodes differ, and go back. A look reads
 //! what was touched by those that had not ended at the look before.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_postgres::Row;
@@ -39,16 +39,17 @@ const CHANGED: &str = look!(
     " AND r.xid >= $2::bigint::text::xid8 AND r.xid < pg_snapshot_xmax(pg_current_snapshot())"
 );
 
-/// The active consents of a patient: $3.
-const OF_PATIENT: &str = "SELECT DISTINCT r.id FROM comp c JOIN res r ON r.rid = c.rid \
-     WHERE r.tid = $1 AND c.rt = $2 AND c.pat = $3 AND r.op <> 'D' AND r.body->>'status' = 'active' \
-     ORDER BY r.id LIMIT 20";
+/// The active consents of each of these patients, $3.
+const OF_PATIENTS: &str = "SELECT c.pat, (array_agg(DISTINCT r.id ORDER BY r.id))[1:20] \
+     FROM comp c JOIN res r ON r.rid = c.rid \
+     WHERE r.tid = $1 AND c.rt = $2 AND c.pat = ANY ($3) AND r.op <> 'D' AND r.body->>'status' = 'active' \
+     GROUP BY c.pat ORDER BY c.pat";
 
 /// Of how many resources it is looked up for a token what they refer to.
 const MOST_RELATED: usize = 32;
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[ALL, CHANGED, OF_PATIENT];
+pub(super) const STATEMENTS: &[&str] = &[ALL, CHANGED, OF_PATIENTS];
 
 /// Where references of a resource are: wherever one may be.
 const ANYWHERE: &str = "strict $.**";
@@ -153,16 +154,42 @@ impl Store {
         Ok(all)
     }
 
-    /// The ids of a patient's active consents, for the record of what overrides them.
+    /// The patients who keep from others what they let somebody see: by an exception that is made for who asks. What is
+    /// known of consents is as at the last look of [`Store::denials`].
+    pub fn permitted(&self, asker: &Asker<'_>, now: Instant) -> BTreeSet<i64> {
+        let anybody = Asker { user: None, organizations: &[], purpose: None };
+        let (mut permitted, mut denied) = (BTreeSet::new(), BTreeSet::new());
+        for directive in self.known_directives().values() {
+            let patient = || self.hasher().patient(&directive.patient);
+            if directive.denies(Act::Read, asker, now).is_some() {
+                denied.insert(patient());
+            } else if directive.denies(Act::Read, &anybody, now).is_some() {
+                permitted.insert(patient());
+            }
+        }
+        &permitted - &denied
+    }
+
+    /// Whether there was a consent at the last look.
+    pub fn has_consents(&self) -> bool {
+        !self.known_directives().is_empty()
+    }
+
+    fn known_directives(&self) -> Arc<HashMap<i64, Directive>> {
+        self.0.directives.0.lock().unwrap_or_else(PoisonError::into_inner).all.clone()
+    }
+
+    /// The ids of the active consents of patients, for the record of what comes of them; who has none is left out.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
-    pub async fn consents_of(&self, patient: i64) -> Result<Vec<String>, Error> {
+    pub async fn consents_of(&self, patients: &[i64]) -> Result<Vec<(i64, Vec<String>)>, Error> {
         let of: ResourceType = "Consent".parse().map_err(Error::internal)?;
         let pipeline = self.0.readers.pipeline().await?;
         let reader = Reader::Shared(&pipeline);
-        let rows = reader.query(OF_PATIENT, &[&TENANT, &of.code(), &patient]).await?;
-        rows.iter().map(|row| row.try_get(0).map_err(failure::error)).collect()
+        let rows = reader.query(OF_PATIENTS, &[&TENANT, &of.code(), &patients]).await?;
+        let read = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
+        rows.iter().map(|row| read(row).map_err(failure::error)).collect()
     }
 
     async fn directives(&self) -> Result<Arc<HashMap<i64, Directive>>, Error> {

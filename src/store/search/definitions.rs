@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn patients_that_a_parameter_names_are_those_of_the_compartment() {
-        let spec = Arc::new(Spec::r4().expect("definitions"));
+        let spec = Spec::r4().expect("definitions");
         let definitions = Definitions::new(spec);
         let of = |name: &str| name.parse::<ResourceType>().expect(name);
         for (name, code, expected) in [

@@ -19,10 +19,9 @@ use crate::fhir::{Instant, ResourceType};
 use crate::search::extract::{Extractor, Settings};
 use crate::search::request::{Context, Limits, SearchRequest, SearchTarget, Strictness, parse};
 use crate::search::values::quantity::Ucum;
+use crate::spec::Spec;
 use crate::spec::codes::Codes;
-use crate::spec::package::Pack;
 use crate::spec::search_parameter::SearchType;
-use crate::spec::{R4_PACK, Spec};
 use crate::store::Parameters;
 use crate::store::hash::Hasher;
 use crate::store::index::Indexer;
@@ -34,8 +33,8 @@ struct World {
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
-    let spec = Arc::new(Spec::r4().expect("the embedded pack"));
-    let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("the embedded pack");
+    let spec = Spec::r4().expect("the embedded pack");
+    let codes = Codes::r4().expect("the embedded pack");
     let settings = Settings { base: "".into(), units: Box::new(Ucum), zone: Zone::UTC };
     let extractor = Extractor::new(spec.clone(), codes, settings).expect("all of R4 compiles");
     let hasher = Hasher::with_key([7; 16]);

@@ -1,6 +1,6 @@
 //! Each rule of form, on the smallest document that keeps or breaks it.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use crate::fhir::IssueCode::{self, BusinessRule, Invariant, Required, Structure};
 use crate::fhir::json::parse;
@@ -10,7 +10,7 @@ use super::*;
 
 mod bundle;
 
-static R4: LazyLock<Spec> = LazyLock::new(|| Spec::r4().expect("the embedded pack loads"));
+static R4: LazyLock<Arc<Spec>> = LazyLock::new(|| Spec::r4().expect("the embedded pack loads"));
 
 fn verdict(json: &str) -> Verdict {
     check(&parse(json.as_bytes()).expect(json), &R4.schema)

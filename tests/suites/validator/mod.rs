@@ -35,7 +35,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let spec = Arc::new(Spec::r4().unwrap());
+        let spec = Spec::r4().unwrap();
         let library = Library::r4();
         let codes = Image::new(R4_PACK, "http://localhost/fhir").unwrap();
         let plain = Validator::new(spec.clone(), Arc::new(Library::r4()), Arc::new(codes.clone()));

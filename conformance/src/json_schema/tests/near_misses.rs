@@ -315,7 +315,7 @@ struct Judge {
 
 impl Judge {
     fn new() -> Self {
-        let spec = Arc::new(Spec::r4().expect("the embedded pack"));
+        let spec = Spec::r4().expect("the embedded pack");
         let codes = Image::new(R4_PACK, "http://localhost/fhir").expect("the embedded pack");
         let validator = Validator::new(spec.clone(), Arc::new(Library::r4()), Arc::new(codes));
         Self { spec, validator }

@@ -7,8 +7,6 @@ use crate::search::values::date::DateRange;
 use crate::search::values::number::NumberRange;
 use crate::search::values::quantity::UCUM;
 use crate::search::values::token::{Case, Code};
-use crate::spec::R4_PACK;
-use crate::spec::package::Pack;
 
 mod rows;
 mod whole;
@@ -26,8 +24,8 @@ impl Units for Masses {
 }
 
 fn extractor() -> Extractor {
-    let spec = Arc::new(Spec::r4().expect("the embedded pack"));
-    let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("the embedded pack");
+    let spec = Spec::r4().expect("the embedded pack");
+    let codes = Codes::r4().expect("the embedded pack");
     let base = "http://example.org/fhir".into();
     let settings = Settings { base, units: Box::new(Masses), zone: Zone::UTC };
     Extractor::new(spec, codes, settings).expect("all parameters of R4 compile")

@@ -10,9 +10,8 @@ use crate::search::extract::{Extractor, Settings};
 use crate::search::values::number::Asked;
 use crate::search::values::quantity::Ucum;
 use crate::search::values::token::{Case, Code};
+use crate::spec::Spec;
 use crate::spec::codes::Codes;
-use crate::spec::package::Pack;
-use crate::spec::{R4_PACK, Spec};
 
 mod again;
 mod filter;
@@ -22,8 +21,8 @@ mod result;
 mod values;
 
 static R4: LazyLock<Extractor> = LazyLock::new(|| {
-    let spec = Arc::new(Spec::r4().expect("the embedded pack"));
-    let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("the embedded pack");
+    let spec = Spec::r4().expect("the embedded pack");
+    let codes = Codes::r4().expect("the embedded pack");
     let settings =
         Settings { base: "http://example.org/fhir".into(), units: Box::new(Ucum), zone: Zone::UTC };
     Extractor::new(spec, codes, settings).expect("all parameters of R4 compile")

@@ -180,7 +180,7 @@ fn a_date_is_the_span_of_its_text() {
             units: Box::new(Ucum),
             zone: Zone::parse(zone).expect("a zone"),
         };
-        Extractor::new(spec, Codes::default(), settings).expect("a zone changes no expression")
+        Extractor::new(spec, Arc::default(), settings).expect("a zone changes no expression")
     };
     let east = zoned("+02:00");
     let found = read("Observation?date=2015-04-13", &Context { extractor: &east, ..context() });

@@ -339,7 +339,8 @@ mod tests {
 
     #[test]
     fn the_paths_of_discriminators_are_read() {
-        let schema = Spec::r4().expect("the embedded pack").schema;
+        let spec = Spec::r4().expect("the embedded pack");
+        let schema = &spec.schema;
         let element = |name: &str| Step::Element(name.into());
         let coding = schema.by_name("Coding").expect("a type");
         for (path, expected) in [
@@ -362,7 +363,7 @@ mod tests {
             ("a-b", None),
             ("a..b", None),
         ] {
-            assert_eq!(steps(path, &schema), expected, "{path}");
+            assert_eq!(steps(path, schema), expected, "{path}");
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::spec::terminology::{Contains, Members, Terminology, TerminologyFault}
 use super::{Claim, Options, Validator};
 
 pub(super) static SPEC: LazyLock<Arc<Spec>> =
-    LazyLock::new(|| Arc::new(Spec::r4().expect("the embedded pack")));
+    LazyLock::new(|| Spec::r4().expect("the embedded pack"));
 
 /// Knows that the code `wrong` is in no value set, that nothing is known of the system `urn:dark`,
 /// and no value set called `urn:none`; that the code `a` of `urn:l` is called `Letter A`, which `urn:shown`
