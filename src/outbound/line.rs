@@ -109,3 +109,77 @@ async fn in_time<T>(
         Err(_) => Err(failed("no answer in time".to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use rustls::crypto::ring;
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::{RootCertStore, ServerConfig};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::super::trust;
+    use super::*;
+
+    /// How a listener ends.
+    #[derive(Clone, Copy, Debug)]
+    struct Ending {
+        reads_all: bool,
+        says_so: bool,
+    }
+
+    /// A listener of its own authority, and who believes it.
+    fn secured_by_itself() -> (TlsAcceptor, Trust) {
+        let made = generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let CertifiedKey { cert, signing_key } = made;
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+        let versions = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions();
+        let chain = vec![cert.der().clone()];
+        let server = versions.expect("versions").with_no_client_auth().with_single_cert(chain, key);
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).expect("an authority");
+        let client = trust::client().expect("a client").with_root_certificates(roots);
+        let trust = Trust(Arc::new(client.with_no_client_auth()));
+        (TlsAcceptor::from(Arc::new(server.expect("a server"))), trust)
+    }
+
+    /// What a speaker hears of its end from a listener.
+    async fn ended(ending: Ending) -> Result<(), OutboundError> {
+        let (acceptor, trust) = secured_by_itself();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let place = format!("localhost:{}", listener.local_addr().expect("an address").port());
+        let listening = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("a speaker");
+            let mut stream = acceptor.accept(stream).await.expect("a handshake");
+            if ending.reads_all {
+                stream.read_to_end(&mut Vec::new()).await.expect("an end");
+            } else {
+                // The bytes lie in the system, and are thrown away with the connection.
+                stream.get_ref().0.readable().await.expect("bytes");
+            }
+            if ending.says_so {
+                stream.get_mut().1.send_close_notify();
+                stream.flush().await.expect("a word");
+            }
+        });
+        let mut line = Line::open(&place, &trust).await.expect("a connection");
+        line.say(b"a message").await.expect("bytes that go out");
+        let ended = line.end().await;
+        listening.await.expect("a listener");
+        ended
+    }
+
+    #[tokio::test]
+    async fn what_was_not_read_to_its_end_was_not_taken() {
+        for says_so in [true, false] {
+            for reads_all in [true, false] {
+                let ending = Ending { reads_all, says_so };
+                assert_eq!(ended(ending).await.is_ok(), reads_all, "{ending:?}");
+            }
+        }
+    }
+}

@@ -272,6 +272,11 @@ async fn a_batch_is_answered_as_one() {
     let rows = |of: &str| format!("SELECT count(*) FROM ledger WHERE interaction = 65 AND {of}");
     let said = rows("'message control id 3a, from LAB|STM' = ANY (entities)");
     assert_eq!(feed.server.database.number(&said).await, 1);
+    // What was refused has why, beside that it came.
+    let refused = "SELECT count(*) FROM ledger r JOIN ledger f ON f.entities = ARRAY['v2/messages/' || r.request_id] \
+         WHERE r.interaction = 65 AND 'message control id 3b, from LAB|STM' = ANY (r.entities) \
+         AND f.interaction = 92 AND f.outcome = 4 AND f.failure <> ''";
+    assert_eq!(feed.server.database.number(refused).await, 1);
     let none = rows("cardinality(entities) = 0");
     assert_eq!(feed.server.database.number(&none).await, 0);
     sender.send("BHS|^~\\&|LAB|STM\rBTS|0\r").await;

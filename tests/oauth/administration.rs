@@ -142,6 +142,12 @@ async fn who_has_no_token_that_administers_does_nothing() {
     ] {
         assert_eq!(server.database.number(&refused(whose)).await, expected, "{whose}");
     }
+    // Of two headers nobody can tell which is meant.
+    let call = client.call("GET", &format!("{}/admin/clients", client.root()));
+    let call = call.header("Authorization", &format!("Bearer {right}"));
+    call.header("Authorization", &format!("Bearer {other}")).send().await.expect(400);
+    let both = refused("actor = 'anonymous' AND failure LIKE '%two Authorization headers%'");
+    assert_eq!(server.database.number(&both).await, 1);
     let untouched = "SELECT count(*) FROM oauth_client WHERE disabled_at IS NULL";
     assert_eq!(server.database.number(untouched).await, 3);
     server.stop().await;

@@ -187,7 +187,7 @@ async fn rows_of_what_is_only_read_wait_for_the_disk_as_the_setting_says() {
 
 /// Only answered reads may come to the disk later.
 ///
-/// Covers in part: security A9.
+/// Covers: security A9.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_what_is_refused_or_decided_wait_for_the_disk_whatever_the_setting_says() {
     let server = TestServer::start_with(&[("audit.reads", "committed")]).await;

@@ -77,6 +77,9 @@ impl Authority {
             }
             None => return Ok(()),
         };
+        if patients.is_empty() {
+            return Ok(());
+        }
         denied.retain(|patient| patients.binary_search(patient).is_ok());
         let consents = self.store.consents_of(&patients).await?;
         let decided = consents.into_iter().map(|(patient, consents)| {

@@ -5,7 +5,7 @@
 //! row has, and what the view says of that is done here (migration 70): the parties are looked up once,
 //! UUIDs are written out, and what is not kept because it follows from the rest is added.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
@@ -31,8 +31,12 @@ pub(super) use raw_columns;
 const PARTY: &str =
     "SELECT actor, client, source, method, person, purpose FROM ledger_party WHERE key = $1";
 
+/// Whether who looks for a person, $1, finds the rows of an actor, $2.
+const PERSON: &str = "SELECT EXISTS (SELECT FROM ledger_party WHERE person = $1::text \
+     AND (key >> 32)::int = kiln_actor($2::text))";
+
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[PARTY];
+pub(super) const STATEMENTS: &[&str] = &[PARTY, PERSON];
 
 /// Most parties that are remembered: with more, all are forgotten.
 const KNOWN: usize = 100_000;
@@ -43,21 +47,31 @@ const NO_TEXTS: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 25];
 const ONE_NUMBER: [u8; 24] =
     [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 8];
 
-/// What repeats from row to row: actor, client, source, method, person, purpose.
-type Party = [Option<Box<[u8]>>; 6];
-
-/// Parties that were read.
+/// What repeats from row to row.
 #[derive(Debug, Default)]
-pub struct KnownParties(Mutex<HashMap<i64, Arc<Party>>>);
+pub(super) struct Party {
+    /// Actor, client, source, method, person, purpose.
+    parts: [Option<Box<[u8]>>; 6],
+    /// Whether who looks for the person does not find the row.
+    is_hidden: bool,
+}
+
+/// Parties that were read, and persons behind actors.
+#[derive(Debug, Default)]
+pub struct KnownParties {
+    by_key: Mutex<HashMap<i64, Arc<Party>>>,
+    persons: Mutex<HashSet<[String; 2]>>,
+}
 
 impl KnownParties {
     /// The party of a row that names one. One that is missing says nothing, nor does one by a key of another actor:
     /// rows are found by the key, so that what they tell would be hidden from who looks for the actor.
     pub(super) async fn of(&self, row: &Row, store: &Store) -> Result<Arc<Party>, Error> {
         let Some(key) = row.try_get::<_, Option<i64>>(20).map_err(failure::error)? else {
-            return Ok(Arc::default());
+            let is_hidden = self.is_hidden(row, store).await?;
+            return Ok(Arc::new(Party { is_hidden, ..Party::default() }));
         };
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let known = self.by_key.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(known) = known {
             return Ok(known);
         }
@@ -68,25 +82,52 @@ impl KnownParties {
         // One that is missing may be there again later: nothing is remembered of it.
         let Some(found) = found else { return Ok(Arc::default()) };
         let mut party = Party::default();
-        for (at, part) in party.iter_mut().enumerate() {
+        for (at, part) in party.parts.iter_mut().enumerate() {
             *part = raw(&found, at)?.map(Box::from);
         }
         if !is_key_of(key, &party) {
             return Ok(Arc::default());
         }
         let party = Arc::new(party);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KNOWN {
             known.clear();
         }
         known.insert(key, party.clone());
         Ok(party)
     }
+
+    /// Whether a row that has its party in itself, as those of before migration 70, is not found by the person behind it:
+    /// they are looked for among the parties alone (migration 211).
+    async fn is_hidden(&self, row: &Row, store: &Store) -> Result<bool, Error> {
+        let text = |column| row.try_get::<_, Option<String>>(column).map_err(failure::error);
+        let (Some(actor), Some(person)) = (text(21)?, text(25)?) else { return Ok(false) };
+        self.is_unknown([person, actor], store).await
+    }
+
+    /// Whether a person, and the actor behind whom that one stands, are not among the parties.
+    async fn is_unknown(&self, names: [String; 2], store: &Store) -> Result<bool, Error> {
+        if self.persons.lock().unwrap_or_else(PoisonError::into_inner).contains(&names) {
+            return Ok(false);
+        }
+        let pipeline = Box::pin(store.0.readers.pipeline()).await?;
+        let statement = pipeline.prepare(PERSON).await?;
+        let found = pipeline.client().query_one(&statement, &[&names[0], &names[1]]).await;
+        let is_found: bool = found.and_then(|found| found.try_get(0)).map_err(failure::error)?;
+        if is_found {
+            let mut persons = self.persons.lock().unwrap_or_else(PoisonError::into_inner);
+            if persons.len() >= KNOWN {
+                persons.clear();
+            }
+            persons.insert(names);
+        }
+        Ok(!is_found)
+    }
 }
 
 /// Whether a key begins with the hash of the party's actor (migration 70, `kiln_actor`), as each of them does.
 fn is_key_of(key: i64, party: &Party) -> bool {
-    let hash = party[0].as_deref().map(|actor| <[u8; 32]>::from(Sha256::digest(actor)));
+    let hash = party.parts[0].as_deref().map(|actor| <[u8; 32]>::from(Sha256::digest(actor)));
     hash.is_some_and(|hash| key.to_be_bytes()[..4] == hash[..4])
 }
 
@@ -102,7 +143,7 @@ pub(super) fn encode_raw(row: &Row, party: &Party, out: &mut Vec<u8>) -> Result<
     }
     push_named(out, row, 11)?;
     let of_party = |number: usize| -> Result<Option<&[u8]>, Error> {
-        Ok(raw(row, 21 + number)?.or(party[number].as_deref()))
+        Ok(raw(row, 21 + number)?.or(party.parts[number].as_deref()))
     };
     push(out, of_party(0)?);
     push(out, of_party(1)?);
@@ -123,6 +164,9 @@ pub(super) fn encode_raw(row: &Row, party: &Party, out: &mut Vec<u8>) -> Result<
                 push(out, None);
             }
         }
+    }
+    if party.is_hidden {
+        push(out, None);
     }
     Ok(())
 }
@@ -225,7 +269,7 @@ mod tests {
     fn a_key_is_of_the_actor_whose_hash_it_begins_with() {
         let party = |actor: Option<&str>| {
             let mut party = Party::default();
-            party[0] = actor.map(|actor| actor.as_bytes().into());
+            party.parts[0] = actor.map(|actor| actor.as_bytes().into());
             party
         };
         // SHA-256 of "user:ada" as sha256sum has it, and any other half.

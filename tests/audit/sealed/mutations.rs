@@ -34,7 +34,7 @@ const SHADOWED: [(&str, &str); 4] =
 const COPIED: &str = "grp, tid, interaction, outcome, party, request, query, pat, pats, entities";
 
 /// Rows that say something in each column: one as before migration 70 and one of now.
-const PLANTED: &str = "INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, \
+const PLANTED: &str = "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, \
      client, token, source, request_id, method, query, failure, pats, entities, person, purpose) VALUES \
      (gen_random_uuid(), now(), gen_random_uuid(), 0, 12, 4, 103, 7, 'p', 'user:ada', 'app', 'token', '192.0.2.1', \
      'request', 'GET', '/', 'why', '{7,-8}', '{Patient/p}', 'Practitioner/ada', 'TREAT');\n\
@@ -483,4 +483,10 @@ async fn a_row_that_is_found_as_that_of_another_party_is_named() {
     ] {
         world.is_named_after(&change).await;
     }
+    // A row of before tells of Ada by itself, and is found by her with what the parties say of her.
+    let one =
+        world.client.query_one("SELECT id FROM ledger_row WHERE actor = 'user:ada'", &[]).await;
+    world.record.server.database.run("DELETE FROM ledger_party WHERE actor = 'user:ada'").await;
+    let found = world.record.verify().await.finding;
+    assert_eq!(found, Some(Finding::Altered(one.unwrap().get(0))));
 }

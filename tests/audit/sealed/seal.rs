@@ -402,6 +402,9 @@ async fn the_command_verifies_proves_and_names() {
         let check = ["check", file.to_str().unwrap(), "--key", key.to_str().unwrap()];
         let checked = process.beside("audit", &check);
         assert!(checked.status.success(), "{}", text(checked));
+        let said = String::from_utf8(checked.stdout).unwrap();
+        let of_event = format!("event {id}, recorded at 20");
+        assert_eq!(said.starts_with(&of_event), arguments[0] == "prove", "{said}");
         let bent =
             String::from_utf8(proof.stdout).unwrap().replacen("\"size\": ", "\"size\": 1", 1);
         std::fs::write(&file, bent).unwrap();

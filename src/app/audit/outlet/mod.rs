@@ -16,6 +16,7 @@ mod turn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
@@ -156,7 +157,7 @@ impl Outlets {
         let feeds = futures_util::future::join_all(self.feeds.iter().map(Feed::run));
         let alerts = async {
             if let Some(alerts) = self.alerts {
-                Box::pin(alerts.run()).await;
+                alerts.run().boxed().await;
             }
         };
         let checkpoints = self.checkpoints.into_iter().map(Checkpoints::run);
