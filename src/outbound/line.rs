@@ -152,7 +152,7 @@ mod tests {
         let (acceptor, trust) = secured_by_itself();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let place = format!("localhost:{}", listener.local_addr().expect("an address").port());
-        let listening = tokio::spawn(async move {
+        let listening = async move {
             let (stream, _) = listener.accept().await.expect("a speaker");
             let mut stream = acceptor.accept(stream).await.expect("a handshake");
             if ending.reads_all {
@@ -165,12 +165,13 @@ mod tests {
                 stream.get_mut().1.send_close_notify();
                 stream.flush().await.expect("a word");
             }
-        });
-        let mut line = Line::open(&place, &trust).await.expect("a connection");
-        line.say(b"a message").await.expect("bytes that go out");
-        let ended = line.end().await;
-        listening.await.expect("a listener");
-        ended
+        };
+        let speaking = async {
+            let mut line = Line::open(&place, &trust).await.expect("a connection");
+            line.say(b"a message").await.expect("bytes that go out");
+            line.end().await
+        };
+        tokio::join!(listening, speaking).1
     }
 
     #[tokio::test]

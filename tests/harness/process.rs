@@ -13,6 +13,9 @@ use tokio_postgres::NoTls;
 use super::client::Client;
 use super::database::{node_folder, temporary};
 
+/// How long a server may take for the answer that says whether it is ready.
+const PROBE: Duration = Duration::from_secs(10);
+
 /// Where a server listens, and what else is set.
 type Place = (SocketAddr, &'static [&'static str]);
 
@@ -142,10 +145,13 @@ impl Process {
     pub(crate) async fn ready(&mut self, limit: Duration) -> Duration {
         let began = Instant::now();
         loop {
-            let probe = self.client.call("GET", "/_history?_count=1").try_send().await;
+            // Once one came to no server at all, whose record had nothing of it: another one is tried then.
+            let probe = self.client.call("GET", "/_history?_count=1").try_send();
+            let probe = tokio::time::timeout(PROBE, probe).await;
             // Where there are tenants, the server itself has no resources; where tokens are asked for, that there is
             // none is on record before it is told.
-            if probe.is_ok_and(|answer| matches!(answer.status, 200 | 401 | 404)) {
+            let is_ready = |status| matches!(status, 200 | 401 | 404);
+            if probe.is_ok_and(|told| told.is_ok_and(|answer| is_ready(answer.status))) {
                 return began.elapsed();
             }
             if let Ok(Some(status)) = self.child.try_wait() {
