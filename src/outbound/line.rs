@@ -113,12 +113,14 @@ async fn in_time<T>(
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Instant;
 
     use rcgen::{CertifiedKey, generate_simple_self_signed};
     use rustls::crypto::ring;
     use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
     use rustls::{RootCertStore, ServerConfig};
     use tokio::net::TcpListener;
+    use tokio::sync::oneshot;
     use tokio_rustls::TlsAcceptor;
 
     use super::super::trust;
@@ -152,14 +154,17 @@ mod tests {
         let (acceptor, trust) = secured_by_itself();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let place = format!("localhost:{}", listener.local_addr().expect("an address").port());
+        // What comes with the end of the handshake is taken in with it.
+        let (shaken, is_shaken) = oneshot::channel();
         let listening = async move {
             let (stream, _) = listener.accept().await.expect("a speaker");
             let mut stream = acceptor.accept(stream).await.expect("a handshake");
+            shaken.send(()).expect("a speaker that waits");
             if ending.reads_all {
                 stream.read_to_end(&mut Vec::new()).await.expect("an end");
             } else {
-                // The bytes lie in the system, and are thrown away with the connection.
-                stream.get_ref().0.readable().await.expect("bytes");
+                // What comes meanwhile lies in the system, and is thrown away with the connection.
+                tokio::time::sleep(Duration::from_millis(500)).await;
             }
             if ending.says_so {
                 stream.get_mut().1.send_close_notify();
@@ -168,6 +173,7 @@ mod tests {
         };
         let speaking = async {
             let mut line = Line::open(&place, &trust).await.expect("a connection");
+            is_shaken.await.expect("a handshake");
             line.say(b"a message").await.expect("bytes that go out");
             line.end().await
         };
@@ -178,8 +184,9 @@ mod tests {
     async fn what_was_not_read_to_its_end_was_not_taken() {
         for says_so in [true, false] {
             for reads_all in [true, false] {
-                let ending = Ending { reads_all, says_so };
+                let (ending, began) = (Ending { reads_all, says_so }, Instant::now());
                 assert_eq!(ended(ending).await.is_ok(), reads_all, "{ending:?}");
+                assert!(began.elapsed() < PATIENCE, "{ending:?}: it is told, not waited for");
             }
         }
     }
