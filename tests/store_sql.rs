@@ -171,7 +171,7 @@ async fn the_functions_of_indexes_cost_a_write_little_and_say_what_is_attached()
     let client = connect(&database.app).await;
     let rows = client.query(IN_SQL, &[]).await.expect("functions");
     let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    assert_eq!(names, ["kiln_hours", "kiln_time"]);
+    assert_eq!(names, ["kiln_moment", "kiln_time"]);
     let attached = "SELECT kiln_attached($1::smallint, $2::text::jsonb)";
     for (of, body, expected) in [
         ("DocumentReference", r#"{"status": "current"}"#, &[][..]),

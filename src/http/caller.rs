@@ -9,6 +9,7 @@ use axum::extract::ConnectInfo;
 use axum::http::request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use futures_util::future::{self, BoxFuture};
+use percent_encoding::percent_decode_str;
 
 use crate::access::interaction::Kind;
 use crate::access::{Actor, Caller, Interaction, Principal, RequestContext, shown};
@@ -132,9 +133,9 @@ pub(super) async fn without_route(
     request_id: &HeaderValue,
     failure: Failure,
 ) -> Failure {
-    let path = parts.uri.path();
+    let path: Vec<u8> = percent_decode_str(parts.uri.path()).collect();
     let is_fhir =
-        path.strip_prefix("/fhir").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        path.strip_prefix(b"/fhir").is_some_and(|rest| matches!(rest.first(), None | Some(b'/')));
     let (true, Some(error)) = (is_fhir && !server.is_plain, failure.unrecorded()) else {
         return failure;
     };

@@ -126,6 +126,10 @@ async fn what_no_route_fits_is_on_record_as_it_was_asked() {
     let told = call.header("X-Much", &"x".repeat(40_000)).send().await;
     assert_eq!(told.status, 431, "{told:?}");
     assert_eq!(rows("head", "query = '/fhir/Patient'").await, 1);
+    // However its path is written.
+    let escaped = format!("{}/%66hir/Nonsense", client.root());
+    client.call("GET", &escaped).header("X-Request-Id", "escaped").send().await.expect(404);
+    assert_eq!(rows("escaped", "query = '/%66hir/Nonsense'").await, 1);
     let other = format!("{}/nothing", client.root());
     client.call("GET", &other).header("X-Request-Id", "other").send().await.expect(404);
     client.call("OPTIONS", "/Nonsense").header("X-Request-Id", "other").send().await.expect(204);

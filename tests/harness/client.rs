@@ -145,7 +145,7 @@ impl Call<'_> {
         loop {
             let answer = self.clone().try_once().await;
             let is_behind = |answer: &Answer| answer.header(WORDS).as_deref() == Some("behind");
-            if !waits || !answer.as_ref().is_ok_and(is_behind) || began.elapsed() > PATIENCE {
+            if !waits || !answer.as_ref().is_ok_and(is_behind) || began.elapsed() > PATIENCE * 5 {
                 return answer;
             }
         }

@@ -95,6 +95,8 @@ pub(crate) fn config(database: &Database, settings: &[(&str, &str)]) -> Config {
         ("database.owner_url", database.owner.as_str()),
         ("database.write_connections", "8"),
         ("database.read_connections", "2"),
+        // A machine that runs other tests beside is slow: what ends by this time asks for a time of its own.
+        ("database.search_timeout_ms", "50000"),
     ];
     let flags: Vec<_> = own
         .iter()

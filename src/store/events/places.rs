@@ -1,4 +1,4 @@
-//! Where the first rows of patients lie: their indexes have the order of ids by spans of hours or not at all, and along the
+//! Where the first rows of patients lie: their indexes have the order of ids by spans of a minute or not at all, and along the
 //! time the database would walk millions of rows to meet some of a patient who was not there of late.
 
 use deadpool_postgres::Object;
@@ -57,7 +57,7 @@ impl<'p> Places<'p> {
     }
 
     /// Where the first `limit` of them lie; `None` where very many would have to be looked at. Rows of one patient are in
-    /// an index by spans of hours, those of several (searches) are all found.
+    /// an index by spans of a minute, those of several (searches) are all found.
     pub(super) async fn first(
         &self,
         connection: &Object,
@@ -88,8 +88,8 @@ impl<'p> Places<'p> {
             all.extend(each.iter().map(|one| {
                 format!(
                     "(SELECT id FROM ledger WHERE patient = {one} AND {} AND {text} \
-                     ORDER BY kiln_hours(id) {order}, id {order} LIMIT {limit})",
-                    spans("kiln_hours")
+                     ORDER BY kiln_moment(id) {order}, id {order} LIMIT {limit})",
+                    spans("kiln_moment")
                 )
             }));
             all.push(format!(
@@ -206,8 +206,8 @@ mod tests {
         let within = "tid = $1 AND id >= $2 AND id <= $3 AND at >= $4 AND at <= $5";
         let expected = format!(
             "WITH f AS MATERIALIZED (\
-             (SELECT id FROM ledger WHERE patient = $6 AND kiln_hours(id) >= kiln_hours($2) AND \
-             kiln_hours(id) <= kiln_hours($3) AND {within} ORDER BY kiln_hours(id) DESC, id DESC LIMIT 7) UNION ALL \
+             (SELECT id FROM ledger WHERE patient = $6 AND kiln_moment(id) >= kiln_moment($2) AND \
+             kiln_moment(id) <= kiln_moment($3) AND {within} ORDER BY kiln_moment(id) DESC, id DESC LIMIT 7) UNION ALL \
              (SELECT id FROM ledger WHERE patients && $7::bigint[] AND {within} LIMIT 500000) UNION ALL \
              (SELECT id FROM ledger WHERE kiln_time(id) >= kiln_time($2) AND kiln_time(id) <= kiln_time($3) AND \
              {within} AND actor_key = $8 LIMIT 500000)) \

@@ -118,7 +118,7 @@ impl Walk<'_> {
                 let place = places.first(&connection, self.order(), limit).await?;
                 if let Some(place) = place {
                     condition = Where::of(self.condition, place, &parties);
-                    condition.text = format!("{} AND {}", spans("kiln_hours"), condition.text);
+                    condition.text = format!("{} AND {}", spans("kiln_moment"), condition.text);
                 }
             }
             // By spans of time, as the indexes have the rows; within one the ids are the order.
