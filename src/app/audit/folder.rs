@@ -6,6 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+use tokio::task::spawn_blocking;
 
 use crate::audit::{PublicKey, Signed, SigningKey};
 use crate::config::Config;
@@ -61,6 +62,22 @@ impl Folder {
     /// The one that `config` means.
     pub fn of(config: &Config) -> Self {
         Self(config.audit_dir())
+    }
+
+    /// Has `work` wait for the disk beside what the server does: a thread of its own tasks would stand still for it, and
+    /// with it whoever is to be answered by that one.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub(super) async fn beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, FolderError> + Send + 'static,
+    ) -> Result<T, FolderError> {
+        let folder = self.clone();
+        let done = spawn_blocking(move || work(&folder)).await;
+        done.unwrap_or_else(|failed| {
+            Err(FolderError::File { path: self.0.clone(), cause: io::Error::other(failed) })
+        })
     }
 
     /// The key that this node signs with; made, and with it the folder, when there is none.

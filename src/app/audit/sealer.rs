@@ -5,6 +5,7 @@
 //! Several nodes may seal one ledger: a batch's number is taken by whoever is first.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::audit::merkle::Growing;
@@ -131,7 +132,7 @@ impl<C: Clock> Sealer<C> {
     async fn pass(&mut self, at_once: bool) -> Result<bool, SealError> {
         self.catch_up().await?;
         let is_more = self.seal_due(at_once).await?;
-        match self.export() {
+        match self.export().await {
             // Whole batches that wait are sealed one after the other all the same.
             Err(error) if is_more => tracing::warn!(%error, "a checkpoint waits for its file"),
             exported => exported?,
@@ -232,17 +233,19 @@ impl<C: Clock> Sealer<C> {
             let signed = seals.into_iter().map(|seal| seal.signed);
             self.waiting.extend(signed.filter(|it| it.checkpoint.size > exported));
             if self.waiting.len() as i64 >= PAGE {
-                self.export()?;
+                self.export().await?;
             }
         }
     }
 
     /// Puts the checkpoints that wait into the folder.
-    fn export(&mut self) -> Result<(), FolderError> {
-        if !self.waiting.is_empty() {
-            self.folder.add(&self.waiting)?;
-            self.waiting.clear();
+    async fn export(&mut self) -> Result<(), FolderError> {
+        if self.waiting.is_empty() {
+            return Ok(());
         }
+        let all: Arc<[Signed]> = self.waiting.as_slice().into();
+        self.folder.beside(move |folder| folder.add(&all)).await?;
+        self.waiting.clear();
         Ok(())
     }
 

@@ -109,7 +109,9 @@ impl Checkpoints {
             Place::Bucket(bucket) => bucket.put(&new).await?,
             Place::Syslog(syslog) => syslog.tell(&new).await?,
         }
-        self.folder.note_reached(&self.name, size).map_err(|error| unnoted(&error))?;
+        let name = self.name.clone();
+        let noted = self.folder.beside(move |folder| folder.note_reached(&name, size)).await;
+        noted.map_err(|error| unnoted(&error))?;
         *reached = Some(size);
         Ok(if is_more { Pass::More } else { Pass::Nothing })
     }
