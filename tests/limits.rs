@@ -99,7 +99,7 @@ fn creates(server: &TestServer) -> Vec<tokio::task::JoinHandle<Answer>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_criteria_end_as_searches_do() {
-    let settings = [("database.search_timeout_ms", "5000"), ("database.write_connections", "4")];
+    let settings = [("database.search_timeout_ms", "2000"), ("database.write_connections", "4")];
     let server = TestServer::start_with(&settings).await;
     let held = hold(&server, "num").await;
     let began = Instant::now();

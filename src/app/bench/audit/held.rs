@@ -227,18 +227,23 @@ async fn search(bench: &mut Bench, paths: &[String], waits: &str) -> Result<(), 
     ];
     let mut connection = Connection::new(&bench.target);
     for (kind, queries) in kinds {
-        if queries.is_empty() {
+        let Some(first) = queries.first() else {
             return Err(BenchError::Refused(format!("there is no {kind} to search events by")));
-        }
-        let (mut notes, mut longest) = (Notes::default(), Duration::ZERO);
-        for query in &queries {
+        };
+        let (mut before, mut notes) = (Notes::default(), Notes::default());
+        let mut longest = Duration::ZERO;
+        // By the first one a connection of the database learns of the tables and their indexes: it is told apart.
+        for (at, query) in [first].into_iter().chain(&queries).enumerate() {
             let started = Instant::now();
             let path = format!("/AuditEvent?{query}&_count=50");
             let answer = connection.send("GET", &path, None).await;
+            let notes = if at == 0 { &mut before } else { &mut notes };
             notes.note(Interaction::Search, started, &answer);
-            longest = longest.max(started.elapsed());
+            if at > 0 {
+                longest = longest.max(started.elapsed());
+            }
         }
-        if let Some(reason) = &notes.first_failure {
+        if let Some(reason) = before.first_failure.as_ref().or(notes.first_failure.as_ref()) {
             return Err(BenchError::Refused(format!("a search of events by {kind}: {reason}")));
         }
         let [p50, p95, _] = notes.percentiles(None);
@@ -248,7 +253,10 @@ async fn search(bench: &mut Bench, paths: &[String], waits: &str) -> Result<(), 
             bench.report.bind(Figure::new(what, value, "ms", Bound::AtMost(SEARCH_MS)));
         }
         let longest = longest.as_secs_f64() * 1_000.0;
-        bench.report.note(format!("events searched by {kind}: the longest took {longest:.1} ms"));
+        let [first, ..] = before.percentiles(None);
+        bench.report.note(format!(
+            "events searched by {kind}: the first took {first:.1} ms, the longest of the others {longest:.1} ms"
+        ));
     }
     Ok(())
 }
