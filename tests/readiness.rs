@@ -11,7 +11,7 @@ use crate::harness::server::config;
 use crate::harness::wire::{State, Wire};
 
 /// Longest time until a change of the database shows.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()

@@ -18,7 +18,7 @@ use crate::harness::wire::{State, Wire};
 
 const SCOPES: &str = "launch/patient openid fhirUser offline_access patient/Patient.rs";
 /// Longest time until a database that is back is used again.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// What is inside, in words of which no answer has one.
 const INSIDE: &[&str] =
     &["postgres", "SQL", "sql", "kiln_app", "oauth_", "os error", "panicked", "broken pipe"];

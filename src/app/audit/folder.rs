@@ -291,6 +291,8 @@ pub fn public_key(path: &Path) -> Result<PublicKey, FolderError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn temporary(name: &str) -> PathBuf {
@@ -369,5 +371,16 @@ mod tests {
         fs::write(path.join(CHECKPOINTS), "{}\n").unwrap();
         assert!(matches!(folder.checkpoints(), Err(FolderError::Unreadable { line: 1, .. })));
         fs::remove_dir_all(path).unwrap();
+    }
+
+    /// On one thread: whoever waited for the disk in a task of its own would keep the other one from being heard.
+    #[tokio::test]
+    async fn others_go_on_while_the_disk_is_waited_for() {
+        let (say, heard) = std::sync::mpsc::channel();
+        let folder = Folder(PathBuf::new());
+        let waiting =
+            folder.beside(move |_| Ok(heard.recv_timeout(Duration::from_secs(20)).is_ok()));
+        let (was_heard, said) = tokio::join!(waiting, async { say.send(()) });
+        assert!(was_heard.unwrap() && said.is_ok());
     }
 }
